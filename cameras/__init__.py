@@ -1,0 +1,6 @@
+"""RAW files of cameras, real or simulated, become pairs of a Bayer stack and its developed target."""
+
+from cameras.develop import develop
+from cameras.raw import RawError, RawFrame
+
+__all__ = ["RawError", "RawFrame", "develop"]

@@ -1,0 +1,58 @@
+"""The standard pipeline of the paper (section 3.1, without denoising): what neural pipelines learn to imitate."""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from cameras import demosaic as demosaicing
+from cameras.raw import RawFrame, open_raw
+
+GAMMA = 2.2
+
+
+def develop(
+    frame: RawFrame,
+    demosaic: Literal["menon", "bilinear"] = "menon",
+    brightness: Literal["percentile", "shift"] | None = None,
+) -> np.ndarray:
+    """Demosaicing, camera RGB -> linear sRGB, optional brightness, clipping, gamma x^(1/2.2).
+
+    brightness: "percentile" stretches the range between the 0.5th and the 99.5th percentile of all values to [0, 1];
+    "shift" scales the mean of all values to 0.25 (both as in the authors' toolbox). Returns (H, W, 3) float32 in
+    [0, 1], gamma-encoded sRGB in sensor orientation. Raises ValueError for an unknown setting.
+    """
+    methods = {"menon": demosaicing.menon, "bilinear": demosaicing.bilinear}
+    if demosaic not in methods:
+        raise ValueError(f"unknown demosaicing {demosaic!r}: use menon or bilinear")
+    bayer = torch.from_numpy(frame.bayer).movedim(-1, 0)[None]  # (1, 4, h, w)
+    camera_rgb = methods[demosaic](demosaicing.mosaic_from_stack(bayer, frame.cfa), frame.cfa)[0]  # (3, H, W)
+    rgb = torch.tensordot(torch.from_numpy(frame.cam2srgb), camera_rgb, 1).clamp_(0, 1)
+    rgb = _brighten(rgb, brightness).clamp_(0, 1).pow_(1 / GAMMA)
+    return rgb.movedim(0, -1).contiguous().numpy()
+
+
+def develop_libraw(path: str | Path) -> np.ndarray:
+    """LibRaw's own development (AHD demosaicing) of the same visible area, in sensor orientation.
+
+    White balance of the shot, no automatic brightness, and the same gamma as ``develop``, so that the two differ in the
+    demosaicing and in nothing else that could be chosen. Returns (H, W, 3) float32 in [0, 1]. Raises RawError.
+    """
+    with open_raw(path) as (raw, _):
+        rgb = raw.postprocess(
+            use_camera_wb=True, no_auto_bright=True, user_flip=0, gamma=(GAMMA, 0), output_bps=16
+        )
+    height, width = (side // 2 * 2 for side in rgb.shape[:2])  # whole 2×2 cells, as in a RawFrame
+    return rgb[:height, :width].astype(np.float32) / 65535
+
+
+def _brighten(rgb: torch.Tensor, brightness: str | None) -> torch.Tensor:
+    if brightness is None:
+        return rgb
+    if brightness == "percentile":
+        low, high = np.percentile(rgb.numpy(), [0.5, 99.5])
+        return (rgb - low) / max(high - low, 1e-6)
+    if brightness == "shift":
+        return rgb * (0.25 / max(rgb.mean().item(), 1e-6))
+    raise ValueError(f"unknown brightness {brightness!r}: use percentile, shift or None")

@@ -1,0 +1,122 @@
+"""DNG files of simulated cameras (Adobe DNG Specification 1.4.0.0): real RAW files, as LibRaw opens them."""
+
+import io
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from cameras.scenes import scene_sources
+from cameras.simulate import SimulatedCamera, capture
+
+BYTE, ASCII, SHORT, LONG, RATIONAL, SRATIONAL = 1, 2, 3, 4, 5, 10  # TIFF field types
+COLOR_FILTER_ARRAY = 32803  # PhotometricInterpretation
+CFA_COLORS = "RGB"  # their numbers in CFAPattern are their positions here
+D65 = 21  # CalibrationIlluminant1
+
+SETTINGS = "simulation.json"
+
+
+def write_dng(path: str | Path, mosaic: np.ndarray, camera: SimulatedCamera) -> None:
+    """Write a mosaic (H, W) uint16 as an uncompressed DNG, atomically; same mosaic, same bytes."""
+    import tifffile  # only writing files needs it
+
+    tags = {
+        "Make": (271, ASCII, 0, camera.make),
+        "Model": (272, ASCII, 0, camera.model),
+        "Orientation": (274, SHORT, 1, 1),
+        "CFARepeatPatternDim": (33421, SHORT, 2, (2, 2)),
+        "CFAPattern": (33422, BYTE, 4, bytes(CFA_COLORS.index(color) for color in camera.cfa)),
+        "DNGVersion": (50706, BYTE, 4, bytes((1, 4, 0, 0))),
+        "DNGBackwardVersion": (50707, BYTE, 4, bytes((1, 1, 0, 0))),
+        "UniqueCameraModel": (50708, ASCII, 0, f"{camera.make} {camera.model}"),
+        "CFAPlaneColor": (50710, BYTE, 3, bytes((0, 1, 2))),
+        "CFALayout": (50711, SHORT, 1, 1),  # rectangular
+        "BlackLevelRepeatDim": (50713, SHORT, 2, (2, 2)),
+        "BlackLevel": (50714, SHORT, 4, camera.black),
+        "WhiteLevel": (50717, LONG, 1, camera.white),
+        "ColorMatrix1": (50721, SRATIONAL, 9, _fractions(np.array(camera.color_matrix), 10_000)),
+        "AsShotNeutral": (50728, RATIONAL, 3, _fractions(1 / np.array(camera.white_balance), 1_000_000)),
+        "CameraSerialNumber": (50735, ASCII, 0, str(camera.body)),
+        "CalibrationIlluminant1": (50778, SHORT, 1, D65),
+    }
+    content = io.BytesIO()
+    tifffile.imwrite(
+        content,
+        mosaic,
+        byteorder="<",
+        photometric=COLOR_FILTER_ARRAY,
+        rowsperstrip=len(mosaic),  # one strip
+        metadata=None,
+        software=False,  # neither tifffile's version nor a date, lest the bytes change
+        extratags=[(*tag, True) for tag in tags.values()],
+    )
+    _write(Path(path), content.getvalue())
+
+
+def simulate_folder(
+    camera: SimulatedCamera,
+    folder: str | Path,
+    count: int,
+    height: int,
+    width: int,
+    seed: int,
+    scenes: str | Path = "dead-leaves",
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Path]:
+    """Let a camera take ``count`` pictures (height, width) into ``folder``, as <camera name>-0000.dng and on.
+
+    scenes: a kind of ``cameras.scenes.scene_sources``. Where photographs are fewer than pictures, they are
+    taken in turn, each time another part of them: then a split over pictures does not separate photographs.
+    progress: called as ``progress(done, count)`` after every picture.
+
+    A picture follows from the settings, the seed and its number alone, so that a second call makes what is
+    missing and no more, and a larger count adds to what is there. Cameras with the same seed see the same
+    scenes, each with noise of its own. ``simulation.json`` in the folder keeps the settings.
+
+    Returns the files' paths. Raises ValueError if the folder holds pictures made with other settings, or for
+    a size that is odd or below 32.
+    """
+    if height % 2 or width % 2 or min(height, width) < 32:
+        raise ValueError(f"pictures of {height}×{width}: height and width must be even and at least 32")
+    folder, sources = Path(folder), scene_sources(scenes)
+    settings = {
+        "camera": asdict(camera),
+        "height": height,
+        "width": width,
+        "seed": seed,
+        "scenes": list(sources),
+    }
+    record = json.dumps(settings, indent=2).encode()
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / SETTINGS).exists():
+        _write(folder / SETTINGS, record)
+    elif (folder / SETTINGS).read_bytes() != record:
+        raise ValueError(f"{folder} holds pictures of other settings (see {SETTINGS}); choose another folder")
+
+    paths = [folder / f"{camera.name}-{number:04d}.dng" for number in range(count)]
+    sources_in_turn = list(sources.values())
+    for number, path in enumerate(paths):
+        if not path.exists():
+            source = sources_in_turn[number % len(sources)]
+            scene = source(height, width, np.random.default_rng((seed, number)))
+            noise = np.random.default_rng((seed, number, *camera.identity))
+            write_dng(path, capture(camera, scene, noise), camera)
+        if progress is not None:
+            progress(number + 1, count)
+    return paths
+
+
+def _fractions(values: np.ndarray, denominator: int) -> list[int]:
+    """Numerator and denominator of every value, one after the other."""
+    return [part for value in values.flat for part in (round(float(value) * denominator), denominator)]
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Whole or not at all."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_bytes(content)
+    unfinished.replace(path)

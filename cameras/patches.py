@@ -1,0 +1,206 @@
+"""Random aligned patches of a camera's pairs, drawn and gathered on the device where the pairs are.
+
+A place is an image and the upper left corner (y, x) of a patch, in Bayer pixels: whole 2×2 cells, so that
+every patch has the camera's own CFA phase, and its target patch begins at (2y, 2x).
+
+Places without content can be rejected (paper, section 5.2). With σ² the variance of the target patch in
+[0, 1] over all its pixels and colours, a place is
+
+    rejected             if        σ² < 0.01
+    kept at 50 %         if 0.01 ≤ σ² < 0.02
+    always kept          if 0.02 ≤ σ²
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from cameras.pairs import Pairs, bayer_to_float, target_to_float
+
+FLAT, TEXTURED = 0.01, 0.02  # variance below which patches are rejected, and above which they are always kept
+ROUND_VALUES = 2**23  # candidates of the filter are looked at in rounds of about so many target values
+MOST_CANDIDATES = 20_000  # in vain; at least 200 for every patch wanted
+
+
+@dataclass(frozen=True, eq=False)
+class Patches:
+    """Aligned patches: bayer (n, 4, p, p) and target (n, 3, 2p, 2p), float32 in [0, 1]."""
+
+    bayer: torch.Tensor
+    target: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.bayer)
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Where patches are: image, y, x, each (n,) int64; y and x in Bayer pixels."""
+
+    image: torch.Tensor
+    y: torch.Tensor
+    x: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def __getitem__(self, selection: slice | torch.Tensor) -> "Places":
+        return Places(self.image[selection], self.y[selection], self.x[selection])
+
+
+def sample(
+    pairs: Pairs, images: torch.Tensor, count: int, patch: int, generator: torch.Generator, textured: bool
+) -> Patches:
+    """A random batch for training: an image drawn uniformly, then a place drawn uniformly within it.
+
+    Args:
+        pairs: of one camera; patches are on its device.
+        images: (k,) int64, indices of the images to draw from.
+        count: number of patches.
+        patch: side p of a patch in Bayer pixels; the target patch is 2p wide.
+        generator: on the device of `pairs`; its state alone decides what is drawn.
+        textured: reject places without content.
+
+    Raises:
+        ValueError: an image is smaller than the patch, or (almost) no place is textured.
+    """
+    return gather(pairs, random_places(pairs, images, count, patch, generator, textured), patch)
+
+
+def fixed(
+    pairs: Pairs, images: torch.Tensor, per_image: int, patch: int, generator: torch.Generator, textured: bool
+) -> Patches:
+    """A fixed validation set: `per_image` patches of every image, image after image, else as `sample`.
+
+    Raises:
+        ValueError: an image is smaller than the patch, or has no textured place.
+    """
+    return gather(pairs, fixed_places(pairs, images, per_image, patch, generator, textured), patch)
+
+
+def gather(pairs: Pairs, places: Places, patch: int) -> Patches:
+    """The patches at given places."""
+    width = pairs.width[places.image]
+    first = pairs.offset[places.image] + places.y * width + places.x  # (n,) row of the upper left Bayer pixel
+    rows = first[:, None] + width[:, None] * torch.arange(patch, device=pairs.device)  # (n, p) begin of lines
+    # A Bayer pixel is 4 × 16 bits, copied as one int64. All runs of p pixels are one overlapping view.
+    pixels = pairs.bayer.view(torch.int64)
+    runs = pixels.as_strided((len(pixels) - patch + 1, patch), (1, 1))
+    bayer = runs.index_select(0, rows.flatten()).view(torch.int16).view(len(places), patch, patch, 4)
+    return Patches(bayer_to_float(bayer), target_to_float(_gather_target(pairs, places, patch)))
+
+
+def _gather_target(pairs: Pairs, places: Places, patch: int) -> torch.Tensor:
+    """Target patches at given places, (n, 2p, 2p, 3) uint8."""
+    side, width = 2 * patch, 2 * pairs.width[places.image]
+    first = 4 * pairs.offset[places.image] + 2 * places.y * width + 2 * places.x
+    rows = first[:, None] + width[:, None] * torch.arange(side, device=pairs.device)
+    runs = pairs.target.as_strided((len(pairs.target) - side + 1, 3 * side), (3, 1))
+    return runs.index_select(0, rows.flatten()).view(len(places), side, side, 3)
+
+
+def random_places(
+    pairs: Pairs, images: torch.Tensor, count: int, patch: int, generator: torch.Generator, textured: bool
+) -> Places:
+    """Places of `sample`; without `textured`, the host never waits for the device."""
+    images = _checked(pairs, images, count, patch)
+
+    def draw(number: int) -> Places:
+        chosen = torch.randint(len(images), (number,), generator=generator, device=pairs.device)
+        return _anywhere(pairs, images[chosen], patch, generator)
+
+    if not textured:
+        return draw(count)
+    # Rejection sampling: the first `count` accepted of a stream of independent candidates.
+    accepted: list[Places] = []
+    missing, tried = count, 0
+    largest_round = ROUND_VALUES // (12 * patch**2)
+    while missing:
+        if tried >= max(MOST_CANDIDATES, 200 * count):
+            raise ValueError(
+                f"no textured patches in {len(images)} images of {pairs.camera}: only {count - missing} of "
+                f"{tried} of {2 * patch} × {2 * patch} pixels passed the variance filter (at least {FLAT}); "
+                "use images with more content, or no filter"
+            )
+        candidates = draw(max(8, min(2 * missing, largest_round)))
+        coin = torch.rand(len(candidates), generator=generator, device=pairs.device) < 0.5
+        variance = _variance(_gather_target(pairs, candidates, patch))
+        keep = (variance >= TEXTURED) | ((variance >= FLAT) & coin)
+        accepted.append(candidates[keep.nonzero().flatten()[:missing]])
+        missing, tried = missing - len(accepted[-1]), tried + len(candidates)
+    image, y, x = (torch.cat([getattr(part, name) for part in accepted]) for name in ("image", "y", "x"))
+    return Places(image, y, x)
+
+
+def fixed_places(
+    pairs: Pairs, images: torch.Tensor, per_image: int, patch: int, generator: torch.Generator, textured: bool
+) -> Places:
+    """Places of `fixed`: for sets too large to be kept as patches, `gather` them slice by slice."""
+    images = _checked(pairs, images, per_image, patch)
+    every = images.repeat_interleave(per_image)
+    if not textured:
+        return _anywhere(pairs, every, patch, generator)
+    corners = [_textured_corners(pairs, image, per_image, patch, generator) for image in images.tolist()]
+    return _at_corner(pairs, every, torch.cat(corners), patch)
+
+
+def _checked(pairs: Pairs, images: torch.Tensor, count: int, patch: int) -> torch.Tensor:
+    if count < 1 or patch < 1 or len(images) < 1:
+        raise ValueError(f"{count} patches of {patch} Bayer pixels from {len(images)} images: there are none")
+    if patch > pairs.shortest_side:  # known on the host: looking at `images` here would wait for the device
+        for image in images.tolist():
+            height, width = int(pairs.height[image]), int(pairs.width[image])
+            if patch > min(height, width):
+                raise ValueError(
+                    f"{pairs.names[image]} ({pairs.camera}) has {2 * width} × {2 * height} pixels, "
+                    f"too few for a patch of {2 * patch} × {2 * patch}"
+                )
+    return images.to(pairs.device)
+
+
+def _anywhere(pairs: Pairs, image: torch.Tensor, patch: int, generator: torch.Generator) -> Places:
+    """One uniformly random place in every image given."""
+    corners = (pairs.height[image] - patch + 1) * (pairs.width[image] - patch + 1)
+    # The remainder of 62 random bits: the bias towards small numbers is below 2⁻³⁰.
+    drawn = torch.randint(1 << 62, image.shape, generator=generator, device=pairs.device) % corners
+    return _at_corner(pairs, image, drawn, patch)
+
+
+def _at_corner(pairs: Pairs, image: torch.Tensor, corner: torch.Tensor, patch: int) -> Places:
+    """Place number `corner` of all that an image has, in row-major order."""
+    columns = pairs.width[image] - patch + 1
+    return Places(image, corner // columns, corner % columns)
+
+
+def _variance(target: torch.Tensor) -> torch.Tensor:
+    """Variance of every patch in [0, 1] over pixels and colours: (n, H, W, 3) uint8 -> (n,) float32."""
+    values = target.flatten(1).to(torch.float32)
+    return (torch.linalg.vecdot(values, values) / values.shape[1] - values.mean(1) ** 2) / 255**2
+
+
+def _textured_corners(
+    pairs: Pairs, image: int, count: int, patch: int, generator: torch.Generator
+) -> torch.Tensor:
+    """Random textured places of one image: (count,) numbers as `_at_corner` takes them.
+
+    Summed-area tables (Crow 1984) give the variance of all its patches at once: an image with few textured
+    places costs as much as any other, and one without any is known for certain.
+    """
+    offset, height, width = (int(extent[image]) for extent in (pairs.offset, pairs.height, pairs.width))
+    target = pairs.target[4 * offset : 4 * (offset + height * width)]
+    values = target.view(height, 2, width, 2, 3).to(torch.int32)
+    cells = torch.stack((values.sum((1, 3, 4)), values.square().sum((1, 3, 4))))  # Σx, Σx² of 2×2 RGB pixels
+    table = torch.nn.functional.pad(cells.cumsum(1).cumsum(2), (1, 0, 1, 0))  # (2, h+1, w+1)
+    rows = table[:, patch:] - table[:, :-patch]
+    total, squares = (rows[:, :, patch:] - rows[:, :, :-patch]).to(torch.float64) / (12 * patch**2)
+    variance = (squares - total**2) / 255**2  # (h-p+1, w-p+1)
+    weight = (variance >= FLAT).long() + (variance >= TEXTURED).long()  # 0 rejected, 1 kept at 50 %, 2 always
+    cumulative = weight.flatten().cumsum(0)
+    if not int(cumulative[-1]):
+        raise ValueError(
+            f"no textured patches in {pairs.names[image]} ({pairs.camera}): none of "
+            f"{2 * patch} × {2 * patch} pixels has a variance of {FLAT} or more; "
+            "use images with more content, or no filter"
+        )
+    drawn = torch.randint(int(cumulative[-1]), (count,), generator=generator, device=pairs.device)
+    return torch.searchsorted(cumulative, drawn, right=True)

@@ -1,0 +1,33 @@
+"""Every operator of the channel computes in float32 (in float64 when given float64), also under autocast.
+
+A DCT coefficient divided by its quantization step reaches several hundred before it is rounded: with eight
+significant bits, as in bfloat16, many become another integer. The traces that the FAN looks for are that small.
+(TF32 is off by default in PyTorch; who turns it on for ``matmul`` on a GPU turns it on for the DCT as well.)
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+
+def full_precision(forward: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """Decorates ``forward(self, images, ...)``: autocast off, half precision made float32.
+
+    The decorated method raises ValueError unless ``images`` is (N, 3, H, W) and floating-point.
+    """
+
+    @functools.wraps(forward)
+    def wrapped(self: Any, images: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+            raise ValueError(
+                f"{type(self).__name__} needs floating-point images (N, 3, H, W) in [0, 1], "
+                f"not {images.dtype} {tuple(images.shape)}"
+            )
+        if images.dtype != torch.float64:
+            images = images.float()
+        with torch.autocast(images.device.type, enabled=False):
+            return forward(self, images, *args, **kwargs)
+
+    return wrapped

@@ -1,0 +1,64 @@
+"""Rounding and clipping, and the gradients that stand in for theirs.
+
+Rounding has no gradient anywhere, a clip has none outside its range: behind either a network learns nothing.
+ρ is a rounding function, as in the paper (section 4.2).
+"""
+
+import functools
+import math
+from collections.abc import Callable
+
+import torch
+
+Rounding = Callable[[torch.Tensor], torch.Tensor]
+
+
+def sinusoidal(x: torch.Tensor) -> torch.Tensor:
+    """ρ(x) = x − sin(2πx)/2π (paper, eq. 3): whole numbers stay, and draw near what lies beside them."""
+    return torch.sub(x, torch.sin(x * (2 * math.pi)), alpha=1 / (2 * math.pi))
+
+
+def soft(x: torch.Tensor) -> torch.Tensor:
+    """True rounding forward, the gradient of :func:`sinusoidal` backward (the authors' toolbox)."""
+    smooth = sinusoidal(x)
+    return smooth + (torch.round(x) - smooth).detach()
+
+
+def harmonic(x: torch.Tensor, terms: int) -> torch.Tensor:
+    """x minus the first terms of the Fourier series of the sawtooth x − round(x) (paper, section 4.2)."""
+    rounded = x
+    for k in range(1, terms + 1):
+        rounded = torch.add(rounded, torch.sin(x * (2 * math.pi * k)), alpha=(-1) ** k / (math.pi * k))
+    return rounded
+
+
+def rounding(name: str, harmonics: int = 5) -> Rounding:
+    """The function called ``name``: round (gradient zero), sin, soft, or harmonic with ``harmonics`` terms.
+
+    Raises ValueError for any other name, and for less than one term.
+    """
+    if harmonics < 1:
+        raise ValueError(f"harmonics must be at least 1, not {harmonics}")
+    known: dict[str, Rounding] = {
+        "round": torch.round,
+        "sin": sinusoidal,
+        "soft": soft,
+        "harmonic": functools.partial(harmonic, terms=harmonics),
+    }
+    if name not in known:
+        raise ValueError(f"unknown rounding {name!r}: choose one of {', '.join(known)}")
+    return known[name]
+
+
+def clip(x: torch.Tensor) -> torch.Tensor:
+    """Clips to [0, 1]; the gradient passes as if nothing had been clipped (straight-through).
+
+    With the clip's own gradient a pixel that reached black or white could never be pulled back. The NIPs end
+    in the same clip.
+    """
+    return x + (x.clamp(0, 1) - x).detach()
+
+
+def quantize(x: torch.Tensor) -> torch.Tensor:
+    """Stores [0, 1] as 8 bits: multiples of 1/255, clipped. Gradients as :func:`soft` and :func:`clip`."""
+    return clip(soft(255 * x) / 255)

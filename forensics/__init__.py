@@ -1,0 +1,8 @@
+"""Forensics: the FAN, the joint objective, its training loop and its validation (sections 4 and 5)."""
+
+from forensics.fan import FAN
+from forensics.joint import JointModel
+from forensics.training import Outcome, train
+from forensics.trial import Trial
+
+__all__ = ["FAN", "JointModel", "Outcome", "Trial", "train"]

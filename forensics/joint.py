@@ -1,0 +1,81 @@
+"""The joint objective (section 4, eq. 2): one network develops, the other tells what happened afterwards.
+
+    bayer ─ NIP ─ developed ─┬─ native ──────┐
+                             ├─ manipulation ┼─ channel d ─ received ─ FAN ─ logits
+                             └─ manipulation ┘
+"""
+
+from contextlib import nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from channel import Manipulations
+
+
+class JointModel(nn.Module):
+    """Acquisition, manipulation, distribution and analysis as one differentiable function.
+
+    Args:
+        nip: develops Bayer stacks (N,4,h,w) into photographs (N,3,2h,2w).
+        manipulations: turns N photographs into classes·N, class-major, native first.
+        channel: what distribution does to a photograph.
+        fan: classifies what arrives.
+        joint: gradients reach the NIP (F+N); otherwise only the FAN learns (F) and the NIP is a constant.
+        precision: ``float32``, or ``bfloat16`` for the convolutions of NIP and FAN. Manipulations, channel and
+            losses are always float32.
+    """
+
+    def __init__(
+        self,
+        nip: nn.Module,
+        manipulations: Manipulations,
+        channel: nn.Module,
+        fan: nn.Module,
+        joint: bool = True,
+        precision: str = "float32",
+    ) -> None:
+        super().__init__()
+        self.nip = nip
+        self.manipulations = manipulations
+        self.channel = channel
+        self.fan = fan
+        self.joint = joint
+        self.precision = precision
+
+    def forward(self, bayer: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Bayer stacks (N,4,h,w) → logits (classes·N, classes), class-major, and photographs (N,3,2h,2w).
+
+        ``generator`` feeds manipulations that draw a strength or noise; the paper's four need none.
+        """
+        developed = self.develop(bayer)
+        received = self.channel(self.manipulations(developed, generator))
+        with self._cast(received):
+            return self.fan(received), developed
+
+    def develop(self, bayer: Tensor) -> Tensor:
+        """Photographs (N,3,2h,2w); without a graph in mode *fixed*."""
+        with self._cast(bayer), nullcontext() if self.joint else torch.no_grad():
+            return self.nip(bayer)
+
+    def _cast(self, tensor: Tensor) -> torch.autocast:
+        return torch.autocast(tensor.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+
+
+def loss_fan(logits: Tensor) -> Tensor:
+    """Cross-entropy of class-major logits (classes·N, classes): eq. 2b with its minus sign."""
+    return F.cross_entropy(logits, labels(logits))
+
+
+def loss_nip(developed: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error on the 8-bit scale, eq. 2c: 255² · mean(Δ²)."""
+    return 255**2 * F.mse_loss(developed, target)
+
+
+def labels(logits: Tensor) -> Tensor:
+    """True classes of class-major logits (classes·N, classes): 0…0 1…1 …"""
+    total, classes = logits.shape
+    return torch.arange(classes, device=logits.device).repeat_interleave(total // classes)
+
+

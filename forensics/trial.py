@@ -1,0 +1,142 @@
+"""What one trial is: every setting that decides its result, and nothing else (section 5.2)."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from channel import Channel, Manipulations
+
+FIXED = "fixed"
+
+
+def _require(condition: bool, setting: str, value: object, remedy: str) -> None:
+    if not condition:
+        raise ValueError(f"{setting} = {value} is impossible: {remedy}")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images for training and for validation, drawn by a seed (the paper: 120 and 30)."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    train: int = 120
+    validation: int = 30
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(self.train >= 1, "split.train", self.train, "at least one image is needed")
+        _require(self.validation >= 1, "split.validation", self.validation, "at least one image is needed")
+
+
+@dataclass(frozen=True)
+class Training:
+    """The optimisation.
+
+    ``patch`` is the side of the RAW patch in Bayer cells: the photograph is twice as wide. The learning rate is
+    multiplied by ``decay`` every ``decay_every`` iterations. ``textured`` applies the paper's variance filter
+    to training patches too. ``precision`` is that of the convolutions.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    iterations: int = 6000
+    batch: int = 20
+    patch: int = 128
+    learning_rate: float = 1e-4
+    decay: float = 0.85
+    decay_every: int = 600
+    textured: bool = False
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+    def __post_init__(self) -> None:
+        _require(self.iterations >= 1, "training.iterations", self.iterations, "use 1 or more")
+        _require(self.batch >= 1, "training.batch", self.batch, "use 1 or more")
+        _require(
+            self.patch >= 16 and self.patch % 16 == 0,
+            "training.patch",
+            self.patch,
+            "UNet halves a patch four times: use a multiple of 16",
+        )
+        _require(self.learning_rate > 0, "training.learning_rate", self.learning_rate, "use a positive number")
+        _require(0 < self.decay <= 1, "training.decay", self.decay, "use a factor in (0, 1]")
+        _require(self.decay_every >= 1, "training.decay_every", self.decay_every, "use 1 or more")
+
+    def learning_rate_at(self, step: int) -> float:
+        """The rate of the step that follows ``step`` finished ones."""
+        return self.learning_rate * self.decay ** (step // self.decay_every)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The fixed validation set, drawn once by ``seed``, and how often it is looked at.
+
+    ``accuracy_patches`` patches of every validation image decide accuracy and confusion, another
+    ``fidelity_patches`` PSNR and SSIM (the paper: 100 and 2).
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    every: int = 300
+    accuracy_patches: int = 100
+    fidelity_patches: int = 2
+    textured: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(self.every >= 1, "validation.every", self.every, "use 1 or more iterations")
+        _require(self.accuracy_patches >= 1, "validation.accuracy_patches", self.accuracy_patches, "use 1 or more")
+        _require(self.fidelity_patches >= 1, "validation.fidelity_patches", self.fidelity_patches, "use 1 or more")
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """The channel between photographer and analyst (section 4.1): the arguments of :class:`channel.Channel`."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    downsample: int = 2
+    codec: str = "jpeg:50"
+    rounding: Literal["round", "sin", "soft", "harmonic"] = "sin"
+    subsampling: Literal["4:4:4", "4:2:0"] = "4:4:4"
+
+    def __post_init__(self) -> None:
+        self.build()
+
+    def build(self) -> Channel:
+        return Channel(self.downsample, self.codec, rounding=self.rounding, subsampling=self.subsampling)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One cell of the grid: camera × ISP × λ × seed under a protocol.
+
+    ``lam`` is the weight λ of fidelity in eq. 2a (mode *joint*, F+N) or ``"fixed"`` (mode *fixed*, F: the NIP
+    stays as it was pre-trained). ``seed`` decides the start of the FAN and the order of the patches.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    camera: str
+    isp: str
+    lam: float | Literal["fixed"]
+    seed: int = 0
+    manipulations: tuple[str, ...] = ("sharpen", "gaussian", "jpeg:80", "resample")
+    split: Split = field(default_factory=Split)
+    training: Training = field(default_factory=Training)
+    validation: Validation = field(default_factory=Validation)
+    channel: Distribution = field(default_factory=Distribution)
+
+    def __post_init__(self) -> None:
+        if self.lam != FIXED:
+            _require(0 <= self.lam < float("inf"), "lambda", self.lam, "use a number ≥ 0 or 'fixed'")
+        _require(len(self.manipulations) >= 1, "manipulations", "[]", "name at least one")
+        Manipulations(self.manipulations)
+        side = 2 * self.training.patch // self.channel.downsample
+        _require(
+            side >= 16, "training.patch", self.training.patch, f"the FAN would receive {side} px, it needs 16 or more"
+        )
+
+    @property
+    def joint(self) -> bool:
+        """Whether the NIP learns, too (F+N)."""
+        return self.lam != FIXED

@@ -1,0 +1,81 @@
+"""How good both networks are, on patches fixed before training begins (section 5.2)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cameras.pairs import Pairs
+from cameras.patches import Patches, fixed
+from forensics.joint import JointModel, labels
+from forensics.trial import Trial
+from models.fidelity import psnr, ssim
+
+
+@dataclass(frozen=True)
+class ValidationSet:
+    """``bayer`` (n,4,p,p) patches to classify; ``fidelity`` patches to compare with their targets."""
+
+    bayer: Tensor
+    fidelity: Patches
+
+
+@dataclass(frozen=True)
+class Scores:
+    """``confusion`` (classes, classes): rows are true classes and sum to 1; accuracy is the mean of its diagonal.
+
+    ``psnr`` in dB and ``ssim`` are means over the fidelity patches.
+    """
+
+    accuracy: float
+    psnr: float
+    ssim: float
+    confusion: Tensor
+
+
+def validation_set(trial: Trial, pairs: Pairs, images: Tensor) -> ValidationSet:
+    """The patches that every trial with the same data, split and validation settings is judged by."""
+    settings = trial.validation
+    generator = torch.Generator(pairs.bayer.device).manual_seed(settings.seed)
+    patch = trial.training.patch
+
+    def draw(per_image: int) -> Patches:
+        return fixed(pairs, images, per_image, patch, generator, textured=settings.textured)
+
+    return ValidationSet(bayer=draw(settings.accuracy_patches).bayer, fidelity=draw(settings.fidelity_patches))
+
+
+@torch.no_grad()
+def validate(model: JointModel, patches: ValidationSet, batch: int, seed: int = 0) -> Scores:
+    """Classify and compare the whole set, ``batch`` patches at a time.
+
+    ``seed`` fixes the noise of manipulations that draw any, so that two validations of one model agree.
+    """
+    generator = torch.Generator(patches.bayer.device).manual_seed(seed)
+    counts: Tensor | int = 0
+    for bayer in patches.bayer.split(batch):
+        logits, _ = model(bayer, generator)
+        counts = counts + confusion_counts(logits)
+    assert isinstance(counts, Tensor)
+    confusion = counts / counts.sum(dim=1, keepdim=True)
+
+    developed = develop(model, patches.fidelity.bayer, batch)
+    return Scores(
+        accuracy=confusion.diagonal().mean().item(),
+        psnr=psnr(developed, patches.fidelity.target).mean().item(),
+        ssim=ssim(developed, patches.fidelity.target).mean().item(),
+        confusion=confusion.cpu(),
+    )
+
+
+def confusion_counts(logits: Tensor) -> Tensor:
+    """Class-major logits (classes·N, classes) → (classes, classes) counts: true class by row."""
+    classes = logits.shape[1]
+    cells = labels(logits) * classes + logits.argmax(dim=1)
+    return torch.bincount(cells, minlength=classes**2).reshape(classes, classes).double()
+
+
+@torch.no_grad()
+def develop(model: JointModel, bayer: Tensor, batch: int) -> Tensor:
+    """(n,4,p,p) → (n,3,2p,2p), ``batch`` patches at a time."""
+    return torch.cat([model.develop(part) for part in bayer.split(batch)])

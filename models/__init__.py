@@ -1,0 +1,7 @@
+"""Neural imaging pipelines: RAW Bayer stacks (N,4,h,w) in [0,1] → developed RGB (N,3,2h,2w) in [0,1]."""
+
+from models.nip import NIP
+from models.registry import NIPS, build
+from models.weights import load, metadata, save
+
+__all__ = ["NIP", "NIPS", "build", "load", "metadata", "save"]

@@ -1,0 +1,65 @@
+"""Bayer stacks: the fixed 4→12 sample selection that puts every sample back where the sensor measured it."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+CFAS = ("RGGB", "BGGR", "GBRG", "GRBG")  # the 2×2 cell in row-major order
+
+
+def selection(cfa: str) -> Tensor:
+    """The paper's hand-crafted binary 1×1 convolution 4→12 for one colour filter array.
+
+    Planes of a stack are R, G₁, G₂, B, where G₁ is the green met first in row-major order. Of the 12 outputs,
+    number 4·colour + position is the sample of that colour (R, G, B) at that position of the 2×2 cell
+    (row-major), or zero where the sensor measured another colour: the order that `pixel_shuffle` reads.
+
+    Args:
+        cfa: "RGGB", "BGGR", "GBRG" or "GRBG".
+
+    Returns:
+        (12, 4, 1, 1) float32, zeros and four ones.
+
+    Raises:
+        ValueError: any other `cfa`.
+    """
+    if cfa not in CFAS:
+        raise ValueError(f"cfa {cfa!r} is no Bayer pattern: choose one of {', '.join(CFAS)}")
+    S = torch.zeros(12, 4, 1, 1)
+    planes = {"R": [0], "G": [1, 2], "B": [3]}
+    for position, colour in enumerate(cfa):
+        S[4 * "RGB".index(colour) + position, planes[colour].pop(0)] = 1
+    return S
+
+
+class SampleSelection(nn.Module):
+    """Bayer stack (N,4,h,w) → mosaic (N,3,2h,2w): full resolution, zero wherever a colour was not measured.
+
+    The first two rows of the paper's supplement Table 2, 1×1 selection and depth to space. Not trainable.
+    """
+
+    S: Tensor
+
+    def __init__(self, cfa: str) -> None:
+        super().__init__()
+        self.register_buffer("S", selection(cfa), persistent=False)
+
+    def forward(self, bayer: Tensor) -> Tensor:
+        return F.pixel_shuffle(F.conv2d(bayer, self.S), 2)
+
+
+def bilinear_kernels(size: int) -> Tensor:
+    """Bilinear demosaicing of a mosaic from `SampleSelection` as one convolution.
+
+    Args:
+        size: side of the kernels, odd, at least 3; the 3×3 ones are zero-padded to it.
+
+    Returns:
+        (3, 3, size, size) float32, diagonal in the colours.
+    """
+    red_blue = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]) / 4
+    green = torch.tensor([[0.0, 1, 0], [1, 4, 1], [0, 1, 0]]) / 4
+    kernels = torch.zeros(3, 3, 3, 3)
+    for colour, kernel in enumerate((red_blue, green, red_blue)):
+        kernels[colour, colour] = kernel
+    return F.pad(kernels, [(size - 3) // 2] * 4)

@@ -1,0 +1,74 @@
+"""DNet: joint demosaicing and denoising by a deep stack of normalised convolutions."""
+
+from itertools import pairwise
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.bayer import SampleSelection
+from models.nip import NIP, Matrix, clip
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalisation that is frozen until told otherwise: `.train()` leaves it at its running
+    statistics."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__(features)
+        self.freeze(True)
+
+    def freeze(self, frozen: bool) -> None:
+        self.frozen = frozen
+        self.train(not frozen)
+
+    def train(self, mode: bool = True) -> Self:
+        return super().train(mode and not self.frozen)
+
+
+def layer(inputs: int, features: int) -> nn.Sequential:
+    """cᵢ: 3×3 convolution of valid positions, BN, ReLU, and reflection back to the size of its input."""
+    convolution = nn.Conv2d(inputs, features, 3, bias=False)
+    return nn.Sequential(convolution, BatchNorm(features), nn.ReLU(inplace=True), nn.ReflectionPad2d(1))
+
+
+class DNet(NIP):
+    """After Gharbi et al. 2016, Deep Joint Demosaicking and Denoising (supplement Table 4): 493,976
+    parameters.
+
+    ::
+
+        bayer ──┬── c₁ … c₁₄ 64 ── c₁₅ 12 ── depth to space ──┐ f_conv
+        (N,4,h,w)                                             | ── c₁₇ 64, ReLU ── 1×1 conv ── clip ── y
+                └── S 4→12 ───────────────── depth to space ──┘ f_bayer                       (N,3,2h,2w)
+
+    h and w must be at least 4. The batch normalisation in c₁ … c₁₅ is frozen, see `NIP.freeze_statistics`.
+    """
+
+    def __init__(self, cfa: str = "RGGB", cam2srgb: Matrix | None = None) -> None:
+        super().__init__(cfa, cam2srgb)
+        self.c = nn.Sequential(*(layer(a, b) for a, b in pairwise((4, *14 * [64], 12))))
+        self.select = SampleSelection(cfa)
+        self.c17 = nn.Conv2d(6, 64, 3)
+        self.rgb = nn.Conv2d(64, 3, 1, bias=False)
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """He-normal weights before a ReLU, Glorot for the last layer, where the authors' ones start grey."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d) and module is not self.rgb:
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+        nn.init.zeros_(self.c17.get_parameter("bias"))
+        nn.init.xavier_uniform_(self.rgb.weight, generator=generator)
+
+    def freeze_statistics(self, frozen: bool = True) -> Self:
+        for module in self.modules():
+            if isinstance(module, BatchNorm):
+                module.freeze(frozen)
+        return self
+
+    def forward(self, bayer: Tensor) -> Tensor:
+        f_conv = F.pixel_shuffle(self.c(bayer), 2)
+        f_bayer = self.select(bayer)
+        c17 = F.relu(self.c17(torch.cat([f_conv, f_bayer], dim=1)), inplace=True)
+        return clip(self.rgb(F.pad(c17, (1, 1, 1, 1), mode="reflect")))

@@ -1,0 +1,79 @@
+"""What all neural imaging pipelines (NIPs) share: their camera, their output range, their statistics."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from models.bayer import selection
+
+Matrix = Sequence[Sequence[float]]
+
+
+class NIP(nn.Module):
+    """Develops Bayer stacks (N,4,h,w) in [0,1] into RGB (N,3,2h,2w), float32 in [0,1].
+
+    A NIP belongs to one camera. All architectures are therefore built from the same two facts about it,
+    whether they start from them (INet, ClassicISP) or learn them (UNet).
+
+    Args:
+        cfa: colour filter array of the stacks, e.g. "RGGB".
+        cam2srgb: 3×3, white-balanced camera RGB to linear sRGB, rows summing to 1; None is the identity.
+        settings: what else a subclass is built from, JSON-able.
+
+    Attributes:
+        name: under which `models.build` knows it.
+        settings: the arguments, JSON-able, that build it again.
+        reads: the field of `cameras.patches.Patches` that it takes as input.
+
+    Raises:
+        ValueError: no Bayer pattern, or no 3×3 matrix.
+    """
+
+    reads: ClassVar[str] = "bayer"
+
+    def __init__(self, cfa: str = "RGGB", cam2srgb: Matrix | None = None, **settings: Any) -> None:
+        super().__init__()
+        selection(cfa)  # refuses what is no Bayer pattern
+        matrix = torch.eye(3) if cam2srgb is None else torch.as_tensor(cam2srgb, dtype=torch.float32)
+        if matrix.shape != (3, 3) or not matrix.isfinite().all():
+            raise ValueError(f"cam2srgb must be a 3×3 matrix of finite numbers, not {cam2srgb!r}")
+        self.cam2srgb: list[list[float]] = matrix.tolist()
+        self.settings: dict[str, Any] = {"cfa": cfa, "cam2srgb": self.cam2srgb, **settings}
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Sets the starting weights; what is random in them comes from `generator`, on the CPU."""
+
+    def freeze_statistics(self, frozen: bool = True) -> Self:
+        """Whether batch normalisation, where there is any, keeps to its running statistics.
+
+        Frozen, as every NIP is built and loaded, a photograph never depends on the others in its batch, not
+        even after `.train()`. Only pre-training thaws it, to use and gather statistics of batches.
+        """
+        return self
+
+
+class _Clip(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, y: Tensor) -> Tensor:
+        return y.clamp(0, 1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient
+
+
+def clip(y: Tensor) -> Tensor:
+    """y clipped to [0,1], float32. Its gradient passes straight through, so that clipped pixels keep
+    learning."""
+    return _Clip.apply(y.float())
+
+
+def no_autocast(tensor: Tensor) -> torch.autocast:
+    """A context in which operations on `tensor` keep to float32 although a caller has chosen bfloat16."""
+    return torch.autocast(tensor.device.type, enabled=False)

@@ -1,0 +1,221 @@
+"""Pre-training: a NIP learns to reproduce the standard pipeline's photographs (paper §3.2)."""
+
+import copy
+import math
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from cameras.pairs import Pairs
+from cameras.patches import Patches, fixed, sample
+from models.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from models.fidelity import psnr, ssim
+from models.nip import NIP
+
+Path = str | os.PathLike[str]
+Write = Callable[[Path], None]
+
+TOLERANCE = 1e-4
+TOLERANCE_DNET = 1e-5  # whose slow training sometimes ended early with wrong colours
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """How a NIP is pre-trained. The defaults are the paper's, validated as often as its authors' code did.
+
+    Attributes:
+        patch: side of a training patch in Bayer pixels; its RGB is twice as wide (128).
+        batch: patches an iteration.
+        learning_rate: Adam's, constant.
+        max_iterations: 50,000 epochs of 120 images in batches of 20.
+        check_every: iterations between validations (100 epochs).
+        window: validations that the stopping rule averages.
+        tolerance: relative change below which training has converged; None is the paper's.
+        validation_patch: side of a validation patch in Bayer pixels (512 in RGB).
+        validation_per_image: validation patches an image.
+        textured: whether all patches pass the paper's variance filter.
+        precision: of the network's arithmetic; weights, outputs and metrics are float32 in any case.
+        seed: of the patches.
+
+    Raises:
+        ValueError: an impossible value, naming the field.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    patch: int = 64
+    batch: int = 20
+    learning_rate: float = 1e-4
+    max_iterations: int = 300_000
+    check_every: int = 600
+    window: int = 5
+    tolerance: float | None = None
+    validation_patch: int = 256
+    validation_per_image: int = 1
+    textured: bool = False
+    precision: Literal["float32", "bfloat16"] = "float32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        least = {"patch": 6, "validation_patch": 6}  # 12 RGB pixels: SSIM needs 11
+        for field in ("batch", "max_iterations", "check_every", "window", "validation_per_image", *least):
+            if getattr(self, field) < least.get(field, 1):
+                raise ValueError(f"{field} must be at least {least.get(field, 1)}: {getattr(self, field)}")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate must be positive, not {self.learning_rate}")
+        if self.tolerance is not None and not 0 <= self.tolerance < 1:
+            raise ValueError(f"tolerance must be in [0, 1), not {self.tolerance}")
+        if self.precision not in ("float32", "bfloat16"):
+            raise ValueError(f"precision must be float32 or bfloat16, not {self.precision!r}")
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """What came of it.
+
+    Attributes:
+        nip: with the weights of its best validation, in evaluation mode, statistics frozen.
+        steps: iterations made.
+        loss, psnr, ssim: of that validation: mean((255·Δ)²), dB, and at most 1.
+        reason: "converged" by the paper's rule, or "max_iterations".
+    """
+
+    nip: NIP
+    steps: int
+    loss: float
+    psnr: float
+    ssim: float
+    reason: Literal["converged", "max_iterations"]
+
+
+def develop(nip: NIP, bayer: Tensor, precision: str) -> Tensor:
+    """RGB (N,3,2h,2w) float32 from stacks (N,4,h,w), computed in `precision` and channels-last."""
+    with torch.autocast(bayer.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+        return nip(bayer.contiguous(memory_format=torch.channels_last))
+
+
+def squared_error(developed: Tensor, target: Tensor) -> Tensor:
+    """L_nip of each image, eq. 1 in 8-bit units, mean((255·Δ)²): (N,3,H,W) twice → (N,)."""
+    return (255 * (developed - target)).square().flatten(1).mean(dim=1)
+
+
+@torch.no_grad()
+def validate(nip: NIP, patches: Patches, precision: str, chunk: int) -> dict[str, float]:
+    """Means over patches of `loss_nip`, `psnr` (dB) and `ssim`, developed `chunk` patches at a time."""
+    nip.eval()
+    figures = []
+    for bayer, y in zip(patches.bayer.split(chunk), patches.target.split(chunk), strict=True):
+        developed = develop(nip, bayer, precision)
+        figures.append(torch.stack([squared_error(developed, y), psnr(developed, y), ssim(developed, y)]))
+    loss, db, similarity = torch.cat(figures, dim=1).mean(dim=1).tolist()
+    return {"loss_nip": loss, "psnr": db, "ssim": similarity}
+
+
+def converged(losses: list[float], window: int, tolerance: float) -> bool:
+    """Whether the newest loss changed the mean of the last `window` losses by less than `tolerance` of it."""
+    before, now = sum(losses[-window - 1 : -1]), sum(losses[-window:])
+    return len(losses) > window and abs(now - before) < tolerance * before
+
+
+def pretrain(
+    nip: NIP,
+    pairs: Pairs,
+    train_images: Tensor,
+    validation_images: Tensor,
+    settings: Pretraining,
+    on_step: Callable[[int], None] = lambda step: None,
+    on_metrics: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
+    on_checkpoint: Callable[[int, Write], None] = lambda step, write: None,
+    resume: Path | None = None,
+) -> Pretrained:
+    """Trains `nip` in place by the L₂ loss until the paper's rule stops it, and keeps the best weights.
+
+    Args:
+        nip: goes to the device of `pairs` and to the channels-last layout.
+        pairs: of the camera.
+        train_images, validation_images: (n,) int64, indices into `pairs`.
+        settings: how.
+        on_metrics: called after every validation, the first of which precedes all training, with the number of
+            iterations and `loss_nip`, `psnr`, `ssim` and, from the second on, `loss_train`, the mean between.
+        on_checkpoint: called next with the number of iterations and a function that writes a checkpoint.
+        resume: a checkpoint to continue from, bit-identically on the same kind of device and as many threads.
+
+    Raises:
+        ValueError: a NIP without weights.
+        CheckpointError: `resume` is damaged, or of another pre-training.
+        FloatingPointError: a loss is NaN or infinite, naming the step.
+    """
+    if not list(nip.parameters()):
+        raise ValueError(f"{nip.name} has no weights to train")
+    device = pairs.bayer.device
+    nip.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    best = copy.deepcopy(nip)
+    adam = torch.optim.Adam(nip.parameters(), lr=settings.learning_rate, fused=True)
+    generator = torch.Generator(device).manual_seed(settings.seed)
+    where = (settings.validation_per_image, settings.validation_patch, generator, settings.textured)
+    validation = fixed(pairs, validation_images, *where)
+    chunk = max(1, settings.batch * settings.patch**2 // settings.validation_patch**2)
+    tolerance = settings.tolerance
+    if tolerance is None:
+        tolerance = TOLERANCE_DNET if nip.name == "DNet" else TOLERANCE
+
+    training = {
+        "nip": [nip.name, nip.settings],
+        "settings": asdict(settings),
+        "pairs": pairs.fingerprint,
+        "images": [train_images.tolist(), validation_images.tolist()],
+    }
+    state: dict[str, Any] = {"training": training, "step": 0, "losses": [], "best": None}
+    parts = ({"nip": nip, "best": best}, {"adam": adam}, {"patches": generator})
+
+    def check(loss_train: dict[str, float]) -> None:
+        figures = validate(nip, validation, settings.precision, chunk)
+        _require_finite(figures["loss_nip"], state["step"])
+        state["losses"].append(figures["loss_nip"])
+        if state["best"] is None or figures["loss_nip"] < state["best"]["loss_nip"]:
+            state["best"] = figures
+            best.load_state_dict(nip.state_dict())
+        on_metrics(state["step"], figures | loss_train)
+        on_checkpoint(state["step"], lambda path: save_checkpoint(path, *parts, state))
+
+    if resume is None:
+        check({})
+    else:
+        state = load_checkpoint(resume, *parts)
+        if state["training"] != training:
+            raise CheckpointError(f"{resume}: a checkpoint of another pre-training: other settings or pairs")
+
+    while not (done := converged(state["losses"], settings.window, tolerance)):
+        steps = min(settings.check_every, settings.max_iterations - state["step"])
+        if steps == 0:
+            break
+        nip.freeze_statistics(False).train()
+        losses = []  # they stay on the device until the next validation
+        for _ in range(steps):
+            batch = sample(pairs, train_images, settings.batch, settings.patch, generator, settings.textured)
+            loss = squared_error(develop(nip, batch.bayer, settings.precision), batch.target).mean()
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+            losses.append(loss.detach())
+            on_step(state["step"] + len(losses))
+        values = torch.stack(losses).tolist()
+        for step, value in enumerate(values, start=state["step"] + 1):
+            _require_finite(value, step)
+        state["step"] += steps
+        check({"loss_train": sum(values) / steps})
+
+    nip.load_state_dict(best.state_dict())
+    nip.freeze_statistics().eval()
+    figures = state["best"]
+    reason: Literal["converged", "max_iterations"] = "converged" if done else "max_iterations"
+    return Pretrained(nip, state["step"], figures["loss_nip"], figures["psnr"], figures["ssim"], reason)
+
+
+def _require_finite(loss: float, step: int) -> None:
+    if not math.isfinite(loss):
+        raise FloatingPointError(f"the pre-training loss is {loss} at step {step}")

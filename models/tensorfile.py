@@ -1,0 +1,73 @@
+"""One safetensors file of named tensors and JSON, written whole or not at all, and checked when read."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+KEY = "json"  # one metadata entry: safetensors writes several in random order
+
+
+def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
+    """SHA-256 over the header and the names, types, shapes and bytes of all tensors."""
+    sha = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        sha.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return sha.hexdigest()
+
+
+def write(
+    path: str | os.PathLike[str], kind: str, tensors: Mapping[str, Tensor], document: Mapping[str, Any]
+) -> None:
+    """Writes tensors (of any device and layout) and a JSON-able document, replacing `path` atomically.
+
+    Equal contents give equal bytes. `kind` says what the file is, and `read` insists on it.
+    """
+    path = Path(path)
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    header = {"kind": kind, "document": document}
+    metadata = {KEY: json.dumps({**header, "sha256": _digest(plain, header)}, sort_keys=True)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(save(plain, metadata=metadata))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors (on the CPU) and the document of a file written by `write` as the same `kind`.
+
+    Raises:
+        ValueError: when the file is missing, foreign, truncated, altered, or of another kind.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: there is no such file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})[KEY])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+        sha256 = header.pop("sha256")
+        found, document = header["kind"], header["document"]
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: no {kind} file, or a truncated one ({error})") from error
+    if _digest(tensors, header) != sha256:
+        raise ValueError(f"{path}: damaged: the contents do not match the checksum written with them")
+    if found != kind:
+        raise ValueError(f"{path}: holds {found}, not {kind}")
+    return tensors, document

@@ -1,0 +1,65 @@
+"""UNet: the encoder-decoder with skip connections, developing at half resolution."""
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.nip import NIP, Matrix, clip
+
+WIDTHS = (32, 64, 128, 256, 512)
+
+
+class Block(nn.Module):
+    """cᵢ: two 3×3 convolutions of one width, each followed by a leaky ReLU (α = 0.2)."""
+
+    def __init__(self, inputs: int, width: int) -> None:
+        super().__init__()
+        self.c1 = nn.Conv2d(inputs, width, 3, padding=1)
+        self.c2 = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.leaky_relu(self.c1(x), 0.2, inplace=True)
+        return F.leaky_relu(self.c2(x), 0.2, inplace=True)
+
+
+class UNet(NIP):
+    """UNet after Chen et al. 2018, Learning to See in the Dark (supplement Table 3): 7,760,268 parameters.
+
+    ::
+
+        bayer ── c₁ 32 ───────────────────────── | ── c₉ 32 ── 1×1 conv 12 ── depth to space ── clip ── y
+        (N,4,h,w)   └ pool ── c₂ 64 ──────────── | ── c₈ ── s₈ ┘                              (N,3,2h,2w)
+                          └ pool ── c₃ 128 ───── | ── c₇ ── s₇ ┘
+                                └ pool ── c₄ 256 | ── c₆ ── s₆ ┘          s: transposed 2×2 convolution
+                                      └ pool ─── c₅ 512 ─── s₅ ┘          |: concatenation
+
+    Any h and w will do: pooling keeps an odd last row or column, and the way up crops what it has doubled.
+    """
+
+    def __init__(self, cfa: str = "RGGB", cam2srgb: Matrix | None = None) -> None:
+        super().__init__(cfa, cam2srgb)
+        self.down = nn.ModuleList(Block(inputs, width) for inputs, width in pairwise((4, *WIDTHS)))
+        steps = list(pairwise(reversed(WIDTHS)))  # 512→256, …, 64→32
+        self.s = nn.ModuleList(nn.ConvTranspose2d(a, b, 2, stride=2, bias=False) for a, b in steps)
+        self.up = nn.ModuleList(Block(a, b) for a, b in steps)  # a = b from s + b from the skip
+        self.c10 = nn.Conv2d(WIDTHS[0], 12, 1)
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Glorot-uniform weights and zero biases, like the authors' code."""
+        for parameter in self.parameters():
+            if parameter.ndim > 1:
+                nn.init.xavier_uniform_(parameter, generator=generator)
+            else:
+                nn.init.zeros_(parameter)
+
+    def forward(self, bayer: Tensor) -> Tensor:
+        skips = [self.down[0](bayer)]
+        for c in self.down[1:]:
+            skips.append(c(F.max_pool2d(skips[-1], 2, ceil_mode=True)))
+        x = skips.pop()
+        for s, c in zip(self.s, self.up, strict=True):
+            skip = skips.pop()
+            x = c(torch.cat([s(x)[..., : skip.shape[-2], : skip.shape[-1]], skip], dim=1))
+        return clip(F.pixel_shuffle(self.c10(x), 2))

@@ -1,0 +1,50 @@
+"""Weights that rebuild their module: one safetensors file each."""
+
+import os
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from models import registry, tensorfile
+
+
+class Buildable(Protocol):
+    """A module that says how to build it again; every NIP does."""
+
+    settings: dict[str, Any]
+
+    @property
+    def name(self) -> str: ...
+
+    def state_dict(self) -> dict[str, Tensor]: ...
+
+
+def save(path: str | os.PathLike[str], module: Buildable, **metadata: str) -> None:
+    """Writes the weights, name and settings of `module` and free `metadata` to one file, atomically."""
+    document = {"name": module.name, "settings": module.settings, "metadata": metadata}
+    tensorfile.write(path, "weights", module.state_dict(), document)
+
+
+def load(path: str | os.PathLike[str], build: Callable[..., Any] = registry.build) -> Any:
+    """The module of a file written by `save`, on the CPU.
+
+    Args:
+        path: the file.
+        build: makes a module from its name and its settings; the default makes pipelines.
+    Raises:
+        ValueError: when the file is missing, damaged or no weights, or does not fit the module it names.
+    """
+    tensors, document = tensorfile.read(path, "weights")
+    try:
+        module: nn.Module = build(document["name"], **document["settings"])
+        module.load_state_dict(tensors)
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path}: weights of another version or package: {reason}") from error
+    return module
+
+
+def metadata(path: str | os.PathLike[str]) -> dict[str, str]:
+    """The free metadata given to `save`. Raises ValueError as `load` does."""
+    return tensorfile.read(path, "weights")[1]["metadata"]

@@ -1,0 +1,266 @@
+"""``python -m study …``: every stage of a study as a command."""
+
+import json
+import sys
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from study.settings import Study, StudyError, load_study, presets
+
+app = typer.Typer(
+    help="How much picture quality must a camera give up so that later manipulation can be detected?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+out = Console()
+err = Console(stderr=True)
+
+StudyArgument = Annotated[str, typer.Argument(help=f"a preset ({', '.join(presets())}) or a YAML file")]
+StorageOption = Annotated[
+    Path | None, typer.Option(help="folder of pairs, NIPs, checkpoints and tracking; overrides the study's own")
+]
+AddressOption = Annotated[str, typer.Option(help="'local', 'auto' for this machine's cluster, or host:port")]
+JsonOption = Annotated[bool, typer.Option("--json", help="machine-readable output")]
+
+
+def main() -> None:
+    """Run a command; what only the user can put right ends in one line and exit code 2."""
+    try:
+        app()
+    except StudyError as error:
+        err.print(f"[bold red]error:[/] {error}", soft_wrap=True, highlight=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        err.print("stopped; the same command goes on from here")
+        sys.exit(130)
+
+
+def _load(source: str, storage: Path | None) -> Study:
+    study = load_study(source)
+    return study if storage is None else study.model_copy(update={"storage": storage})
+
+
+def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    return table
+
+
+def _json(content: Any) -> None:
+    print(json.dumps(content, indent=1))
+
+
+class Orientation(StrEnum):
+    landscape = "landscape"
+    any = "any"
+
+
+class Demosaicing(StrEnum):
+    menon = "menon"
+    bilinear = "bilinear"
+
+
+@app.command()
+def demo(storage: StorageOption = None) -> None:
+    """Simulated cameras → report: nothing to download, minutes on two cores."""
+    run("demo", storage=storage)
+
+
+@app.command()
+def simulate(
+    folder: Annotated[Path, typer.Argument(help="where the DNG files go")],
+    camera: Annotated[str, typer.Option(help="preset of a simulated camera")] = "sim-rggb",
+    count: Annotated[int, typer.Option(min=1, help="number of pictures")] = 24,
+    height: Annotated[int, typer.Option(min=64)] = 512,
+    width: Annotated[int, typer.Option(min=64)] = 768,
+    photos: Annotated[Path | None, typer.Option(help="folder of photographs to take pictures of")] = None,
+    scenes: Annotated[str, typer.Option(help="'dead-leaves', or 'photos' for those that scikit-image ships")] = "dead-leaves",
+    seed: int = 0,
+) -> None:
+    """Write a simulated camera's RAW files: real DNG, with a known PRNU pattern in them."""
+    from cameras.dng import simulate_folder
+    from cameras.simulate import PRESETS
+    from study.progress import work
+
+    if camera not in PRESETS:
+        raise StudyError(f"there is no simulated camera '{camera}': choose one of {', '.join(PRESETS)}")
+    with work(f"{camera}: {count} pictures", count) as advance:
+        try:
+            simulate_folder(
+                PRESETS[camera],
+                folder,
+                count,
+                height,
+                width,
+                seed,
+                scenes=photos if photos is not None else scenes,
+                progress=lambda done, total: advance(done),
+            )
+        except (ValueError, OSError) as error:
+            raise StudyError(str(error)) from None
+    out.print(f"{count} DNG files in {folder}")
+
+
+@app.command(name="import")
+def import_(
+    paths: Annotated[list[Path], typer.Argument(help="RAW files, or folders of them")],
+    camera: Annotated[str, typer.Option(help="name of the camera in study files")],
+    storage: StorageOption = None,
+    limit: Annotated[int, typer.Option(min=1, help="number of photographs, chosen by a seed")] = 150,
+    orientation: Orientation = Orientation.landscape,
+    demosaic: Demosaicing = Demosaicing.menon,
+    seed: int = 0,
+    workers: Annotated[int | None, typer.Option(help="processes; all CPUs where not given")] = None,
+) -> None:
+    """RAW files → pairs of Bayer stack and developed target. Called again, it does only what is missing."""
+    from cameras.importing import import_camera
+    from study.jobs import camera_folder
+    from study.progress import work
+
+    root = camera_folder(storage or Path("results"), camera).parent
+    with work(f"{camera}: import", limit) as advance:
+        try:
+            imported = import_camera(
+                camera,
+                paths,
+                root,
+                limit=limit,
+                orientation=orientation.value,
+                demosaic=demosaic.value,
+                seed=seed,
+                workers=workers,
+                on_progress=lambda done, total, path, reason: advance(done * limit / max(total, 1), path.name),
+            )
+        except (ValueError, OSError) as error:
+            raise StudyError(str(error)) from None
+    if imported.refused:
+        rows = [(path.name, reason) for path, reason in imported.refused]
+        out.print(_table("Refused", ("file", "reason"), rows))
+    new, refused = len(imported.accepted), len(imported.refused)
+    out.print(f"{camera}: {len(imported)} photographs ({new} new), {refused} refused, in {imported.folder}")
+    if not len(imported):
+        raise StudyError(f"{camera}: not one photograph could be imported")
+
+
+@app.command()
+def pretrain(source: StudyArgument, storage: StorageOption = None, address: AddressOption = "local") -> None:
+    """Pre-train the NIP of every camera × ISP of a study."""
+    from study.run import pretrain as pretrain_study
+
+    _conclude(_load(source, storage), pretrain_study(_load(source, storage), address).failures)
+
+
+@app.command()
+def run(
+    source: StudyArgument,
+    storage: StorageOption = None,
+    address: AddressOption = "local",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the trials and start nothing")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="try trials again that failed by themselves")] = False,
+) -> None:
+    """Everything that is missing of a study: cameras, NIPs, trials, report. The same call resumes."""
+    study = _load(source, storage)
+    if dry_run:
+        _dry_run(study)
+        return
+    from study.run import run as run_study
+
+    ran = run_study(study, address, retry_failed)
+    _conclude(study, ran.failures)
+    report(source, storage)
+
+
+def _conclude(study: Study, failures: dict[str, str]) -> None:
+    """Name what failed; it does not fail the study."""
+    if failures:
+        out.print(_table("Failed", ("key", "reason"), failures.items()))
+        out.print(f"{len(failures)} failed; --retry-failed tries them again")
+
+
+def _dry_run(study: Study) -> None:
+    from study.survey import survey
+
+    state = survey(study)
+    rows = [
+        (item.trial.camera, item.trial.isp, item.trial.lam, item.trial.seed, *item.axes.values(), status)
+        for item, status in zip(state.planned, state.statuses, strict=True)
+    ]
+    axes = tuple(state.planned[0].axes)
+    out.print(_table(f"{study.name}: {len(rows)} trials", ("camera", "ISP", "λ", "seed", *axes, "status"), rows))
+    out.print(", ".join(f"{count} {status}" for status, count in state.counts.items()))
+
+
+@app.command()
+def status(source: StudyArgument, storage: StorageOption = None, as_json: JsonOption = False) -> None:
+    """Done, running, failed, left; speed and time to go."""
+    from study.progress import duration
+    from study.survey import survey
+
+    study = _load(source, storage)
+    state = survey(study)
+    if as_json:
+        _json({"study": study.name, "trials": len(state.planned), **state.counts, "seconds_to_go": state.seconds_to_go})
+        return
+    out.print(f"{study.name}: {len(state.planned)} trials: " + ", ".join(f"{n} {s}" for s, n in state.counts.items()))
+    if state.trials_per_hour:
+        out.print(f"{state.trials_per_hour:.1f} trials an hour; {duration(state.seconds_to_go or 0)} to go at this speed")
+
+
+@app.command()
+def best(
+    source: StudyArgument,
+    storage: StorageOption = None,
+    min_psnr: Annotated[float | None, typer.Option(help="dB")] = None,
+    min_accuracy: Annotated[float | None, typer.Option(help="0–1")] = None,
+    isp: str | None = None,
+    camera: str | None = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The best trade-offs of a study, out of MLflow: most accurate first."""
+    from study import results, tracking
+
+    study = _load(source, storage)
+    try:
+        table = results.trials(tracking.tracking_uri(study), study.name)
+        found = results.best(
+            results.summary(table), min_psnr=min_psnr, min_accuracy=min_accuracy, camera=camera, isp=isp
+        )
+    except ValueError as error:
+        raise StudyError(str(error)) from None
+    if as_json:
+        print(found.to_json(orient="records", indent=1))
+        return
+    out.print(_table(study.name, found.columns, found.round(4).itertuples(index=False)))
+
+
+@app.command()
+def rerun(
+    run_or_key: Annotated[str, typer.Argument(help="MLflow run id, or trial key (its beginning will do)")],
+    storage: StorageOption = None,
+) -> None:
+    """One trial again, in this process and without Ray; compared with what was logged."""
+    from study.rerun import rerun as rerun_trial
+    from study.tracking import default_uri
+
+    folder = storage or Path("results")
+    comparison = rerun_trial(run_or_key, folder, default_uri(folder))
+    out.print(_table(comparison.name, ("figure", "logged", "now"), comparison.rows))
+    out.print("bit-identical" if comparison.identical else f"not bit-identical: {comparison.difference}")
+
+
+@app.command()
+def report(source: StudyArgument, storage: StorageOption = None) -> None:
+    """One self-contained HTML page, with figures and tables beside it."""
+    from study.publish import publish
+
+    out.print(f"report: {publish(_load(source, storage))}", soft_wrap=True)

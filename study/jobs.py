@@ -1,0 +1,154 @@
+"""Units of work and their keys: what is asked for decides its key, and the key decides whether it is done already."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from cameras.pairs import Pairs
+from forensics.trial import Split, Trial
+from models.pretrain import Pretraining
+from study.settings import Frozen, Planned
+
+RECIPE = 1  # raise it when a change of the code changes results: keys of older results then no longer match
+
+
+class Place(Frozen):
+    """Where work is done: folders, tracking, hardware. Nothing here changes a result, but for the last bits.
+
+    The order of floating-point sums depends on ``threads`` and on ``device``, so a bit-identical repetition needs
+    the same ones.
+    """
+
+    storage: Path
+    tracking_uri: str
+    experiment_id: str
+    device: str = "cpu"
+    threads: int = 1
+    checkpoint_seconds: float = 30
+
+    def camera(self, name: str) -> Path:
+        return camera_folder(self.storage, name)
+
+    def checkpoint(self, key: str) -> Path:
+        return self.storage / "checkpoints" / f"{key}.safetensors"
+
+
+class PretrainingJob(Frozen):
+    """Pre-train the NIP of one camera × ISP."""
+
+    key: str
+    camera: str
+    isp: str
+    split: Split
+    pretraining: Pretraining
+    data_fingerprint: str
+    place: Place
+
+    @property
+    def kind(self) -> str:
+        return "pretrain"
+
+    @property
+    def name(self) -> str:
+        return f"{self.camera} {self.isp}"
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """What the tracker lists a run by."""
+        return {"camera": self.camera, "isp": self.isp, "seed": self.pretraining.seed}
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return {"data_fingerprint": self.data_fingerprint, "threads": str(self.place.threads)}
+
+    @property
+    def steps(self) -> int:
+        """Iterations at most."""
+        return self.pretraining.max_iterations
+
+    @property
+    def weights(self) -> Path:
+        return nip_file(self.place.storage, self.camera, self.isp, self.key)
+
+
+class TrialJob(Frozen):
+    """Run one trial from a pre-trained NIP."""
+
+    key: str
+    trial: Trial
+    axes: dict[str, Any]
+    nip: Path
+    nip_sha256: str
+    data_fingerprint: str
+    place: Place
+
+    @property
+    def kind(self) -> str:
+        return "trial"
+
+    @property
+    def name(self) -> str:
+        return f"{self.trial.camera} {self.trial.isp} λ={self.trial.lam} seed={self.trial.seed}"
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """What the tracker lists a run by."""
+        trial = self.trial
+        return {"camera": trial.camera, "isp": trial.isp, "lambda": trial.lam, "seed": trial.seed, **self.axes}
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return {
+            "data_fingerprint": self.data_fingerprint,
+            "nip_sha256": self.nip_sha256,
+            "threads": str(self.place.threads),
+        }
+
+    @property
+    def steps(self) -> int:
+        return self.trial.training.iterations
+
+
+Job = PretrainingJob | TrialJob
+
+
+def camera_folder(storage: Path, name: str) -> Path:
+    """Where the pairs of a camera lie."""
+    return storage / "cameras" / name
+
+
+def nip_file(storage: Path, camera: str, isp: str, key: str) -> Path:
+    """Where a pre-trained NIP lies."""
+    return storage / "nips" / f"{camera}-{isp}-{key[:8]}.safetensors"
+
+
+def pretraining_key(planned: Planned, pairs: Pairs) -> str:
+    """Key of the pre-training that a trial starts from."""
+    return _key(
+        "pretrain",
+        {
+            "camera": planned.trial.camera,
+            "isp": planned.trial.isp,
+            "split": asdict(planned.trial.split),
+            "pretraining": asdict(planned.pretraining),
+            "data": pairs.fingerprint,
+        },
+    )
+
+
+def trial_key(trial: Trial, pairs: Pairs, nip_sha256: str) -> str:
+    """Key of a trial: its fully resolved settings, its data and the weights that it starts from."""
+    return _key("trial", {"trial": asdict(trial), "data": pairs.fingerprint, "nip": nip_sha256})
+
+
+def _key(kind: str, content: Mapping[str, Any]) -> str:
+    text = json.dumps({"recipe": RECIPE, "kind": kind, **content}, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

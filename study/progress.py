@@ -1,0 +1,60 @@
+"""How far long work has come, and when it will be done: a bar in a terminal, a line now and then in a log."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+LOG_SECONDS = 15.0
+
+
+def duration(seconds: float) -> str:
+    """1:02:03"""
+    return str(timedelta(seconds=round(seconds)))
+
+
+class Advance:
+    """One piece of work: ``advance(done, note)`` as it goes on.
+
+    The time to go is reckoned from the speed since the work began, so that what an earlier call had finished
+    (``begun`` of ``total``) does not flatter it.
+    """
+
+    def __init__(self, console: Console, progress: Progress | None, title: str, total: float, begun: float) -> None:
+        self.console = console
+        self.progress = progress
+        self.title = title
+        self.total = total
+        self.begun = begun
+        self.started = time.monotonic()
+        self.logged = self.started
+        self.task = progress.add_task(title, total=total, completed=begun, note="", left="") if progress else None
+
+    def __call__(self, done: float, note: str = "") -> None:
+        now = time.monotonic()
+        speed = (done - self.begun) / max(now - self.started, 1e-9)
+        left = f"{duration((self.total - done) / speed)} to go" if speed > 0 else ""
+        if self.progress is not None and self.task is not None:
+            self.progress.update(self.task, completed=done, note=note, left=left)
+        elif now - self.logged >= LOG_SECONDS:
+            self.logged = now
+            parts = (f"{self.title}: {100 * done / self.total:.0f} %", note, left)
+            self.console.print(", ".join(part for part in parts if part), highlight=False)
+
+
+@contextmanager
+def work(title: str, total: float, begun: float = 0) -> Iterator[Advance]:
+    """Show ``title`` while the block runs, and how long it took when it ends."""
+    console = Console(stderr=True)
+    started = time.monotonic()
+    if console.is_terminal:
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+        details = (TextColumn("{task.fields[note]}"), TextColumn("{task.fields[left]}"), TimeElapsedColumn())
+        with Progress(*columns, *details, console=console, transient=True) as progress:
+            yield Advance(console, progress, title, total, begun)
+    else:
+        yield Advance(console, None, title, total, begun)
+    console.print(f"{title}: done in {duration(time.monotonic() - started)}", highlight=False)

@@ -1,0 +1,45 @@
+"""The report of a study: its plan and provenance handed to the page that MLflow's figures fill."""
+
+from pathlib import Path
+
+import yaml
+
+from study import tracking
+from study.report import Provenance, report
+from study.settings import Study, StudyError
+from study.survey import survey
+
+
+def publish(study: Study) -> Path:
+    """Write the report of a study, however far it has come, and return its path.
+
+    Raises:
+        StudyError: nothing has run yet.
+    """
+    state = survey(study)
+    planned = [
+        {
+            "camera": item.trial.camera,
+            "isp": item.trial.isp,
+            "lambda": item.trial.lam,
+            "seed": item.trial.seed,
+            "key": key,
+            **item.axes,
+        }
+        for item, key in zip(state.planned, state.keys, strict=True)
+    ]
+    provenance = Provenance(
+        settings=yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
+        simulated={camera.name: camera.simulate is not None for camera in study.cameras},
+    )
+    try:
+        return report(
+            study.name,
+            tracking.tracking_uri(study),
+            study.name,
+            study.storage / "reports" / study.name,
+            planned,
+            provenance,
+        )
+    except ValueError as error:
+        raise StudyError(str(error)) from None

@@ -1,0 +1,138 @@
+"""Ray Tune: many jobs on whatever hardware there is.
+
+Tune decides what runs where and starts a job again after its process or node was lost. What a job has already
+achieved it finds itself, in the checkpoint of its key: so it goes on where it stopped, on whichever worker, under
+whichever driver, and no state of Ray's need be restored.
+"""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from pydantic import TypeAdapter
+from ray import tune
+
+from study.jobs import Job
+from study.settings import Resources
+
+ROOT = Path(__file__).resolve().parents[1]
+REPORT_SECONDS = 1.0
+
+ENVIRONMENT = {
+    "PYTHONPATH": str(ROOT),
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # MLflow keeps the figures
+}
+
+# Called with (key, finished steps, why it failed or None, whether it has ended).
+OnProgress = Callable[[str, int, str | None, bool], None]
+
+
+def connect(address: str) -> None:
+    """Join the cluster at ``address`` (``auto`` for the one this machine belongs to) or start Ray on this machine alone
+    (``local``). Nothing listens beyond loopback, and no dashboard is started."""
+    if ray.is_initialized():
+        return
+    os.environ.update(ENVIRONMENT, RAY_USAGE_STATS_ENABLED="0", RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0")
+    options: dict[str, Any] = {}
+    if address == "local":
+        options = {"include_dashboard": False, "object_store_memory": 256 * 2**20}
+    ray.init(
+        address=address,
+        runtime_env={"env_vars": ENVIRONMENT},
+        log_to_driver=False,
+        logging_level="error",
+        **options,
+    )
+
+
+def gpus_available() -> float:
+    return ray.cluster_resources().get("GPU", 0.0)
+
+
+def schedule(
+    jobs: Sequence[Job], resources: Resources, gpus: float, folder: Path, on_progress: OnProgress
+) -> dict[str, str]:
+    """Perform all jobs; returns why those failed that did, by key.
+
+    Args:
+        jobs: what to do, most important first.
+        resources: CPUs of a job and how often it is started again after its process or node was lost.
+        gpus: GPUs, or the share of one, of a job.
+        folder: where Tune may keep its own notes; nothing there is ever read again.
+        on_progress: told about every job that got further.
+    """
+    if not jobs:
+        return {}
+    failures: dict[str, str] = {}
+    adapter = TypeAdapter(Job)
+    watcher = _Watcher(on_progress, failures)
+    tuner = tune.Tuner(
+        tune.with_resources(_perform, {"cpu": resources.cpus, "gpu": gpus}),
+        param_space={"job": tune.grid_search([adapter.dump_python(job, mode="json") for job in jobs])},
+        tune_config=tune.TuneConfig(
+            reuse_actors=True,  # 0.1 s instead of 3 s to start a job: torch stays imported
+            trial_name_creator=_name,
+            trial_dirname_creator=_name,
+        ),
+        run_config=tune.RunConfig(
+            name=f"{jobs[0].__class__.__name__}-{time.strftime('%Y%m%d-%H%M%S')}",
+            storage_path=str(folder.resolve()),
+            failure_config=tune.FailureConfig(max_failures=resources.max_failures),
+            callbacks=[watcher],
+            verbose=0,
+        ),
+    )
+    tuner.fit()
+    return failures
+
+
+def _name(trial: Any) -> str:
+    return trial.config["job"]["key"]
+
+
+def _perform(config: dict[str, Any]) -> None:
+    """Runs on a worker."""
+    from study.work import perform  # imports torch and MLflow, which the driver's start need not wait for
+
+    job: Job = TypeAdapter(Job).validate_python(config["job"])
+    last = time.monotonic()
+
+    def on_step(done: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= REPORT_SECONDS:
+            last = time.monotonic()
+            tune.report({"steps": done})
+
+    failure = perform(job, on_step)
+    tune.report({"steps": job.steps, "failure": failure, "ended": True})
+
+
+class _Watcher(tune.Callback):
+    """Passes on what Tune sees."""
+
+    def __init__(self, on_progress: OnProgress, failures: dict[str, str]) -> None:
+        self.on_progress = on_progress
+        self.failures = failures
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune saves its callbacks beside its notes; this one belongs to the running driver alone."""
+        return {}
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        failure = result.get("failure")
+        if failure:
+            self.failures[_name(trial)] = failure
+        self.on_progress(_name(trial), result["steps"], failure, result.get("ended", False))
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Too many losses, or a bug."""
+        lines = (trial.get_error() and str(trial.get_error()) or "its process was lost").strip().splitlines()
+        self.failures[_name(trial)] = lines[-1]
+        self.on_progress(_name(trial), 0, lines[-1], True)

@@ -1,0 +1,75 @@
+"""How a study stands: what of its grid is finished, failed, running or still to do, and how fast it goes."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from mlflow.entities import Run
+
+from cameras.pairs import Pairs
+from study import tracking
+from study.data import open_cameras
+from study.jobs import Place
+from study.run import place, resolve
+from study.settings import Planned, Study, StudyError
+
+FINISHED, RUNNING, FAILED, LEFT, WAITING = "finished", "running", "failed", "left", "waiting for pre-training"
+RECENT = 20  # finished trials that the speed is measured on
+
+
+@dataclass(frozen=True)
+class Survey:
+    """``statuses`` and ``keys`` go with ``planned``; a trial without pre-trained NIP has no key yet.
+
+    ``trials_per_hour`` is the speed over the last trials that finished, None before there are two.
+    """
+
+    planned: tuple[Planned, ...]
+    keys: tuple[str | None, ...]
+    statuses: tuple[str, ...]
+    trials_per_hour: float | None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        found = Counter(self.statuses)
+        return {status: found[status] for status in (FINISHED, RUNNING, FAILED, LEFT, WAITING)}
+
+    @property
+    def seconds_to_go(self) -> float | None:
+        left = sum(self.counts[status] for status in (RUNNING, LEFT, WAITING))
+        return 3600 * left / self.trials_per_hour if self.trials_per_hour else None
+
+
+def survey(study: Study) -> Survey:
+    """Look at a study without changing or starting anything."""
+    planned = tuple(study.planned())
+    keys: tuple[str | None, ...] = (None,) * len(planned)
+    try:
+        cameras: dict[str, Pairs] = open_cameras(study)
+    except StudyError:
+        cameras = {}  # not imported, or not simulated yet: everything waits
+    runs: dict[str, Run] = {}
+    if cameras:
+        found = tracking.look(study)
+        runs = found[1] if found else {}
+        keys = resolve(study, cameras, _anywhere(study)).keys
+    statuses = tuple(_status(key, runs) for key in keys)
+    return Survey(planned, keys, statuses, _speed([runs[key] for key in keys if key in runs]))
+
+
+def _anywhere(study: Study) -> Place:
+    return place(study, experiment_id="", device="cpu")
+
+
+def _status(key: str | None, runs: dict[str, Run]) -> str:
+    if key is None:
+        return WAITING
+    if key not in runs:
+        return LEFT
+    return {"FINISHED": FINISHED, "FAILED": FAILED}.get(runs[key].info.status, RUNNING)
+
+
+def _speed(runs: list[Run]) -> float | None:
+    ends = sorted(run.info.end_time for run in runs if run.info.status == "FINISHED")[-RECENT:]
+    if len(ends) < 2 or ends[-1] == ends[0]:
+        return None
+    return (len(ends) - 1) / ((ends[-1] - ends[0]) / 3_600_000)

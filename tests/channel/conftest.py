@@ -1,0 +1,30 @@
+"""Natural photographs for the tests of the channel."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+
+@pytest.fixture(scope="package", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Images of a few hundred pixels: to wake a second thread takes longer than the work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def photographs() -> torch.Tensor:
+    """Crops (4, 3, 192, 224) uint8 of photographs that scikit-image ships as PNG: skin, cloth, metal, fur, wood."""
+    from skimage import data
+
+    crops = [
+        data.astronaut()[:192, 120:344],
+        data.astronaut()[280:472, 40:264],
+        data.chelsea()[60:252, 100:324],
+        data.coffee()[150:342, 60:284],
+    ]
+    return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).contiguous()

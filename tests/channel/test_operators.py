@@ -1,0 +1,126 @@
+"""What every operator of the channel must do: the same body for all of them."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from channel import Channel, DifferentiableJPEG, Manipulations
+
+ROUNDINGS = ("round", "sin", "soft", "harmonic")
+MANIPULATIONS = ("sharpen", "gaussian", "jpeg:80", "resample", "awgn", "gamma", "median")
+
+OPERATORS: dict[str, Callable[[], torch.nn.Module]] = {
+    **{
+        f"dJPEG {rounding} {subsampling}": lambda r=rounding, s=subsampling: DifferentiableJPEG(50, r, s)
+        for rounding in ROUNDINGS
+        for subsampling in ("4:4:4", "4:2:0")
+    },
+    **{spec: lambda spec=spec: Manipulations((spec,)) for spec in MANIPULATIONS},
+    "channel": Channel,
+    "channel 1:3 none": lambda: Channel(3, "none"),
+    "channel 1:1 4:2:0": lambda: Channel(1, "jpeg:70", "soft", "4:2:0"),
+}
+# Rounding in the forward pass: the gradient is a stand-in, which no difference quotient can confirm.
+WITH_STAND_IN = ("round", "soft", "awgn", "gamma")
+SIZES = ((32, 48), (17, 23), (9, 40), (7, 5))
+
+
+def run(operator: torch.nn.Module, images: torch.Tensor, seed: int = 0) -> torch.Tensor:
+    """The operator's result (N, 3, h, w); of Manipulations, the one manipulated class."""
+    if isinstance(operator, Manipulations):
+        return operator(images, torch.Generator().manual_seed(seed))[len(images) :]
+    return operator(images)
+
+
+@pytest.fixture(params=OPERATORS)
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def operator(name: str) -> torch.nn.Module:
+    return OPERATORS[name]()
+
+
+def random_images(*shape: int, generator: torch.Generator, low: float = 0, high: float = 1) -> torch.Tensor:
+    return low + (high - low) * torch.rand(shape, generator=generator)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_shape_dtype_and_range(operator: torch.nn.Module, size: tuple[int, int], generator: torch.Generator) -> None:
+    k = operator.downsample if isinstance(operator, Channel) else 1
+    images = random_images(2, 3, *size, generator=generator).round(decimals=1)  # with black and white pixels
+    received = run(operator, images)
+    assert received.shape == (2, 3, size[0] // k, size[1] // k)
+    assert received.dtype == torch.float32
+    assert received.min() >= 0 and received.max() <= 1 + 1e-6  # weights of a filter sum to 1 within rounding
+    assert run(operator, images.double()).dtype == torch.float64
+
+
+def test_same_input_same_output(operator: torch.nn.Module, generator: torch.Generator) -> None:
+    images = random_images(2, 3, 24, 40, generator=generator)
+    assert torch.equal(run(operator, images), run(operator, images.clone()))
+
+
+def test_memory_format_does_not_matter(operator: torch.nn.Module, generator: torch.Generator) -> None:
+    images = random_images(2, 3, 24, 40, generator=generator)
+    channels_last = images.contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(run(operator, channels_last), run(operator, images), rtol=0, atol=1e-5)
+
+
+def test_an_image_does_not_depend_on_its_batch(
+    name: str, operator: torch.nn.Module, generator: torch.Generator
+) -> None:
+    if name == "awgn":
+        pytest.skip("every image has its own noise, drawn for the whole batch")
+    images = random_images(5, 3, 24, 40, generator=generator, low=0.1, high=0.9)
+    together = run(operator, images)
+    alone = torch.cat([run(operator, image[None]) for image in images])
+    # A coefficient that lies at n + 1/2 up to float32's precision may round to either side: none does here.
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
+
+
+def test_gradient_reaches_every_pixel(name: str, operator: torch.nn.Module, generator: torch.Generator) -> None:
+    images = random_images(2, 3, 18, 34, generator=generator).round(decimals=1).requires_grad_()
+    weights = torch.rand(run(operator, images).shape, generator=generator)
+    (gradient,) = torch.autograd.grad((run(operator, images) * weights).sum(), images, allow_unused=True)
+    if " round " in name:
+        assert gradient is None or not gradient.any()
+        return
+    assert gradient.isfinite().all()
+    assert gradient.abs().max() < 1000  # nothing explodes at black, where V and the levels of gamma vanish
+    touched = (gradient != 0).any(dim=1).float().mean()
+    assert touched > (0.7 if name == "median" else 0.95)  # a median picks one of its pixels
+
+
+@pytest.mark.parametrize("size", ((8, 16), (9, 11)), ids=str)
+def test_gradcheck(name: str, operator: torch.nn.Module, size: tuple[int, int], generator: torch.Generator) -> None:
+    if any(word in name for word in WITH_STAND_IN) or "soft" in repr(operator):
+        pytest.skip("its gradient is a stand-in: see test_gradient_of_*")
+    # Close to mid-grey, so that nothing is clipped: a clip's gradient is a stand-in as well.
+    images = random_images(1, 3, *size, generator=generator, low=0.49, high=0.51).double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: run(operator, x), images, eps=1e-7, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", (torch.bfloat16, torch.float16), ids=str)
+def test_full_precision_under_autocast(
+    operator: torch.nn.Module, dtype: torch.dtype, generator: torch.Generator
+) -> None:
+    images = random_images(2, 3, 24, 40, generator=generator)
+    with torch.autocast("cpu", dtype=dtype):
+        received = run(operator, images)
+        from_half = run(operator, images.to(dtype))
+    assert torch.equal(received, run(operator, images))
+    assert torch.equal(from_half, run(operator, images.to(dtype).float()))
+
+
+def test_nothing_is_learnt_or_stored(operator: torch.nn.Module) -> None:
+    assert not list(operator.parameters())
+    assert not operator.state_dict()  # constants follow from the settings: checkpoints stay free of them
+
+
+@pytest.mark.parametrize("images", (torch.rand(3, 16, 16), torch.rand(1, 4, 16, 16), torch.zeros(1, 3, 8, 8).byte()))
+def test_wrong_images_are_refused(operator: torch.nn.Module, images: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match="needs floating-point images"):
+        run(operator, images)
