@@ -1,6 +1,6 @@
 """Time of Menon 2007 and bilinear demosaicing per megapixel, here and in colour-demosaicing.
 
-    python benchmarks/demosaic.py [--height 2000] [--width 3000] [--threads 2]
+    python -m benchmarks.demosaic [--height 2000] [--width 3000] [--threads 2]
 
 Best of several runs. colour-demosaicing runs on one core, whatever there are.
 """

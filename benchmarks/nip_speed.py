@@ -33,16 +33,17 @@ def main(names: list[str]) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     threads = [1] if device == "cuda" else [1, 2]
     columns = [(p, layout, t) for p in PRECISIONS for layout in LAYOUTS for t in threads]
-    print(f"{'ms on ' + device:22}" + "".join(f"{p[:5] + ' ' + l[:8] + ' ' + str(t):>18}" for p, l, t in columns))
+    print(f"{'ms on ' + device:22}" + "".join(f"{f'{p} {layout[:8]} {t}':>20}" for p, layout, t in columns))
     for name in names:
         for batch, patch in SHAPES:
             cells = []
             for precision, layout, count in columns:
                 torch.set_num_threads(count)
                 nip = models.build(name).to(device, memory_format=LAYOUTS[layout])
-                bayer = torch.rand(batch, 4, patch, patch, device=device).to(memory_format=LAYOUTS[layout])
+                bayer = torch.rand(batch, 4, patch, patch, device=device)
+                bayer = bayer.to(memory_format=LAYOUTS[layout])
                 cells.append(milliseconds(nip, bayer, PRECISIONS[precision]))
-            print(f"{name:10} {batch:3} × {patch:2}²   " + "".join(f"{cell:18.1f}" for cell in cells), flush=True)
+            print(f"{name:10} {batch:3} × {patch:2}²   " + "".join(f"{cell:20.1f}" for cell in cells), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Demosaicing of Bayer mosaics in torch: bilinear, and Menon 2007 as the paper's pipeline uses it.
 
-A mosaic is (N, 1, H, W) with even H and W; it is taken apart into the four planes of its 2×2 cells (N, H/2, W/2), one
-per *site* (y, x) of the cell. Each formula is then evaluated at the sites that need it, and at no others. Outside the
-image the mosaic is continued by reflection about its outermost pixels, which keeps the pattern.
+A mosaic is (N, 1, H, W) with even H and W; it is taken apart into the four planes of its 2×2 cells (N, H/2,
+W/2), one per *site* (y, x) of the cell. Each formula is then evaluated at the sites that need it, and at no
+others. Outside the image the mosaic is continued by reflection about its outermost pixels, which keeps the
+pattern.
 """
 
 from collections.abc import Callable
@@ -19,11 +20,11 @@ Planes = dict[Site, Tensor]  # a signal over the whole image, or over some sites
 VERTICAL, HORIZONTAL = -2, -1  # axes of a plane
 AXES = (VERTICAL, HORIZONTAL)
 
-STRIP = 128  # rows treated at a time
+STRIP = 256  # rows treated at a time
 REACH = 8  # a row depends on no more rows on either side; even, to keep the pattern
 
-# Where the variation along an axis is summed: (dy, dx, weight) in the order of the rows. A pixel's variation is counted
-# at its first pixel, so that those which reach over the centre start two before it (and one, in the rows beside it).
+# Where the variation along an axis is summed, and how: (dy, dx, weight). The variation between two pixels is
+# counted at the first of them, so that what lies about the centre starts before it.
 COST_TAPS = {
     HORIZONTAL: (
         (-2, -2, 1), (-2, 0, 1), (-1, -1, 1), (0, -2, 3), (0, 0, 3), (1, -1, 1), (2, -2, 1), (2, 0, 1)
@@ -51,17 +52,17 @@ def bilinear(mosaic: Tensor, cfa: str) -> Tensor:
 
 
 def menon(mosaic: Tensor, cfa: str) -> Tensor:
-    """Directional filtering with a posteriori decision and refining: (N, 1, H, W) -> (N, 3, H, W), same dtype.
+    """Directional filtering with a posteriori decision, refined: (N, 1, H, W) -> (N, 3, H, W), same dtype.
 
-    D. Menon, S. Andriani, G. Calvagno, "Demosaicing With Directional Filtering and a posteriori Decision", IEEE
-    Transactions on Image Processing 16(1), 2007. The result is not clipped.
+    D. Menon, S. Andriani, G. Calvagno, "Demosaicing With Directional Filtering and a posteriori Decision",
+    IEEE Transactions on Image Processing 16(1), 2007. The result is not clipped.
     """
     return _in_strips(_menon, mosaic, cfa)
 
 
 def _in_strips(method: Callable[[Tensor, str], Tensor], mosaic: Tensor, cfa: str) -> Tensor:
-    """The same result strip by strip: what is computed meanwhile stays small enough for the processor's cache."""
-    if mosaic.ndim != 4 or mosaic.shape[1] != 1 or mosaic.shape[2] % 2 or mosaic.shape[3] % 2:
+    """The same result, strip by strip: what is held meanwhile stays small."""
+    if mosaic.ndim != 4 or mosaic.shape[1] != 1 or any(side < 2 or side % 2 for side in mosaic.shape[2:]):
         raise ValueError(f"a mosaic is (N, 1, H, W) with even H and W, not {tuple(mosaic.shape)}")
     strips = []
     for top in range(0, mosaic.shape[2], STRIP):
@@ -87,8 +88,8 @@ def _menon(mosaic: Tensor, cfa: str) -> Tensor:
     raw, red, blue = _take_apart(mosaic, cfa)
     G = {site: raw[site] for site in _greens(red)}
 
-    # Green along either axis, by the 5-tap filter of Hamilton and Adams, and the better of the two at each pixel. In
-    # double precision: where both are equally good, which is common in 8-bit data, rounding would decide.
+    # Green along either axis by a 5-tap filter, and the better of the two at each pixel. In double precision,
+    # lest rounding decide where both are equally good, as they often are in clipped highlights and 8-bit data.
     exact = {site: plane.double() for site, plane in raw.items()}
     directional: dict[int, Planes] = {}
     cost: dict[int, Planes] = {}
@@ -109,7 +110,7 @@ def _menon(mosaic: Tensor, cfa: str) -> Tensor:
     for site in (red, blue):
         D[site] = torch.where(horizontal[site], _mean(D, site, HORIZONTAL), _mean(D, site, VERTICAL))
 
-    # Refining: low-pass the differences along the chosen axis, first for green, then for what follows from it.
+    # Refining: low-pass the differences along the chosen axis, first for green, then for what depends on it.
     for difference, site in ((R_G, red), (B_G, blue)):
         G[site] = raw[site] - _low_pass(difference, site, horizontal[site])
     R_G, B_G = _difference(raw, G, red), _difference(raw, G, blue)
@@ -123,7 +124,7 @@ def _menon(mosaic: Tensor, cfa: str) -> Tensor:
 
 
 def _difference(raw: Planes, G: Planes, site: Site) -> Planes:
-    """The colour sampled at ``site`` minus green, there and, interpolated, at the greens beside and above it."""
+    """The colour sampled at ``site`` minus green: there and, interpolated, at the greens next to it."""
     difference = {site: raw[site] - G[site]}
     for axis in AXES:
         green = _across(site, axis)
@@ -140,7 +141,7 @@ def _low_pass(signal: Planes, site: Site, horizontal: Tensor) -> Tensor:
 def _cost(chroma: Planes, axis: int) -> Planes:
     """How much the chroma estimated along ``axis`` varies along it, summed over the neighbourhood COST_TAPS.
 
-    The variation between a pixel and the one two further on belongs to the first of them; outside the image it is zero.
+    Variation is the difference between a pixel and the one two further on; outside the image it is zero.
     """
     variation = {
         site: F.pad((plane - _pixel(chroma, site, axis, 2)).abs(), (1, 1, 1, 1)) for site, plane in chroma.items()

@@ -1,4 +1,4 @@
-"""The standard pipeline of the paper (section 3.1, without denoising): what neural pipelines learn to imitate."""
+"""The standard pipeline of the paper (section 3.1, without denoising): what neural pipelines imitate."""
 
 from pathlib import Path
 from typing import Literal
@@ -19,9 +19,9 @@ def develop(
 ) -> np.ndarray:
     """Demosaicing, camera RGB -> linear sRGB, optional brightness, clipping, gamma x^(1/2.2).
 
-    brightness: "percentile" stretches the range between the 0.5th and the 99.5th percentile of all values to [0, 1];
-    "shift" scales the mean of all values to 0.25 (both as in the authors' toolbox). Returns (H, W, 3) float32 in
-    [0, 1], gamma-encoded sRGB in sensor orientation. Raises ValueError for an unknown setting.
+    brightness: "percentile" stretches the range between the 0.5th and the 99.5th percentile of all values to
+    [0, 1]; "shift" scales the mean of all values to 0.25 (both as in the authors' toolbox). Returns (H, W, 3)
+    float32 in [0, 1], gamma-encoded sRGB in sensor orientation. Raises ValueError for an unknown setting.
     """
     methods = {"menon": demosaicing.menon, "bilinear": demosaicing.bilinear}
     if demosaic not in methods:
@@ -36,13 +36,12 @@ def develop(
 def develop_libraw(path: str | Path) -> np.ndarray:
     """LibRaw's own development (AHD demosaicing) of the same visible area, in sensor orientation.
 
-    White balance of the shot, no automatic brightness, and the same gamma as ``develop``, so that the two differ in the
-    demosaicing and in nothing else that could be chosen. Returns (H, W, 3) float32 in [0, 1]. Raises RawError.
+    White balance of the shot, no automatic brightness, and the same gamma as ``develop``, so that the two
+    differ in the demosaicing and in nothing else that could be chosen. Returns (H, W, 3) float32 in [0, 1].
+    Raises RawError.
     """
     with open_raw(path) as (raw, _):
-        rgb = raw.postprocess(
-            use_camera_wb=True, no_auto_bright=True, user_flip=0, gamma=(GAMMA, 0), output_bps=16
-        )
+        rgb = raw.postprocess(use_camera_wb=True, no_auto_bright=True, user_flip=0, gamma=(GAMMA, 0), output_bps=16)
     height, width = (side // 2 * 2 for side in rgb.shape[:2])  # whole 2×2 cells, as in a RawFrame
     return rgb[:height, :width].astype(np.float32) / 65535
 

@@ -33,7 +33,7 @@ class Imported:
     """What an import left behind.
 
     accepted: names of the images stored by this call. already: number of images stored before it.
-    refused: files that were refused, now or by an earlier call, and why.
+    refused: files that were refused, now or by an earlier call, and why; sorted.
     """
 
     folder: Path
@@ -79,7 +79,7 @@ def import_camera(
     """
     if limit < 1:
         raise ValueError(f"limit {limit}: at least one image must be asked for")
-    if Path(name).name != name or name.startswith("."):
+    if not name or Path(name).name != name or name.startswith("."):
         raise ValueError(f"camera name {name!r} cannot be the name of a folder")
     folder = Path(root) / name
     index = Index.read(folder)
@@ -88,9 +88,9 @@ def import_camera(
 
     sources = [Source.of(path) for path in _random_order(raw_files(paths), seed)]
     stored = {image.source for image in index.images}
-    remembered = {entry.source: entry.reason for entry in index.refused}
-    if orientation == "any":
-        remembered = {source: reason for source, reason in remembered.items() if reason != PORTRAIT}
+    remembered = {
+        entry.source: entry.reason for entry in index.refused if not (entry.reason == PORTRAIT and orientation == "any")
+    }
     refused = [(Path(source.path), remembered[source]) for source in sources if source in remembered]
     waiting = deque(source for source in sources if source not in stored and source not in remembered)
     accepted: list[str] = []
@@ -117,7 +117,7 @@ def import_camera(
         if on_progress:
             done = len(index.images) + len(accepted)
             on_progress(done, min(limit, done + unknown), Path(source.path), reason)
-    return Imported(folder, tuple(accepted), len(index.images), tuple(refused))
+    return Imported(folder, tuple(accepted), len(index.images), tuple(sorted(refused)))
 
 
 def raw_files(paths: Iterable[Path | str]) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Training pairs of one camera: Bayer stacks and the RGB images developed from them, ready to be mapped.
+"""Training pairs of one camera: Bayer stacks and the RGB images developed from them, in flat files.
 
 A camera is a folder::
 
@@ -133,9 +133,7 @@ class Index:
             cam2srgb=document["cam2srgb"] and tuple(tuple(map(float, row)) for row in document["cam2srgb"]),
             development=document["development"],
             images=images,
-            refused=tuple(
-                Refusal(Source(**refusal["source"]), refusal["reason"]) for refusal in document["refused"]
-            ),
+            refused=tuple(Refusal(Source(**refusal["source"]), refusal["reason"]) for refusal in document["refused"]),
         )
 
     def write(self, folder: Path | str) -> None:
@@ -262,9 +260,7 @@ def quantise(name: str, bayer: np.ndarray, target: np.ndarray) -> tuple[np.ndarr
         raise PairError(f"{name}: the Bayer stack has shape {bayer.shape}, expected (h, w, 4)")
     height, width, _ = bayer.shape
     if target.shape != (2 * height, 2 * width, 3):
-        raise PairError(
-            f"{name}: the target has shape {target.shape}, expected {(2 * height, 2 * width, 3)}"
-        )
+        raise PairError(f"{name}: the target has shape {target.shape}, expected {(2 * height, 2 * width, 3)}")
     return (
         _to_integer(f"{name}: Bayer stack", bayer, np.dtype("<u2")),
         _to_integer(f"{name}: target", target, np.dtype("u1")),

@@ -178,9 +178,7 @@ def _variance(target: torch.Tensor) -> torch.Tensor:
     return (torch.linalg.vecdot(values, values) / values.shape[1] - values.mean(1) ** 2) / 255**2
 
 
-def _textured_corners(
-    pairs: Pairs, image: int, count: int, patch: int, generator: torch.Generator
-) -> torch.Tensor:
+def _textured_corners(pairs: Pairs, image: int, count: int, patch: int, generator: torch.Generator) -> torch.Tensor:
     """Random textured places of one image: (count,) numbers as `_at_corner` takes them.
 
     Summed-area tables (Crow 1984) give the variance of all its patches at once: an image with few textured
@@ -188,8 +186,11 @@ def _textured_corners(
     """
     offset, height, width = (int(extent[image]) for extent in (pairs.offset, pairs.height, pairs.width))
     target = pairs.target[4 * offset : 4 * (offset + height * width)]
-    values = target.view(height, 2, width, 2, 3).to(torch.int32)
-    cells = torch.stack((values.sum((1, 3, 4)), values.square().sum((1, 3, 4))))  # Σx, Σx² of 2×2 RGB pixels
+    cells = torch.zeros(2, height, width, dtype=torch.int32, device=pairs.device)  # Σx and Σx² of 2×2 RGB pixels
+    for line in target.view(height, 2, width, 6).unbind(1):
+        for part in line.unbind(2):
+            values = part.to(torch.int32)
+            cells += torch.stack((values, values.square()))
     table = torch.nn.functional.pad(cells.cumsum(1).cumsum(2), (1, 0, 1, 0))  # (2, h+1, w+1)
     rows = table[:, patch:] - table[:, :-patch]
     total, squares = (rows[:, :, patch:] - rows[:, :, :-patch]).to(torch.float64) / (12 * patch**2)

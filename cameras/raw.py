@@ -1,8 +1,8 @@
 """A RAW file becomes a normalised Bayer stack, or is refused with the reason.
 
-LibRaw (through rawpy) decodes; what is decoded here is calibrated as the paper's pipeline does (section 3.1, steps 1
-and 2): subtract black, divide by saturation, balance white. LibRaw opens more than it can vouch for, so that everything
-which is not provably a complete, plain Bayer frame is a ``RawError``.
+LibRaw (through rawpy) decodes; what is decoded here is calibrated as the paper's pipeline does (section 3.1,
+steps 1 and 2): subtract black, divide by saturation, balance white. LibRaw opens more than it can vouch for,
+so that everything which is not provably a complete, plain Bayer frame is a ``RawError``.
 """
 
 from collections.abc import Iterator
@@ -17,16 +17,14 @@ from cameras.tiff import Container, read_container
 
 CFA_PATTERNS = ("RGGB", "BGGR", "GBRG", "GRBG")
 
-# TIFF containers with one Bayer plane. CR2 and DNG were tried with real files; the others pass the same checks.
+# RAW files that are TIFF containers. CR2 and DNG were tried with real files; the others pass the same checks.
 SUFFIXES = (".arw", ".cr2", ".dng", ".nef", ".pef")
 
 # LibRaw's flip (mirror columns 1, mirror rows 2, transpose 4) -> EXIF orientation
 EXIF_ORIENTATION = {0: 1, 1: 2, 2: 4, 3: 3, 4: 5, 5: 8, 6: 6, 7: 7}
 
 # linear sRGB -> XYZ (D65), IEC 61966-2-1
-SRGB_TO_XYZ = np.array(
-    [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]]
-)
+SRGB_TO_XYZ = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
 
 
 class RawError(ValueError):
@@ -51,7 +49,8 @@ class RawFrame:
     cfa: the 2×2 cell in row-major order, e.g. "GBRG".
     cam2srgb: (3, 3) float32, white-balanced camera RGB -> linear sRGB; rows sum to 1, so that white stays white.
     white_balance: (3,) float32 gains that ``bayer`` already contains, G = 1.
-    camera: make and model. orientation: EXIF 1..8, how to turn the picture for a viewer; nothing here turns it.
+    camera: make and model.
+    orientation: EXIF 1..8, how to turn the picture for a viewer; nothing here turns it.
     """
 
     bayer: np.ndarray
@@ -63,11 +62,13 @@ class RawFrame:
 
     @classmethod
     def open(cls, path: str | Path) -> "RawFrame":
-        """Decode the visible area of a RAW file, cropped to whole 2×2 cells. Raises RawError on anything unfit.
+        """Decode the visible area of a RAW file, cropped to whole 2×2 cells.
 
-        White is the level LibRaw states. A file may hold larger numbers: the greens of a Nikon D5000 stop at 3840, the
-        level it states, while red and blue go on to 4095. The lowest level at which a channel saturates is the white
-        of all of them, or a blown-out highlight would turn magenta.
+        White is the level LibRaw states, even where a file holds larger numbers: the greens of a Nikon D5000
+        stop at 3840, the level stated, while red goes on to 4095. What the first channel saturates at is the
+        white of all, or blown-out highlights, their greens too small, would turn magenta.
+
+        Raises RawError for anything but a complete, plain Bayer frame.
         """
         with open_raw(path) as (raw, container):
             colors = raw.color_desc.decode()  # LibRaw's four colours; index 3 is the second green
@@ -98,9 +99,9 @@ class RawFrame:
     ) -> "RawFrame":
         """Calibrate raw sensor numbers: (x − black) / (white − black), clipped, times the gains, clipped.
 
-        mosaic: (H, W) integers; an odd last row or column is dropped. black: (2, 2) by position in the cell, or one
-        level for all. white: the level that becomes 1. white_balance: (3,) with G = 1. cam2srgb: (3, 3), rows sum to 1.
-        Raises ValueError if these do not fit.
+        mosaic: (H, W) integers; an odd last row or column is dropped. black: (2, 2) by position in the cell,
+        or one level for all. white: the level that becomes 1. white_balance: (3,) with G = 1.
+        cam2srgb: (3, 3), rows sum to 1. Raises ValueError if these do not fit.
         """
         positions = sample_positions(cfa)
         black = np.broadcast_to(np.asarray(black, np.float32), (2, 2)).reshape(4)
@@ -110,8 +111,8 @@ class RawFrame:
             raise ValueError(f"a mosaic is (H, W) with at least one 2×2 cell, not {mosaic.shape}")
         if not black.max() < white:
             raise ValueError(f"the white level {white:g} must lie above the black level {black.max():g}")
-        if white_balance.shape != (3,) or not (np.isfinite(white_balance) & (white_balance > 0)).all():
-            raise ValueError(f"white balance must be three positive gains, not {white_balance.tolist()}")
+        if white_balance.shape != (3,) or not min(white_balance) > 0 or white_balance[1] != 1:
+            raise ValueError(f"white balance must be three positive gains with G = 1, not {white_balance}")
         if cam2srgb.shape != (3, 3) or not np.allclose(cam2srgb.sum(1), 1, atol=1e-3):
             raise ValueError(f"cam2srgb must be 3×3 with rows that sum to 1, not {cam2srgb.tolist()}")
         height, width = (side // 2 * 2 for side in mosaic.shape)
@@ -132,12 +133,13 @@ def open_raw(path: str | Path) -> Iterator[tuple[Any, Container]]:
     container = _check_file(path)
     try:
         raw = rawpy.imread(str(path))
+        raw.unpack()
     except (rawpy.LibRawError, OSError) as error:
         raise RawError(f"{path}: LibRaw cannot decode it ({_reason(error)})") from error
     with raw:
-        problem = _frame_problem(raw, rawpy.RawType.Flat) or _data_problem(raw.raw_image_visible, raw.white_level)
-        if problem:
-            raise RawError(f"{path}: {problem}")
+        flat = raw.raw_type == rawpy.RawType.Flat  # one number a pixel
+        if reason := _frame_problem(raw, flat) or _data_problem(raw.raw_image_visible, raw.white_level):
+            raise RawError(f"{path}: {reason}")
         yield raw, container
 
 
@@ -159,10 +161,10 @@ def _check_file(path: Path) -> Container:
     return container
 
 
-def _frame_problem(raw: Any, flat: Any) -> str:
+def _frame_problem(raw: Any, flat: bool) -> str:
     """Why the decoded data are no plain Bayer frame, or ""."""
-    if raw.raw_type != flat or raw.num_colors != 3:
-        return "not a Bayer mosaic: it holds full-colour or monochrome pixels (linear DNG, sRAW, monochrome camera)"
+    if not flat or raw.num_colors != 3:
+        return "not a Bayer mosaic: its pixels are full-colour or monochrome (linear DNG, sRAW)"
     if raw.raw_pattern is None or raw.raw_pattern.shape != (2, 2):
         shape = "none" if raw.raw_pattern is None else "×".join(map(str, raw.raw_pattern.shape))
         return f"not a Bayer mosaic: its colour filter cell is {shape}, not 2×2 (X-Trans has 6×6)"
@@ -172,7 +174,7 @@ def _frame_problem(raw: Any, flat: Any) -> str:
         return f"not a Bayer mosaic: its colour filter cell is {cfa}, not one of {', '.join(CFA_PATTERNS)}"
     gains = np.array(raw.camera_whitebalance[:3])
     if not (np.isfinite(gains) & (gains > 0)).all():
-        return "it records no white balance of the shot"
+        return "no white balance of the shot in the file"
     if not (np.any(raw.color_matrix) or np.any(raw.rgb_xyz_matrix)):
         return "no colour matrix, neither in the file nor known to LibRaw for this camera"
     if not max(raw.black_level_per_channel) < raw.white_level:
@@ -181,7 +183,7 @@ def _frame_problem(raw: Any, flat: Any) -> str:
 
 
 def _data_problem(mosaic: np.ndarray, white: int) -> str:
-    """Why the numbers cannot be a picture, or "". LibRaw hands back what a damaged file happens to decode to."""
+    """Why the numbers are no picture, or "". LibRaw hands back what a damaged file happens to decode to."""
     if min(mosaic.shape) < 2:
         return f"no picture: {mosaic.shape[1]}×{mosaic.shape[0]} pixels"
     if all(plane.min() == plane.max() for plane in (mosaic[y::2, x::2] for y in (0, 1) for x in (0, 1))):
@@ -196,9 +198,10 @@ def _data_problem(mosaic: np.ndarray, white: int) -> str:
 def _cam2srgb(color_matrix: np.ndarray, rgb_xyz_matrix: np.ndarray) -> np.ndarray:
     """White-balanced camera RGB -> linear sRGB, (3, 3) with rows that sum to 1.
 
-    LibRaw fills ``color_matrix`` (3×4) from a DNG and leaves it zero for most other files, where it knows XYZ -> camera
-    (``rgb_xyz_matrix``, 4×3) from its table. Then, as dcraw's cam_xyz_coeff: sRGB -> camera by way of XYZ, each row
-    scaled so that sRGB white gives (1, 1, 1), which is what white balancing makes of it; and the inverse of that.
+    LibRaw fills ``color_matrix`` (3×4) from a DNG and leaves it zero for most other files, where it knows XYZ
+    -> camera (``rgb_xyz_matrix``, 4×3) from its table. Then, as dcraw's cam_xyz_coeff: sRGB -> camera by way
+    of XYZ, each row scaled so that sRGB white gives (1, 1, 1), which is what white balancing makes of it; and
+    the inverse of that.
     """
     if color_matrix.any():
         matrix = color_matrix[:, :3]
@@ -212,7 +215,8 @@ def _camera_name(container: Container) -> str:
     """Model, preceded by the make unless the model starts with it: "Canon EOS 30D", "PENTAX K-5"."""
     make, model = container.make, container.model
     first = make.split()[0].lower() if make else ""
-    return (model if first and model.lower().startswith(first) else f"{make} {model}").strip() or "unknown camera"
+    name = model if first and model.lower().startswith(first) else f"{make} {model}"
+    return name.strip() or "unknown camera"
 
 
 def _reason(error: Exception) -> str:

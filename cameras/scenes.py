@@ -85,9 +85,7 @@ def dead_leaves(height: int, width: int, rng: np.random.Generator) -> np.ndarray
     return np.clip(scene, 0, 1, out=scene)
 
 
-def _drop_leaves(
-    height: int, width: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _drop_leaves(height: int, width: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Which leaf is uppermost at each pixel (H, W); the leaves' centres (n, 2) as row, column; radii (n,)."""
     smallest, largest = SMALLEST_LEAF, max(0.5 * min(height, width), 2 * SMALLEST_LEAF)
     mean_square = 2 * np.log(largest / smallest) / (smallest**-2 - largest**-2)  # of r under the density r^-3

@@ -93,9 +93,7 @@ def prnu_pattern(camera: SimulatedCamera, height: int, width: int) -> np.ndarray
     return K
 
 
-def capture(
-    camera: SimulatedCamera, scene: np.ndarray, rng: np.random.Generator, exposure: float = 1.0
-) -> np.ndarray:
+def capture(camera: SimulatedCamera, scene: np.ndarray, rng: np.random.Generator, exposure: float = 1.0) -> np.ndarray:
     """One exposure: scene (H, W, 3), linear sRGB in [0, 1], with even H and W -> mosaic (H, W) uint16.
 
     exposure: factor on the light; at 1 the green pixels of a white scene are just saturated.

@@ -1,7 +1,8 @@
 """The container of a RAW file: what a TIFF says about itself, and whether all of it is there.
 
-CR2, DNG, NEF, ARW and PEF are TIFF files. LibRaw decodes what it finds and does not mind a missing end; the directory,
-however, lists where every strip and tile lies, so that a file that was cut short is recognised before it is decoded.
+CR2, DNG, NEF, ARW and PEF are TIFF files. LibRaw decodes what it finds and does not mind a missing end; the
+directory, however, lists where every strip and tile lies, so that a file that was cut short is recognised
+before it is decoded.
 """
 
 import struct
@@ -14,10 +15,12 @@ EXTENTS = ((273, 279), (324, 325), (513, 514))  # (offsets, byte counts) of stri
 BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}  # by field type
 INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I"}
 
+Field = tuple[int, int, int]  # type, size in bytes, where its content lies in the file
+
 
 @dataclass(frozen=True)
 class Container:
-    """make, model: as written in the first directory ("" if absent). end: first byte past everything listed."""
+    """make, model: as the first directory has them, or "". end: first byte past everything that is listed."""
 
     make: str
     model: str
@@ -27,7 +30,7 @@ class Container:
 def read_container(path: Path) -> Container:
     """Read the directories of a classic TIFF file.
 
-    Raises ValueError with a reason (no file name) if this is no TIFF file or if its directories are not complete.
+    Raises ValueError with the reason (and no file name) if there is no TIFF header or a directory is cut off.
     """
     with path.open("rb") as file:
         header = file.read(8)
@@ -55,10 +58,6 @@ def read_container(path: Path) -> Container:
     return Container(strings.get(MAKE, ""), strings.get(MODEL, ""), end)
 
 
-# A field is (type, size in bytes, where its content lies in the file).
-Field = tuple[int, int, int]
-
-
 def _directory(file: BinaryIO, order: str, position: int) -> tuple[dict[int, Field], int]:
     """Fields by tag, and the position of the directory that follows (0 if none)."""
     file.seek(position)
@@ -73,6 +72,7 @@ def _directory(file: BinaryIO, order: str, position: int) -> tuple[dict[int, Fie
 
 
 def _numbers(file: BinaryIO, order: str, field: Field | None) -> list[int]:
+    """The integers of a field; none if it is absent or of another type."""
     if field is None or field[0] not in INTEGERS:
         return []
     content = _content(file, field)

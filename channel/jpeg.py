@@ -1,6 +1,6 @@
 """dJPEG: JPEG compression as a differentiable operator (paper, section 4.2 and Table 5).
 
-    RGB ─┬─ Y ───────────────── DCT ÷ table ─ ρ ─ × table, inverse DCT ───────────────── Y ─┬─ RGB
+    RGB ─┬─ Y ────────────────── DCT ÷ table ─ ρ ─ × table, inverse DCT ────────────────────── Y ─┬─ RGB
          └─ Cb, Cr ─ (average) ─ DCT ÷ table ─ ρ ─ × table, inverse DCT ─ (interpolate) ─ Cb, Cr ─┘
 
 With ρ = round it is libjpeg up to libjpeg's own rounding of YCbCr and RGB to 8 bits.
@@ -139,17 +139,17 @@ class DifferentiableJPEG(nn.Module):
         y = torch.matmul(self.rgb_to_y.to(rgb), rgb).unflatten(2, (H, W)) - LEVEL_SHIFT
         cbcr = torch.matmul(self.rgb_to_cbcr.to(rgb), rgb).unflatten(2, (H, W))
 
-        y = self._code(y, table=0) + LEVEL_SHIFT
+        y = self.quantize(y, table=0) + LEVEL_SHIFT
         if self.subsampling == "4:2:0":
-            reduced = self._code(downsample(cbcr), table=1)[..., : (W + 1) // 2]
+            reduced = self.quantize(downsample(cbcr), table=1)[..., : (W + 1) // 2]
             cbcr = upsample(reduced)[..., :H, :W]
         else:
-            cbcr = self._code(cbcr, table=1)
+            cbcr = self.quantize(cbcr, table=1)
 
         rgb = y.flatten(2) + torch.matmul(self.cbcr_to_rgb.to(rgb), cbcr.flatten(2))
         return quantization.clip(rgb.unflatten(2, (H, W)))
 
-    def _code(self, planes: torch.Tensor, table: int) -> torch.Tensor:
+    def quantize(self, planes: torch.Tensor, table: int) -> torch.Tensor:
         """Quantizes the DCT of planes (N, C, H, W) in blocks of 8×8; edges are replicated to whole blocks."""
         H, W = planes.shape[-2:]
         if H % 8 or W % 8:

@@ -60,7 +60,7 @@ def median(images: torch.Tensor, size: float) -> torch.Tensor:
 def gamma(images: torch.Tensor, exponent: float) -> torch.Tensor:
     """Gamma correction stored as 8 bits and undone: x^γ, 256 levels, x^(1/γ). Dark tones lose levels."""
     stored = quantize(images**exponent)
-    # At black the root's slope is infinite. No other level lies below the clamp, and where() takes black out.
+    # At black the root has no finite slope. Only black lies below the clamp, and where() takes it out.
     return torch.where(stored > 0.5 / 255, stored.clamp_min(0.5 / 255) ** (1 / exponent), 0)
 
 

@@ -1,7 +1,7 @@
 """Every operator of the channel computes in float32 (in float64 when given float64), also under autocast.
 
-A DCT coefficient divided by its quantization step reaches several hundred before it is rounded: with eight
-significant bits, as in bfloat16, many become another integer. The traces that the FAN looks for are that small.
+A DCT coefficient divided by its quantization step reaches several hundred before it is rounded: with the
+eight bits of bfloat16 many become another integer, and the traces that the FAN looks for are that small.
 (TF32 is off by default in PyTorch; who turns it on for ``matmul`` on a GPU turns it on for the DCT as well.)
 """
 

@@ -1,8 +1,8 @@
 """The joint objective (section 4, eq. 2): one network develops, the other tells what happened afterwards.
 
-    bayer ─ NIP ─ developed ─┬─ native ──────┐
-                             ├─ manipulation ┼─ channel d ─ received ─ FAN ─ logits
-                             └─ manipulation ┘
+bayer ─ NIP ─ developed ─┬─ native ──────┐
+                         ├─ manipulation ┼─ channel d ─ received ─ FAN ─ logits
+                         └─ manipulation ┘
 """
 
 from contextlib import nullcontext
@@ -11,7 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from channel import Manipulations
+from channel import Channel, Manipulations
+from forensics.fan import FAN
+from models.nip import NIP
 
 
 class JointModel(nn.Module):
@@ -29,10 +31,10 @@ class JointModel(nn.Module):
 
     def __init__(
         self,
-        nip: nn.Module,
+        nip: NIP,
         manipulations: Manipulations,
-        channel: nn.Module,
-        fan: nn.Module,
+        channel: Channel,
+        fan: FAN,
         joint: bool = True,
         precision: str = "float32",
     ) -> None:
@@ -77,5 +79,3 @@ def labels(logits: Tensor) -> Tensor:
     """True classes of class-major logits (classes·N, classes): 0…0 1…1 …"""
     total, classes = logits.shape
     return torch.arange(classes, device=logits.device).repeat_interleave(total // classes)
-
-

@@ -5,9 +5,11 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cameras.pairs import Pairs, split
 from cameras.patches import Patches, sample
@@ -17,6 +19,7 @@ from forensics.joint import JointModel, loss_fan, loss_nip
 from forensics.trial import Trial
 from forensics.validation import Scores, develop, validate, validation_set
 from models.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from models.nip import NIP
 
 EXAMPLES = 6  # patches kept to look at
 
@@ -33,13 +36,13 @@ class Outcome:
 
     scores: Scores
     history: dict[int, dict[str, float]]
-    nip: nn.Module
+    nip: NIP
     fan: FAN
     classes: tuple[str, ...]
     examples: dict[str, Tensor]
 
 
-def build_model(trial: Trial, nip: nn.Module) -> JointModel:
+def build_model(trial: Trial, nip: NIP) -> JointModel:
     """The joint model of a trial around a private copy of ``nip``; the FAN starts from the trial's seed."""
     manipulations = Manipulations(trial.manipulations)
     fan = FAN(len(manipulations.classes), generator=torch.Generator().manual_seed(trial.seed))
@@ -50,7 +53,7 @@ def build_model(trial: Trial, nip: nn.Module) -> JointModel:
 def train(
     trial: Trial,
     pairs: Pairs,
-    nip: nn.Module,
+    nip: NIP,
     device: str | torch.device = "cpu",
     *,
     on_step: Callable[[int], None] = lambda step: None,
@@ -66,12 +69,12 @@ def train(
         nip: the pre-trained pipeline to start from; it is not changed.
         device: where to train.
         on_step: called with the number of finished iterations after each.
-        on_metrics: called with (iteration, figures) after each validation: ``accuracy``, ``psnr`` (dB) and ``ssim`` on the
-            fixed validation set, ``loss_fan`` and ``loss_nip`` as means over training since the last one.
+        on_metrics: called with (iteration, figures) after each validation: ``accuracy``, ``psnr`` (dB) and ``ssim``
+            on the fixed validation set, ``loss_fan`` and ``loss_nip`` as means over training since the last one.
         on_checkpoint: called after ``on_metrics``, but for the last, with the iteration and a function that writes a
             checkpoint to a path, if wanted.
-        resume: a checkpoint to go on from. On CPU with the same number of threads, a resumed trial ends bit-identical to one
-            that was never stopped.
+        resume: a checkpoint to go on from. On CPU with the same number of threads, a resumed trial ends bit-identical
+            to one that was never stopped.
 
     Raises:
         FloatingPointError: the loss was NaN or infinite; the message names the iteration.
@@ -90,12 +93,16 @@ def train(
     learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
     adam = torch.optim.Adam(learnt, lr=training.learning_rate, fused=True)
     generator = torch.Generator(device).manual_seed(trial.seed)
-    kept = ({"nip": model.nip, "fan": model.fan}, {"adam": adam}, {"patches": generator})
+    kept: dict[str, Any] = {
+        "modules": {"nip": model.nip, "fan": model.fan},
+        "optimisers": {"adam": adam},
+        "generators": {"patches": generator},
+    }
 
     identity = {"trial": _plain(trial), "pairs": pairs.fingerprint}
     done, history = 0, {}
     if resume is not None:
-        state = load_checkpoint(resume, *kept)
+        state = load_checkpoint(resume, **kept)
         if state["identity"] != identity:
             raise CheckpointError(f"{resume}: a checkpoint of another trial: remove it to start anew")
         done, history = state["done"], {int(step): figures for step, figures in state["history"].items()}
@@ -121,7 +128,7 @@ def train(
         on_metrics(done, history[done])
         if done < training.iterations:
             state = {"identity": identity, "done": done, "history": history}
-            on_checkpoint(done, lambda path, state=state: save_checkpoint(path, *kept, state))
+            on_checkpoint(done, partial(save_checkpoint, **kept, state=state))
 
     return Outcome(
         scores=scores,

@@ -5,8 +5,6 @@ from typing import ClassVar, Literal
 
 from channel import Channel, Manipulations
 
-FIXED = "fixed"
-
 
 def _require(condition: bool, setting: str, value: object, remedy: str) -> None:
     if not condition:
@@ -127,7 +125,7 @@ class Trial:
     channel: Distribution = field(default_factory=Distribution)
 
     def __post_init__(self) -> None:
-        if self.lam != FIXED:
+        if not isinstance(self.lam, str):
             _require(0 <= self.lam < float("inf"), "lambda", self.lam, "use a number ≥ 0 or 'fixed'")
         _require(len(self.manipulations) >= 1, "manipulations", "[]", "name at least one")
         Manipulations(self.manipulations)
@@ -139,4 +137,4 @@ class Trial:
     @property
     def joint(self) -> bool:
         """Whether the NIP learns, too (F+N)."""
-        return self.lam != FIXED
+        return not isinstance(self.lam, str)

@@ -6,10 +6,12 @@ import torch
 from torch import Tensor
 
 from cameras.pairs import Pairs
-from cameras.patches import Patches, fixed
+from cameras.patches import Patches, fixed, fixed_places, gather
 from forensics.joint import JointModel, labels
 from forensics.trial import Trial
 from models.fidelity import psnr, ssim
+
+SLICE = 100  # patches gathered at once
 
 
 @dataclass(frozen=True)
@@ -35,14 +37,13 @@ class Scores:
 
 def validation_set(trial: Trial, pairs: Pairs, images: Tensor) -> ValidationSet:
     """The patches that every trial with the same data, split and validation settings is judged by."""
-    settings = trial.validation
+    settings, patch = trial.validation, trial.training.patch
     generator = torch.Generator(pairs.bayer.device).manual_seed(settings.seed)
-    patch = trial.training.patch
-
-    def draw(per_image: int) -> Patches:
-        return fixed(pairs, images, per_image, patch, generator, textured=settings.textured)
-
-    return ValidationSet(bayer=draw(settings.accuracy_patches).bayer, fidelity=draw(settings.fidelity_patches))
+    places = fixed_places(pairs, images, settings.accuracy_patches, patch, generator, settings.textured)
+    # Only the Bayer patches are kept, slice by slice: with their targets, the paper's 3,000 would take 3 GB.
+    slices = [gather(pairs, places[start : start + SLICE], patch).bayer for start in range(0, len(places), SLICE)]
+    fidelity = fixed(pairs, images, settings.fidelity_patches, patch, generator, settings.textured)
+    return ValidationSet(bayer=torch.cat(slices), fidelity=fidelity)
 
 
 @torch.no_grad()

@@ -78,9 +78,7 @@ def load_checkpoint(
     return document["state"]
 
 
-def _fixed_tensors(
-    modules: Mapping[str, nn.Module], generators: Mapping[str, torch.Generator]
-) -> dict[str, Tensor]:
+def _fixed_tensors(modules: Mapping[str, nn.Module], generators: Mapping[str, torch.Generator]) -> dict[str, Tensor]:
     """The tensors that are there from the start; an optimiser's appear with its first step."""
     tensors = {f"modules/{name}/{key}": v for name, m in modules.items() for key, v in m.state_dict().items()}
     return tensors | {f"generators/{name}": generator.get_state() for name, generator in generators.items()}

@@ -69,9 +69,8 @@ class _Clip(torch.autograd.Function):
 
 
 def clip(y: Tensor) -> Tensor:
-    """y clipped to [0,1], float32. Its gradient passes straight through, so that clipped pixels keep
-    learning."""
-    return _Clip.apply(y.float())
+    """y clipped to [0,1], float32 or float64; its gradient passes straight through: clipped pixels learn."""
+    return _Clip.apply(y.to(torch.promote_types(y.dtype, torch.float32)))
 
 
 def no_autocast(tensor: Tensor) -> torch.autocast:

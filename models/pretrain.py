@@ -139,8 +139,10 @@ def pretrain(
         pairs: of the camera.
         train_images, validation_images: (n,) int64, indices into `pairs`.
         settings: how.
-        on_metrics: called after every validation, the first of which precedes all training, with the number of
-            iterations and `loss_nip`, `psnr`, `ssim` and, from the second on, `loss_train`, the mean between.
+        on_step: called after every iteration with the number made.
+        on_metrics: called after every validation, the first of which precedes all training, with the number
+            of iterations and `loss_nip`, `psnr`, `ssim` and, from the second on, `loss_train`, the mean of
+            the iterations between.
         on_checkpoint: called next with the number of iterations and a function that writes a checkpoint.
         resume: a checkpoint to continue from, bit-identically on the same kind of device and as many threads.
 

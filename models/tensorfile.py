@@ -25,9 +25,7 @@ def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
     return sha.hexdigest()
 
 
-def write(
-    path: str | os.PathLike[str], kind: str, tensors: Mapping[str, Tensor], document: Mapping[str, Any]
-) -> None:
+def write(path: str | os.PathLike[str], kind: str, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
     """Writes tensors (of any device and layout) and a JSON-able document, replacing `path` atomically.
 
     Equal contents give equal bytes. `kind` says what the file is, and `read` insists on it.

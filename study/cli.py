@@ -84,7 +84,9 @@ def simulate(
     height: Annotated[int, typer.Option(min=64)] = 512,
     width: Annotated[int, typer.Option(min=64)] = 768,
     photos: Annotated[Path | None, typer.Option(help="folder of photographs to take pictures of")] = None,
-    scenes: Annotated[str, typer.Option(help="'dead-leaves', or 'photos' for those that scikit-image ships")] = "dead-leaves",
+    scenes: Annotated[
+        str, typer.Option(help="'dead-leaves', or 'photos' for those that scikit-image ships")
+    ] = "dead-leaves",
     seed: int = 0,
 ) -> None:
     """Write a simulated camera's RAW files: real DNG, with a known PRNU pattern in them."""
@@ -157,7 +159,7 @@ def pretrain(source: StudyArgument, storage: StorageOption = None, address: Addr
     """Pre-train the NIP of every camera × ISP of a study."""
     from study.run import pretrain as pretrain_study
 
-    _conclude(_load(source, storage), pretrain_study(_load(source, storage), address).failures)
+    _conclude(pretrain_study(_load(source, storage), address))
 
 
 @app.command()
@@ -166,7 +168,9 @@ def run(
     storage: StorageOption = None,
     address: AddressOption = "local",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the trials and start nothing")] = False,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="try trials again that failed by themselves")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="try trials again that failed by themselves")
+    ] = False,
 ) -> None:
     """Everything that is missing of a study: cameras, NIPs, trials, report. The same call resumes."""
     study = _load(source, storage)
@@ -175,12 +179,11 @@ def run(
         return
     from study.run import run as run_study
 
-    ran = run_study(study, address, retry_failed)
-    _conclude(study, ran.failures)
+    _conclude(run_study(study, address, retry_failed))
     report(source, storage)
 
 
-def _conclude(study: Study, failures: dict[str, str]) -> None:
+def _conclude(failures: dict[str, str]) -> None:
     """Name what failed; it does not fail the study."""
     if failures:
         out.print(_table("Failed", ("key", "reason"), failures.items()))
@@ -213,7 +216,9 @@ def status(source: StudyArgument, storage: StorageOption = None, as_json: JsonOp
         return
     out.print(f"{study.name}: {len(state.planned)} trials: " + ", ".join(f"{n} {s}" for s, n in state.counts.items()))
     if state.trials_per_hour:
-        out.print(f"{state.trials_per_hour:.1f} trials an hour; {duration(state.seconds_to_go or 0)} to go at this speed")
+        out.print(
+            f"{state.trials_per_hour:.1f} trials an hour; {duration(state.seconds_to_go or 0)} to go at this speed"
+        )
 
 
 @app.command()
@@ -228,10 +233,11 @@ def best(
 ) -> None:
     """The best trade-offs of a study, out of MLflow: most accurate first."""
     from study import results, tracking
+    from study.survey import survey
 
     study = _load(source, storage)
     try:
-        table = results.trials(tracking.tracking_uri(study), study.name)
+        table = results.of_plan(results.trials(tracking.tracking_uri(study), study.name), survey(study).plan)
         found = results.best(
             results.summary(table), min_psnr=min_psnr, min_accuracy=min_accuracy, camera=camera, isp=isp
         )
@@ -240,7 +246,18 @@ def best(
     if as_json:
         print(found.to_json(orient="records", indent=1))
         return
-    out.print(_table(study.name, found.columns, found.round(4).itertuples(index=False)))
+    axes = results.axes(found)
+    rows = [
+        (row.camera, row.isp, f"{row.lam:g}" if row.mode == "joint" else row.mode, *further, row.seeds, *_figures(row))
+        for row, further in zip(found.itertuples(), found[axes].itertuples(index=False), strict=True)
+    ]
+    headings = ("camera", "ISP", "λ", *axes, "seeds", "accuracy [95 %]", "PSNR (dB)", "SSIM")
+    out.print(_table(study.name, headings, rows))
+
+
+def _figures(row: Any) -> tuple[str, str, str]:
+    interval = "" if row.seeds < 2 else f" [{row.accuracy_low:.3f}, {row.accuracy_high:.3f}]"
+    return f"{row.accuracy:.3f}{interval}", f"{row.psnr:.2f}", f"{row.ssim:.4f}"
 
 
 @app.command()

@@ -37,7 +37,7 @@ def _prepare(storage: Path, name: str, simulation: Simulation) -> None:
                 progress=lambda done, total: advance(done),
             )
         except ValueError as error:
-            raise StudyError(str(error)) from None
+            raise StudyError(f"{error}, or give the camera another name in the study file") from None
         import_camera(
             name,
             files,

@@ -1,12 +1,14 @@
 """Figures of a study: fronts, training curves, patches.
 
-Every function returns a matplotlib ``Figure`` one column wide (3.5 in), so that it stays legible on a phone and fits a
-paper. :func:`svg` makes it a fragment for HTML that follows the page's colours and font, ``savefig`` a PDF.
+Every function returns a matplotlib ``Figure`` one column wide (3.5 in), so that it stays legible on a
+phone and fits a paper. :func:`svg` makes it a fragment for HTML that follows the page's colours and font,
+:func:`pdf` a file.
 """
 
 import io
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,14 +24,38 @@ INK, RULE, PAPER = "#1c1e21", "#d5d7da", "#ffffff"
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00")  # Okabe & Ito 2008, the last one darkened
 RAMP = ("#b39ddb", "#7e57c2", "#3f2191")  # the smaller λ, the darker
 ISPS = ("UNet", "INet", "DNet", "ClassicISP", "ONet")  # an ISP keeps its colour in every study
-STYLE = {
-    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 8, "axes.titlesize": 8,
-    "axes.labelsize": 8, "xtick.labelsize": 7.5, "ytick.labelsize": 7.5, "legend.fontsize": 7.5,
-    "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK,
-    "axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.major.size": 3, "ytick.major.size": 3,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": RULE, "grid.linewidth": 0.5,
-    "axes.axisbelow": True, "axes.facecolor": "none", "figure.facecolor": "none", "legend.frameon": False,
-    "legend.handlelength": 2.2, "svg.fonttype": "none", "svg.hashsalt": "study", "pdf.fonttype": 42,
+STYLE: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "legend.fontsize": 7.5,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": RULE,
+    "grid.linewidth": 0.5,
+    "axes.axisbelow": True,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "legend.frameon": False,
+    "legend.handlelength": 2.2,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "study",
+    "pdf.fonttype": 42,
 }
 FIDELITY = {"psnr": "PSNR (dB)", "ssim": "SSIM"}
 COLUMN = 3.5  # inches
@@ -42,8 +68,8 @@ def lambda_label(lam: float) -> str:
 def trade_off(table: pd.DataFrame, summary: pd.DataFrame, fidelity: str) -> Figure:
     """Fidelity against accuracy (paper Fig. 9): one panel, so hand in the rows of one camera.
 
-    Dots are seeds, circles their means joined in the order of λ, filled where no other setting of the same ISP is
-    better in both; the diamond is fixed. λ labels that would overlap are left out.
+    Dots are seeds, circles their means joined in the order of λ, filled where no other setting of the same
+    ISP is better in both; the diamond is fixed. λ labels that would overlap are left out.
 
     Args:
         table: finished trials, from :func:`results.trials`.
@@ -57,14 +83,27 @@ def trade_off(table: pd.DataFrame, summary: pd.DataFrame, fidelity: str) -> Figu
         for isp in _by_palette(summary["isp"]):
             colour = _colour(isp)
             seeds, means = table[table["isp"] == isp], summary[summary["isp"] == isp]
-            axes.plot(seeds[fidelity], 100 * seeds["accuracy"], ".", color=colour, alpha=0.35, markersize=3,
-                      markeredgewidth=0)
+            axes.plot(
+                seeds[fidelity],
+                100 * seeds["accuracy"],
+                "o",
+                color=colour,
+                alpha=0.45,
+                markersize=2.6,
+                markeredgewidth=0,
+            )
             joint = means[means["mode"] != results.FIXED].sort_values("lam")
             axes.plot(joint[fidelity], 100 * joint["accuracy"], "-", color=colour, linewidth=1.1)
             for mean in means.itertuples():
-                axes.plot(getattr(mean, fidelity), 100 * mean.accuracy, "D" if mean.mode == results.FIXED else "o",
-                          color=colour, markersize=5 if mean.mode == results.FIXED else 4, markeredgewidth=1.1,
-                          markerfacecolor=colour if mean.run_ids in on_front else PAPER)
+                axes.plot(
+                    getattr(mean, fidelity),
+                    100 * mean.accuracy,
+                    "D" if mean.mode == results.FIXED else "o",
+                    color=colour,
+                    markersize=5 if mean.mode == results.FIXED else 4,
+                    markeredgewidth=1.1,
+                    markerfacecolor=colour if mean.run_ids in on_front else PAPER,
+                )
             axes.plot([], [], "-o", color=colour, markersize=4, linewidth=1.1, label=isp)
         axes.plot([], [], "D", color=INK, markersize=4.5, markerfacecolor=PAPER, label="fixed")
         axes.set_xlabel(FIDELITY[fidelity])
@@ -78,7 +117,9 @@ def trade_off(table: pd.DataFrame, summary: pd.DataFrame, fidelity: str) -> Figu
 
 
 def progress(accuracy: pd.DataFrame, psnr: pd.DataFrame) -> Figure:
-    """Validation accuracy and PSNR by iteration (paper Fig. 8) of one camera × ISP: thin lines are seeds, thick ones their mean.
+    """Validation accuracy and PSNR by iteration (paper Fig. 8) of one camera × ISP.
+
+    Thin lines are seeds, thick ones their mean.
 
     Args:
         accuracy, psnr: from :func:`results.curves`; each λ in them gets a line, three at most.
@@ -86,7 +127,9 @@ def progress(accuracy: pd.DataFrame, psnr: pd.DataFrame) -> Figure:
     with rc_context(STYLE):
         figure = Figure(figsize=(COLUMN, 3.9), layout="constrained")
         upper, lower = figure.subplots(2, 1, sharex=True)
-        lambdas = sorted(accuracy["lam"].unique(), key=lambda lam: (not np.isnan(lam), -lam))  # fixed first, then falling λ
+        lambdas = sorted(
+            accuracy["lam"].unique(), key=lambda lam: (not np.isnan(lam), -lam)
+        )  # fixed first, then falling λ
         for axes, points, scale in ((upper, accuracy, 100), (lower, psnr, 1)):
             ramp = iter(RAMP)
             for lam in lambdas:
@@ -95,14 +138,26 @@ def progress(accuracy: pd.DataFrame, psnr: pd.DataFrame) -> Figure:
                 for _, run in chosen.groupby("run_id"):
                     axes.plot(run["iteration"], scale * run["value"], color=colour, linewidth=0.5, alpha=0.35)
                 mean = scale * chosen.groupby("iteration")["value"].mean()
-                axes.plot(mean.index, mean, color=colour, linewidth=1.4, linestyle=dashes,
-                          label="fixed" if np.isnan(lam) else f"λ = {lam:g}")
+                axes.plot(
+                    mean.index,
+                    mean,
+                    color=colour,
+                    linewidth=1.4,
+                    linestyle=dashes,
+                    label="fixed" if np.isnan(lam) else f"λ = {lam:g}",
+                )
         upper.set_ylabel("Accuracy (%)")
         lower.set_ylabel("PSNR (dB)")
         lower.set_xlabel("Iteration")
         lower.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        figure.legend(*upper.get_legend_handles_labels(), loc="outside upper left", ncols=4, columnspacing=1.2,
-                      handletextpad=0.5, borderaxespad=0.2)
+        figure.legend(
+            *upper.get_legend_handles_labels(),
+            loc="outside upper left",
+            ncols=4,
+            columnspacing=1.2,
+            handletextpad=0.5,
+            borderaxespad=0.2,
+        )
         _settle(figure)
     return figure
 
@@ -116,7 +171,9 @@ def patch(target: np.ndarray, native: np.ndarray, developed: np.ndarray, scale: 
     """
     difference = np.abs(native.astype(float) - developed)
     panels = [
-        ("target y", target), ("pre-trained ŷ⁰", native), ("joint ŷ*", developed),
+        ("target y", target),
+        ("pre-trained ŷ⁰", native),
+        ("joint ŷ*", developed),
         (f"|ŷ⁰ − ŷ*| × {scale}", np.clip(scale * difference, 0, 255).astype(np.uint8)),
         ("spectrum of ŷ* − y", _grey(spectrum(developed.astype(float) - target))),
         ("ΔF of ŷ⁰ and ŷ*", _grey(spectrum_difference(native, developed))),
@@ -132,13 +189,13 @@ def patch(target: np.ndarray, native: np.ndarray, developed: np.ndarray, scale: 
 
 
 def difference_scale(native: np.ndarray, developed: np.ndarray) -> int:
-    """Power of two that brings the 99th percentile of |ŷ⁰ − ŷ*| over all patches (k,3,H,W) close to full range."""
+    """Power of two that brings the 99th percentile of |ŷ⁰ − ŷ*|, over all patches (k,3,H,W), close to 255."""
     spread = np.percentile(np.abs(native.astype(float) - developed), 99)
     return int(2 ** np.clip(np.floor(np.log2(255 / max(spread, 1))), 0, 6))
 
 
 def spectrum(image: np.ndarray) -> np.ndarray:
-    """log(10 + |F|) of the mean over colours of a (3,H,W) image in [0,255], zero frequency in the middle: (H,W)."""
+    """log(10 + |F|) of the mean over colours of a (3,H,W) image in [0,255]: (H,W), zero frequency centred."""
     return np.log(10 + _amplitude(image))
 
 
@@ -148,14 +205,14 @@ def spectrum_difference(native: np.ndarray, developed: np.ndarray) -> np.ndarray
 
 
 def svg(figure: Figure, description: str) -> str:
-    """The figure as an ``<svg>`` fragment whose ink, rules, paper and palette are CSS variables and whose font is the page's."""
+    """The figure as an ``<svg>`` fragment whose colours are CSS variables and whose font is the page's."""
     buffer = io.StringIO()
     with rc_context(STYLE):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     fragment = buffer.getvalue()
-    fragment = fragment[fragment.index("<svg"):]
+    fragment = fragment[fragment.index("<svg") :]
     fragment = re.sub(r"<metadata>.*?</metadata>", "", fragment, flags=re.DOTALL)
-    # Names such as axes_1 would repeat from figure to figure; ids that are referred to are hashes of their content.
+    # Names such as axes_1 would repeat from figure to figure; ids that are referred to are hashes of content.
     fragment = re.sub(r' id="[A-Za-z]+[A-Za-z0-9]*_\d+"', "", fragment)
     fragment = re.sub(r"font-family: [^;\"]+", "font-family: inherit", fragment)
     fragment = re.sub(r"(font: [^;\"]*?)'DejaVu Sans'[^;\"]*", r"\1inherit", fragment)
@@ -164,9 +221,14 @@ def svg(figure: Figure, description: str) -> str:
         for number, colour in enumerate(colours):
             fragment = fragment.replace(colour, f"var(--{name}-{number})")
     label = description.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
-    return re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>',
-                  rf'<svg viewBox="\1" role="img" aria-label="{label}" xmlns="http://www.w3.org/2000/svg" '
-                  'xmlns:xlink="http://www.w3.org/1999/xlink">', fragment, count=1, flags=re.DOTALL).strip()
+    return re.sub(
+        r'<svg [^>]*?viewBox="([^"]*)"[^>]*>',
+        rf'<svg viewBox="\1" role="img" aria-label="{label}" xmlns="http://www.w3.org/2000/svg" '
+        'xmlns:xlink="http://www.w3.org/1999/xlink">',
+        fragment,
+        count=1,
+        flags=re.DOTALL,
+    ).strip()
 
 
 def pdf(figure: Figure) -> bytes:
@@ -191,25 +253,33 @@ def _colour(isp: str) -> str:
 
 
 def _label_lambdas(figure: Figure, axes: Axes, summary: pd.DataFrame, fidelity: str) -> None:
-    """Write λ beside the means, upper right or lower left, wherever that covers no mean and no other label."""
+    """Write λ beside the means, upper right or lower left, where that covers no mean and no other label."""
     renderer = FigureCanvasAgg(figure).get_renderer()
     points = axes.transData.transform(np.column_stack([summary[fidelity], 100 * summary["accuracy"]]))
-    markers = [(x - 6, y - 6, x + 6, y + 6) for x, y in points]
-    taken = list(markers)
+    taken: list[Sequence[float]] = [(x - 6, y - 6, x + 6, y + 6) for x, y in points]  # left, bottom, right, top
     frame = axes.get_window_extent(renderer)
-    for number in np.argsort(summary["isp"].map({isp: n for n, isp in enumerate(_by_palette(summary["isp"]))}), kind="stable"):
+    for number in np.argsort(
+        summary["isp"].map({isp: n for n, isp in enumerate(_by_palette(summary["isp"]))}), kind="stable"
+    ):
         row = summary.iloc[number]
         if np.isnan(row["lam"]):
             continue
         for offset, horizontal, vertical in (((4, 3), "left", "bottom"), ((-4, -3), "right", "top")):
             text = axes.annotate(
-                f"{row['lam']:g}", (row[fidelity], 100 * row["accuracy"]), offset, textcoords="offset points",
-                ha=horizontal, va=vertical, fontsize=6.5, color=_colour(row["isp"]))
+                f"{row['lam']:g}",
+                (row[fidelity], 100 * row["accuracy"]),
+                offset,
+                textcoords="offset points",
+                ha=horizontal,
+                va=vertical,
+                fontsize=6.5,
+                color=_colour(row["isp"]),
+            )
             box = text.get_window_extent(renderer)
             inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
-            others = taken[:number] + taken[number + 1:]  # its own marker is no obstacle
+            others = taken[:number] + taken[number + 1 :]  # its own marker is no obstacle
             if inside and not any(_overlap(box.extents, other) for other in others):
-                taken.append(tuple(box.extents))
+                taken.append(box.extents)
                 break
             text.remove()
 

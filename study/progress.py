@@ -23,7 +23,7 @@ class Advance:
     (``begun`` of ``total``) does not flatter it.
     """
 
-    def __init__(self, console: Console, progress: Progress | None, title: str, total: float, begun: float) -> None:
+    def __init__(self, console: Console, progress: Progress | None, title: str, total: int, begun: int) -> None:
         self.console = console
         self.progress = progress
         self.title = title
@@ -46,7 +46,7 @@ class Advance:
 
 
 @contextmanager
-def work(title: str, total: float, begun: float = 0) -> Iterator[Advance]:
+def work(title: str, total: int, begun: int = 0) -> Iterator[Advance]:
     """Show ``title`` while the block runs, and how long it took when it ends."""
     console = Console(stderr=True)
     started = time.monotonic()

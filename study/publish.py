@@ -16,18 +16,6 @@ def publish(study: Study) -> Path:
     Raises:
         StudyError: nothing has run yet.
     """
-    state = survey(study)
-    planned = [
-        {
-            "camera": item.trial.camera,
-            "isp": item.trial.isp,
-            "lambda": item.trial.lam,
-            "seed": item.trial.seed,
-            "key": key,
-            **item.axes,
-        }
-        for item, key in zip(state.planned, state.keys, strict=True)
-    ]
     provenance = Provenance(
         settings=yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
         simulated={camera.name: camera.simulate is not None for camera in study.cameras},
@@ -38,7 +26,7 @@ def publish(study: Study) -> Path:
             tracking.tracking_uri(study),
             study.name,
             study.storage / "reports" / study.name,
-            planned,
+            survey(study).plan,
             provenance,
         )
     except ValueError as error:

@@ -8,7 +8,7 @@ All that is said comes out of MLflow (:mod:`study.results`); the plan only tells
 """
 
 import base64
-import os
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,8 +32,8 @@ PATCHES = 2  # shown per camera × ISP
 class Provenance:
     """What MLflow does not know about a study.
 
-    ``settings``: the resolved study file, YAML. ``simulated``: for every camera, whether its photographs come from a
-    simulation. ``notes``: further lines for the section on provenance.
+    ``settings``: the resolved study file, YAML. ``simulated``: for every camera, whether its photographs come
+    from a simulation. ``notes``: further lines for the section on provenance.
     """
 
     settings: str = ""
@@ -56,9 +56,16 @@ class Table:
 
     @property
     def latex(self) -> str:
-        body = self.printed.to_latex(index=False, escape=True, multicolumn_format="c",
-                                     column_format="l" * len(self.printed.columns))
-        return body.replace("λ", r"$\lambda$").replace("±", r"$\pm$").replace("–", "--").replace("−", "$-$").replace("≤", r"$\leq$")
+        body = self.printed.to_latex(
+            index=False, escape=True, multicolumn_format="c", column_format="l" * len(self.printed.columns)
+        )
+        return (
+            body.replace("λ", r"$\lambda$")
+            .replace("±", r"$\pm$")
+            .replace("–", "--")
+            .replace("−", "$-$")
+            .replace("≤", r"$\leq$")
+        )
 
     def download(self, kind: str) -> str:
         """A data URI of "csv" or "tex"."""
@@ -91,29 +98,36 @@ class Picture:
     svg: str
 
 
-def report(study: str, tracking_uri: str, experiment: str, folder: Path, planned: Sequence[Mapping[str, Any]],
-           provenance: Provenance | None = None) -> Path:
+def report(
+    study: str,
+    tracking_uri: str,
+    experiment: str,
+    folder: Path,
+    planned: Sequence[Mapping[str, Any]],
+    provenance: Provenance | None = None,
+) -> Path:
     """Write the report of a study and return the path of ``report.html``.
 
     Args:
         study: its name, the title.
         tracking_uri, experiment: where its runs are.
         folder: created where it is missing; files of an earlier report are replaced.
-        planned: all trials of the study, as :func:`results.missing` takes them. Where every one has a key, runs of
-            other keys (an earlier state of the study file) are counted but not mixed in.
+        planned: all trials of the study, as :func:`results.missing` takes them. Runs of other keys
+            (an earlier state of the study file) are counted but not mixed in.
 
     Raises:
         ValueError: the experiment does not exist.
     """
     provenance = provenance or Provenance()
     everything = results.trials(tracking_uri, experiment)
-    table = _of_plan(everything, planned)
+    table = results.of_plan(everything, planned)
     done = results.finished(table)
     summary, gains = results.summary(table), results.gain(table)
     confusions = results.confusions(tracking_uri, table)
     tables = [_headline(gains), _metrics(summary), _pretrained(results.pretrained(tracking_uri, experiment))]
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters["signed"] = _signed
     page = environment.get_template("report.html.j2").render(
         study=study,
@@ -147,21 +161,26 @@ def report(study: str, tracking_uri: str, experiment: str, folder: Path, planned
     return folder / "report.html"
 
 
-def _of_plan(table: pd.DataFrame, planned: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    keys = {plan.get("key") for plan in planned}
-    return table if not keys or None in keys else table[table["trial_key"].isin(keys)].reset_index(drop=True)
-
-
 def _lede(gains: pd.DataFrame) -> dict[str, Any] | None:
     """The greatest gain that costs at most the larger budget, if joint training gained anything."""
     affordable = results.best_within(gains, max(BUDGETS))
     if affordable.empty:
         return None
     found = affordable.loc[affordable["accuracy"].idxmax()]
-    return {"isp": found["isp"], "camera": found["camera"], "lam": figures.lambda_label(found["lam"]), "seeds": found["seeds"],
-            "fixed": 100 * found["fixed_accuracy"], "joint": 100 * (found["fixed_accuracy"] + found["accuracy"]),
-            "gain": 100 * found["accuracy"], "low": 100 * found["accuracy_low"], "high": 100 * found["accuracy_high"],
-            "psnr": found["fixed_psnr"] + found["psnr"], "change": found["psnr"], "budget": max(BUDGETS)}
+    return {
+        "isp": found["isp"],
+        "where": ", ".join([found["camera"], *(f"{axis} {found[axis]}" for axis in results.axes(gains))]),
+        "lam": figures.lambda_label(found["lam"]),
+        "seeds": found["seeds"],
+        "fixed": 100 * found["fixed_accuracy"],
+        "joint": 100 * (found["fixed_accuracy"] + found["accuracy"]),
+        "gain": 100 * found["accuracy"],
+        "low": 100 * found["accuracy_low"],
+        "high": 100 * found["accuracy_high"],
+        "psnr": found["fixed_psnr"] + found["psnr"],
+        "change": found["psnr"],
+        "budget": max(BUDGETS),
+    }
 
 
 def _headline(gains: pd.DataFrame) -> Table:
@@ -170,8 +189,13 @@ def _headline(gains: pd.DataFrame) -> Table:
     chosen = [results.best_within(gains, budget).assign(max_loss_db=budget) for budget in BUDGETS]
     rows = []
     for setting, group in gains.groupby(["camera", "isp", *further]):
-        row: dict[tuple[str, str], str] = dict(zip(
-            [("", "Camera"), ("", "ISP"), *(("", axis) for axis in further)], map(str, setting), strict=True))
+        row: dict[tuple[str, str], str] = dict(
+            zip(
+                [("", "Camera"), ("", "ISP"), *(("", axis) for axis in further)],
+                map(str, setting),
+                strict=True,
+            )
+        )
         row["Fixed", "Accuracy (%)"] = f"{100 * group['fixed_accuracy'].iloc[0]:.1f}"
         row["Fixed", "PSNR (dB)"] = f"{group['fixed_psnr'].iloc[0]:.2f}"
         for budget, best in zip(BUDGETS, chosen, strict=True):
@@ -180,8 +204,10 @@ def _headline(gains: pd.DataFrame) -> Table:
             for name, text in _gain_cells(found).items():
                 row[top, name] = text
         rows.append(row)
-    printed = pd.DataFrame([list(row.values()) for row in rows],
-                           columns=pd.MultiIndex.from_tuples(rows[0]) if rows else ["Camera"])
+    printed = pd.DataFrame(
+        [list(row.values()) for row in rows],
+        columns=pd.MultiIndex.from_tuples(rows[0]) if rows else ["Camera"],
+    )
     return Table("gains", "Best accuracy for a bounded loss of PSNR", printed, _numbers(pd.concat(chosen)))
 
 
@@ -191,8 +217,11 @@ def _gain_cells(found: pd.DataFrame) -> dict[str, str]:
     row = found.iloc[0]
     low, high = 100 * row["accuracy_low"], 100 * row["accuracy_high"]
     interval = "" if np.isnan(low) else f" [{_signed(low, 1)}, {_signed(high, 1)}]"
-    return {"λ": f"{row['lam']:g}", "Accuracy (%)": f"{100 * (row['fixed_accuracy'] + row['accuracy']):.1f}",
-            "Gain (points)": _signed(100 * row["accuracy"], 1) + interval}
+    return {
+        "λ": f"{row['lam']:g}",
+        "Accuracy (%)": f"{100 * (row['fixed_accuracy'] + row['accuracy']):.1f}",
+        "Gain (points)": _signed(100 * row["accuracy"], 1) + interval,
+    }
 
 
 def _signed(value: float, digits: int) -> str:
@@ -201,15 +230,16 @@ def _signed(value: float, digits: int) -> str:
 
 
 def _metrics(summary: pd.DataFrame) -> Table:
-    """As the paper's supplement, Table 1: a row per camera × λ, fixed last, and PSNR, SSIM, accuracy per ISP."""
+    """As the paper's supplement, Table 1: a row per camera × λ, fixed last; PSNR, SSIM, accuracy per ISP."""
     further = results.axes(summary)
     isps = list(summary["isp"].unique())
     rows = []
     for panel, group in summary.groupby(["camera", *further]):
         names = [str(value) for value in panel]
         for lam, settings in group.groupby("lam", dropna=False):
-            row: dict[tuple[str, str], str] = dict(zip(
-                [("", "Camera"), *(("", axis) for axis in further)], names, strict=True))
+            row: dict[tuple[str, str], str] = dict(
+                zip([("", "Camera"), *(("", axis) for axis in further)], names, strict=True)
+            )
             row["", "λ"] = figures.lambda_label(lam)
             for isp in isps:
                 found = settings[settings["isp"] == isp]
@@ -218,8 +248,10 @@ def _metrics(summary: pd.DataFrame) -> Table:
                 row[isp, "Accuracy (%)"] = _mean(found, "accuracy", 100, 1)
             rows.append(row)
             names = [""] * len(names)  # named once, at the top of its block
-    printed = pd.DataFrame([list(row.values()) for row in rows],
-                           columns=pd.MultiIndex.from_tuples(rows[0]) if rows else ["Camera"])
+    printed = pd.DataFrame(
+        [list(row.values()) for row in rows],
+        columns=pd.MultiIndex.from_tuples(rows[0]) if rows else ["Camera"],
+    )
     return Table("metrics", "Validation metrics, mean ± standard deviation over seeds", printed, _numbers(summary))
 
 
@@ -232,9 +264,14 @@ def _mean(found: pd.DataFrame, metric: str, scale: float, digits: int) -> str:
 
 
 def _pretrained(pretrained: pd.DataFrame) -> Table:
-    printed = pd.DataFrame({
-        "Camera": pretrained["camera"], "ISP": pretrained["isp"],
-        "PSNR (dB)": pretrained["psnr"].map("{:.2f}".format), "SSIM": pretrained["ssim"].map("{:.3f}".format)})
+    printed = pd.DataFrame(
+        {
+            "Camera": pretrained["camera"],
+            "ISP": pretrained["isp"],
+            "PSNR (dB)": pretrained["psnr"].map("{:.2f}".format),
+            "SSIM": pretrained["ssim"].map("{:.3f}".format),
+        }
+    )
     return Table("pretraining", "Fidelity of the pre-trained ISPs", printed, pretrained)
 
 
@@ -243,8 +280,13 @@ def _fronts(done: pd.DataFrame, summary: pd.DataFrame, fidelity: str, folder: Pa
     for title, panel in _groups(summary, ["camera", *further]):
         members = done[done["run_id"].isin(panel["run_ids"].explode())]
         figure = figures.trade_off(members, panel, fidelity)
-        yield _picture(figure, f"front-{fidelity}", title, folder,
-                       f"{figures.FIDELITY[fidelity]} against accuracy, {title}")
+        yield _picture(
+            figure,
+            f"front-{fidelity}",
+            title,
+            folder,
+            f"{figures.FIDELITY[fidelity]} against accuracy, {title}",
+        )
 
 
 def _progress(tracking_uri: str, done: pd.DataFrame, folder: Path) -> Iterator[Picture]:
@@ -266,11 +308,18 @@ def _patches(tracking_uri: str, done: pd.DataFrame, gains: pd.DataFrame, folder:
         if not images:
             continue
         scale = figures.difference_scale(images["native"], images["developed"])
-        setting = " · ".join([run["camera"], run["isp"], *(f"{axis} {run[axis]}" for axis in results.axes(gains)),
-                              f"λ = {run['lam']:g}, seed {run['seed']}"])
-        for number in range(min(PATCHES, len(images["target"]))):
-            figure = figures.patch(*(images[name][number] for name in ("target", "native", "developed")), scale)
-            yield _picture(figure, f"patch-{number + 1}", setting, folder, f"Validation patch {number + 1}, {setting}")
+        setting = " · ".join(
+            [
+                run["camera"],
+                run["isp"],
+                *(f"{axis} {run[axis]}" for axis in results.axes(gains)),
+                f"λ = {run['lam']:g}, seed {run['seed']}",
+            ]
+        )
+        triples = zip(images["target"], images["native"], images["developed"], strict=True)
+        for number, (target, native, developed) in enumerate(itertools.islice(triples, PATCHES), 1):
+            figure = figures.patch(target, native, developed, scale)
+            yield _picture(figure, f"patch-{number}", setting, folder, f"Validation patch {number}, {setting}")
 
 
 def _confusions(confusions: pd.DataFrame, summary: pd.DataFrame) -> Iterator[dict[str, Any]]:
@@ -279,10 +328,15 @@ def _confusions(confusions: pd.DataFrame, summary: pd.DataFrame) -> Iterator[dic
     merged = confusions.merge(summary[[*by, "accuracy"]], on=by)
     for title, group in _groups(merged, ["camera", "isp", *results.axes(merged)]):
         matrices = [
-            {"setting": "fixed" if row["mode"] == results.FIXED else f"λ = {row['lam']:g}", "accuracy": 100 * row["accuracy"],
-             "seeds": row["seeds"], "classes": row["classes"],
-             "rows": [[(_percent(share), round(float(share), 3)) for share in line] for line in row["confusion"]]}
-            for row in group.sort_values("lam", ascending=False, na_position="first").to_dict("records")]
+            {
+                "setting": "fixed" if row["mode"] == results.FIXED else f"λ = {row['lam']:g}",
+                "accuracy": 100 * row["accuracy"],
+                "seeds": row["seeds"],
+                "classes": row["classes"],
+                "rows": [[(_percent(share), round(float(share), 3)) for share in line] for line in row["confusion"]],
+            }
+            for row in group.sort_values("lam", ascending=False, na_position="first").to_dict("records")
+        ]
         yield {"title": title, "matrices": matrices}
 
 
@@ -295,31 +349,53 @@ def _percent(share: float) -> str:
 def _long(confusions: pd.DataFrame) -> pd.DataFrame:
     """One row per entry of each confusion matrix."""
     by = [name for name in confusions.columns if name not in ("classes", "confusion")]
-    rows = [{**{name: row[name] for name in by}, "true": true, "predicted": predicted, "share": row["confusion"][i][j]}
-            for row in confusions.to_dict("records")
-            for i, true in enumerate(row["classes"]) for j, predicted in enumerate(row["classes"])]
+    rows = [
+        {
+            **{name: row[name] for name in by},
+            "true": true,
+            "predicted": predicted,
+            "share": row["confusion"][i][j],
+        }
+        for row in confusions.to_dict("records")
+        for i, true in enumerate(row["classes"])
+        for j, predicted in enumerate(row["classes"])
+    ]
     return pd.DataFrame(rows, columns=[*by, "true", "predicted", "share"])
 
 
 def _missing(table: pd.DataFrame, planned: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Trials without a result; seeds of the same setting that share a state share a line."""
     missing = results.missing(table, planned).groupby(["camera", "isp", "lam", "state"], dropna=False, sort=False)
-    return [{"camera": camera, "isp": isp, "lam": figures.lambda_label(lam), "state": state, "count": len(rows),
-             "seeds": ", ".join(map(str, sorted(rows["seed"].unique())))}
-            for (camera, isp, lam, state), rows in missing]
+    return [
+        {
+            "camera": camera,
+            "isp": isp,
+            "lam": figures.lambda_label(lam),
+            "state": state,
+            "count": len(rows),
+            "seeds": ", ".join(map(str, sorted(rows["seed"].unique()))),
+        }
+        for (camera, isp, lam, state), rows in missing
+    ]
 
 
 def _provenance(done: pd.DataFrame) -> Iterator[tuple[str, list[tuple[str, int]]]]:
-    """(what, [(value, how many trials)]): several values of one thing mean that the trials are not all alike."""
-    for title, column in (("Code revision", "git_revision"), ("Packages", "packages"), ("Hardware", "hardware"),
-                          ("Threads per trial", "threads")):
+    """(what, [(value, how many trials)]): several values of one thing mean that trials are not all alike."""
+    for title, column in (
+        ("Code revision", "git_revision"),
+        ("Packages", "packages"),
+        ("Hardware", "hardware"),
+        ("Threads per trial", "threads"),
+    ):
         yield title, _counts(done[column])
     for camera, group in done.groupby("camera"):
         yield f"Data fingerprint, {camera}", _counts(group["data_fingerprint"])
     if len(done):
         yield "Sum of trial times", [(f"{done['seconds'].sum() / 3600:.2f} h", len(done))]
-        yield "First start to last end", [
-            (f"{done['start'].min():%Y-%m-%d %H:%M} to {done['end'].max():%Y-%m-%d %H:%M} UTC", len(done))]
+        yield (
+            "First start to last end",
+            [(f"{done['start'].min():%Y-%m-%d %H:%M} to {done['end'].max():%Y-%m-%d %H:%M} UTC", len(done))],
+        )
 
 
 def _counts(values: pd.Series) -> list[tuple[str, int]]:
@@ -329,13 +405,15 @@ def _counts(values: pd.Series) -> list[tuple[str, int]]:
 def _groups(frame: pd.DataFrame, by: list[str]) -> Iterable[tuple[str, pd.DataFrame]]:
     """Groups with their titles: camera · ISP · axis value."""
     for values, group in frame.groupby(by):
-        named = [value if name in ("camera", "isp") else f"{name} {value}" for name, value in zip(by, values, strict=True)]
+        named = [
+            value if name in ("camera", "isp") else f"{name} {value}" for name, value in zip(by, values, strict=True)
+        ]
         yield " · ".join(named), group
 
 
 def _picture(figure: Figure, kind: str, title: str, folder: Path, description: str) -> Picture:
     """Write the figure as PDF, and hand it back as SVG for the page."""
-    name = f"{kind}-{re.sub(r'[^A-Za-z0-9.=]+', '-', title).strip('-')}"
+    name = f"{kind}-{re.sub(r'[^A-Za-z0-9.]+', '-', title).strip('-')}"
     _write(folder / "figures" / f"{name}.pdf", figures.pdf(figure))
     return Picture(name, title, figures.svg(figure, description))
 
@@ -348,4 +426,4 @@ def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".tmp")
     unfinished.write_bytes(content)
-    os.replace(unfinished, path)
+    unfinished.replace(path)

@@ -96,7 +96,9 @@ def _find(client: MlflowClient, run_or_key: str) -> Run:
     ids = [experiment.experiment_id for experiment in client.search_experiments()]
     runs = client.search_runs(ids, f"tags.trial_key LIKE '{run_or_key}%'") if run_or_key.isalnum() else []
     if not runs:
-        raise StudyError(f"no run and no trial key '{run_or_key}' in {client.tracking_uri}: 'best --json' lists run ids")
+        raise StudyError(
+            f"no run and no trial key '{run_or_key}' in {client.tracking_uri}: 'best --json' lists run ids"
+        )
     if len({run.data.tags["trial_key"] for run in runs}) > 1:
         raise StudyError(f"'{run_or_key}' begins {len(runs)} trial keys: give more of it")
     return tracking.preferred(runs)

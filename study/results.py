@@ -48,11 +48,14 @@ def trials(tracking_uri: str, experiment: str) -> pd.DataFrame:
 
     Returns:
         Columns ``run_id``, ``trial_key``, ``status`` (MLflow's), ``camera``, ``isp``, ``mode`` ("fixed" or
-        "joint"), ``lam`` (float, NaN for fixed), ``seed``, one column per dotted parameter that differs between
-        trials (text), ``accuracy``, ``psnr``, ``ssim``, ``seconds``, ``failure`` (reason, "" for none), ``superseded`` (ids of
-        the other runs of this key), ``start``, ``end`` (UTC), ``artifact_uri`` and the provenance tags. Where a key
-        has several runs, a finished one counts before a running one before a failed one, then the oldest. A
-        finished run without finite accuracy, PSNR and SSIM has a ``failure``: it never enters a mean.
+        "joint"), ``lam`` (float, NaN for fixed), ``seed``, one column per dotted parameter that differs
+        between trials (text), ``accuracy``, ``psnr``, ``ssim``, ``seconds``, ``failure`` (reason, "" for
+        none), ``superseded`` (ids of the other runs of this key), ``start``, ``end`` (UTC),
+        ``artifact_uri`` and the provenance tags.
+
+        Where a key has several runs, a finished one counts before a running one before a failed one, then the
+        oldest. A finished run without its setting or without finite accuracy, PSNR and SSIM has a
+        ``failure``: it never enters a mean.
 
     Raises:
         ValueError: the experiment does not exist.
@@ -60,17 +63,43 @@ def trials(tracking_uri: str, experiment: str) -> pd.DataFrame:
     runs = _runs(tracking_uri, experiment, "trial")
     rows = [_trial(run) for run in runs]
     parameters = sorted({name for run in runs for name in run.data.params if "." in name})
-    varying = [name for name in parameters if len({run.data.params.get(name) for run in runs}) > 1]
+    varying = [name for name in parameters if len({run.data.params.get(name) for run in runs} - {None}) > 1]
     for row, run in zip(rows, runs, strict=True):
         row.update({name: run.data.params.get(name, "") for name in varying})
-    columns = ["run_id", "trial_key", "status", "camera", "isp", "mode", "lam", "seed", *varying, *METRICS,
-               "seconds", "failure", "superseded", "start", "end", "artifact_uri", *PROVENANCE]
+    columns = [
+        "run_id",
+        "trial_key",
+        "status",
+        "camera",
+        "isp",
+        "mode",
+        "lam",
+        "seed",
+        *varying,
+        *METRICS,
+        "seconds",
+        "failure",
+        "superseded",
+        "start",
+        "end",
+        "artifact_uri",
+        *PROVENANCE,
+    ]
     table = pd.DataFrame(rows, columns=[*columns, "rank"])
     table = table.sort_values(["rank", "start", "run_id"])
     superseded = table.groupby("trial_key")["run_id"].agg(lambda ids: tuple(ids)[1:])
     table = table.drop_duplicates("trial_key")
     table["superseded"] = table["trial_key"].map(superseded)
     return _ordered(table[columns])
+
+
+def of_plan(table: pd.DataFrame, planned: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """The trials of the present study file: an earlier state of it may have left others in the experiment.
+
+    Where no planned trial has a key, nothing can be told apart, and all stay.
+    """
+    keys = {plan.get("key") for plan in planned} - {None}
+    return table[table["trial_key"].isin(keys)].reset_index(drop=True) if keys else table
 
 
 def finished(table: pd.DataFrame) -> pd.DataFrame:
@@ -88,11 +117,13 @@ def missing(table: pd.DataFrame, planned: Sequence[Mapping[str, Any]]) -> pd.Dat
 
     Args:
         table: from :func:`trials`.
-        planned: one mapping per planned trial with ``camera``, ``isp``, ``lambda`` (number or "fixed"), ``seed``, any
-            further axes, and ``key``: the trial key, or None where it is not known yet (then the other entries identify it).
+        planned: one mapping per planned trial with ``camera``, ``isp``, ``lambda`` (number or "fixed"),
+            ``seed``, any further axes, and ``key``: the trial key, or None where it is not known yet (then
+            the other entries identify the trial).
 
     Returns:
-        Columns ``camera``, ``isp``, ``lam``, ``seed``, ``run_id`` and ``state``: "not started", "running" or "failed: …".
+        Columns ``camera``, ``isp``, ``lam``, ``seed``, ``run_id`` and ``state``: "not started", "running" or
+        "failed: …".
     """
     by_key = {row["trial_key"]: row for row in table.to_dict("records")}
     by_setting = {_identity(row, axes(table)): row for row in by_key.values()}
@@ -106,8 +137,16 @@ def missing(table: pd.DataFrame, planned: Sequence[Mapping[str, Any]]) -> pd.Dat
             state = "not started"
         else:
             state = f"failed: {row['failure']}" if row["failure"] else row["status"].lower()
-        rows.append({"camera": plan["camera"], "isp": plan["isp"], "lam": wanted["lam"], "seed": int(plan["seed"]),
-                     "run_id": "" if row is None else row["run_id"], "state": state})
+        rows.append(
+            {
+                "camera": plan["camera"],
+                "isp": plan["isp"],
+                "lam": wanted["lam"],
+                "seed": int(plan["seed"]),
+                "run_id": "" if row is None else row["run_id"],
+                "state": state,
+            }
+        )
     return pd.DataFrame(rows, columns=["camera", "isp", "lam", "seed", "run_id", "state"])
 
 
@@ -115,9 +154,10 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     """Statistics over seeds for every setting with at least one result.
 
     Returns:
-        Columns ``camera``, ``isp``, ``mode``, ``lam``, further axes, ``seeds`` (how many), for each of accuracy, PSNR and SSIM the mean
-        (``psnr``), sample standard deviation (``psnr_std``, NaN for one seed) and 95 % percentile bootstrap interval of
-        the mean (``psnr_low``, ``psnr_high``, NaN for one seed), and ``run_ids`` (tuple). Fixed comes last in each group.
+        Columns ``camera``, ``isp``, ``mode``, ``lam``, further axes, ``seeds`` (how many), for each of
+        accuracy, PSNR and SSIM the mean (``psnr``), sample standard deviation (``psnr_std``) and 95 %
+        percentile bootstrap interval of the mean (``psnr_low``, ``psnr_high``), both NaN for one seed, and
+        ``run_ids`` (tuple). Fixed comes last in each group.
     """
     table = finished(table)
     by = ["camera", "isp", "mode", "lam", *axes(table)]
@@ -164,12 +204,19 @@ def front(points: pd.DataFrame, fidelity: str, within: Sequence[str] | None = No
     sets = points.groupby(within, dropna=False).ngroup().to_numpy() if within else np.zeros(len(points), int)
     points = points.iloc[np.argsort(sets, kind="stable")]
     keep = moocore.is_nondominated_within_sets(
-        points[[fidelity, "accuracy"]].to_numpy(float), np.sort(sets), maximise=True, keep_weakly=True)
+        points[[fidelity, "accuracy"]].to_numpy(float), np.sort(sets), maximise=True, keep_weakly=True
+    )
     return points[keep].sort_values([*within, fidelity], ignore_index=True)
 
 
-def best(summary: pd.DataFrame, *, min_psnr: float | None = None, min_accuracy: float | None = None,
-         camera: str | None = None, isp: str | None = None) -> pd.DataFrame:
+def best(
+    summary: pd.DataFrame,
+    *,
+    min_psnr: float | None = None,
+    min_accuracy: float | None = None,
+    camera: str | None = None,
+    isp: str | None = None,
+) -> pd.DataFrame:
     """Settings that satisfy the limits (on the means over seeds), the best first.
 
     Ranked by accuracy; by PSNR where only an accuracy is demanded. Empty where nothing satisfies the limits.
@@ -200,7 +247,7 @@ def best(summary: pd.DataFrame, *, min_psnr: float | None = None, min_accuracy: 
 
 
 def best_within(gains: pd.DataFrame, loss: float) -> pd.DataFrame:
-    """Per camera × ISP the joint setting with the greatest mean gain in accuracy that costs at most ``loss`` dB.
+    """Per camera × ISP the joint setting with the greatest gain in accuracy that costs at most ``loss`` dB.
 
     Args:
         gains: from :func:`gain`.
@@ -212,9 +259,10 @@ def best_within(gains: pd.DataFrame, loss: float) -> pd.DataFrame:
 
 
 def curves(tracking_uri: str, table: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """History of one metric for the given trials: their setting, ``run_id``, ``seed``, ``iteration``, ``value``.
+    """History of one metric for the given trials: setting, ``run_id``, ``seed``, ``iteration``, ``value``.
 
-    One request per run: hand in only the rows to be looked at. A repeated iteration counts once, the last logged.
+    One request per run: hand in only the rows to be looked at. A repeated iteration counts once, as logged
+    last.
     """
     client = MlflowClient(tracking_uri=tracking_uri)
     with ThreadPoolExecutor(REQUESTS) as pool:
@@ -231,38 +279,62 @@ def confusions(tracking_uri: str, table: pd.DataFrame) -> pd.DataFrame:
     """Confusion matrix of every setting, mean over seeds.
 
     Returns:
-        Columns ``camera``, ``isp``, ``mode``, ``lam``, further axes, ``seeds`` (matrices averaged: runs whose artifact is missing do
-        not count), ``classes`` (tuple of names) and ``confusion`` ((C, C) float, rows = true class, each sums to 1).
+        Columns ``camera``, ``isp``, ``mode``, ``lam``, further axes, ``seeds`` (matrices averaged: runs whose
+        artifact is missing do not count), ``classes`` (tuple of names) and ``confusion`` ((C, C) float,
+        rows = true class, each sums to 1).
     """
     table = finished(table)
     by = ["camera", "isp", "mode", "lam", *axes(table)]
     with ThreadPoolExecutor(REQUESTS) as pool:
-        contents = list(pool.map(
-            lambda uri: _artifact(tracking_uri, uri, "confusion.json", Path.read_bytes), table["artifact_uri"]))
+        contents = list(
+            pool.map(
+                lambda uri: _artifact(tracking_uri, uri, "confusion.json", Path.read_bytes),
+                table["artifact_uri"],
+            )
+        )
     rows = []
     for setting, positions in table.reset_index(drop=True).groupby(by, dropna=False).groups.items():
         found = [json.loads(contents[position]) for position in positions if contents[position] is not None]
         if found:
             matrices = np.array([entry["confusion"] for entry in found], dtype=float)
-            rows.append(dict(zip(by, setting, strict=True), seeds=len(found), classes=tuple(found[0]["classes"]),
-                             confusion=matrices.mean(axis=0)))
+            rows.append(
+                dict(
+                    zip(by, setting, strict=True),
+                    seeds=len(found),
+                    classes=tuple(found[0]["classes"]),
+                    confusion=matrices.mean(axis=0),
+                )
+            )
     return _ordered(pd.DataFrame(rows, columns=[*by, "seeds", "classes", "confusion"]))
 
 
 def examples(tracking_uri: str, artifact_uri: str) -> dict[str, np.ndarray]:
-    """Validation patches of one trial: ``target``, ``native`` (developed by the pre-trained NIP) and ``developed``
-    (by the trial's NIP), each (k,3,H,W) uint8. Empty where the run kept none."""
+    """Validation patches of one trial, each (k,3,H,W) uint8; empty where the run kept none.
+
+    ``target``, ``native`` (developed by the pre-trained NIP) and ``developed`` (by the trial's NIP).
+    """
     return _artifact(tracking_uri, artifact_uri, "examples.safetensors", load_file) or {}
 
 
 def pretrained(tracking_uri: str, experiment: str) -> pd.DataFrame:
-    """Finished NIP pre-trainings: ``camera``, ``isp``, ``seed``, ``psnr``, ``ssim``, ``seconds``, ``run_id``; the newest of each."""
+    """Finished NIP pre-trainings, the newest of each camera × ISP × seed.
+
+    Returns:
+        Columns ``camera``, ``isp``, ``seed``, ``psnr``, ``ssim``, ``seconds``, ``run_id``.
+    """
     columns = ["camera", "isp", "seed", "psnr", "ssim", "seconds", "run_id"]
-    rows = [{"camera": run.data.params.get("camera", ""), "isp": run.data.params.get("isp", ""),
-             "seed": int(run.data.params.get("seed", 0)), "run_id": run.info.run_id,
-             **{metric: run.data.metrics.get(metric, math.nan) for metric in ("psnr", "ssim", "seconds")},
-             "start": run.info.start_time}
-            for run in _runs(tracking_uri, experiment, "pretrain") if run.info.status == "FINISHED"]
+    rows = [
+        {
+            "camera": run.data.params.get("camera", ""),
+            "isp": run.data.params.get("isp", ""),
+            "seed": int(run.data.params.get("seed", 0)),
+            "run_id": run.info.run_id,
+            **{metric: run.data.metrics.get(metric, math.nan) for metric in ("psnr", "ssim", "seconds")},
+            "start": run.info.start_time,
+        }
+        for run in _runs(tracking_uri, experiment, "pretrain")
+        if run.info.status == "FINISHED"
+    ]
     table = pd.DataFrame(rows, columns=[*columns, "start"]).sort_values("start", ascending=False)
     table = table.drop_duplicates(["camera", "isp", "seed"])
     return table.sort_values(["camera", "isp", "seed"], ignore_index=True)[columns]
@@ -288,23 +360,33 @@ def _trial(run: Run) -> dict[str, Any]:
     """One run as a row; ``rank`` says which of several runs of a key counts (lowest)."""
     parameters, metrics, tags = run.data.params, run.data.metrics, run.data.tags
     lam = _lam(parameters.get("lambda", FIXED))
-    # MLflow stores infinity as the largest float
-    values = {name: value if abs(value := metrics.get(name, math.nan)) < 1e300 else math.nan for name in METRICS}
+    values = {name: metrics.get(name, math.nan) for name in METRICS}
+    values = {name: value if abs(value) < 1e300 else math.nan for name, value in values.items()}  # MLflow's infinity
     status = run.info.status
     failure = ""
     if status in ("FAILED", "KILLED"):
         failure = tags.get("failure") or f"{status.lower()}, no reason logged"
-    elif status == "FINISHED" and (unfit := [name for name in METRICS if not math.isfinite(values[name])]):
-        failure = "finished without a finite " + ", ".join(unfit)
+    elif status == "FINISHED":
+        unfit = [name for name in ("camera", "isp", "lambda", "seed") if name not in parameters]
+        unfit += [name for name in METRICS if not math.isfinite(values[name])]
+        failure = "finished without a valid " + ", ".join(unfit) if unfit else ""
     rank = {"FINISHED": 0, "RUNNING": 1, "SCHEDULED": 1}.get(status, 2)
     return {
-        "run_id": run.info.run_id, "trial_key": tags.get("trial_key", run.info.run_id), "status": status,
-        "camera": parameters.get("camera", ""), "isp": parameters.get("isp", ""),
-        "mode": FIXED if math.isnan(lam) else "joint", "lam": lam, "seed": int(parameters.get("seed", 0)),
-        **values, "seconds": metrics.get("seconds", math.nan), "failure": failure,
+        "run_id": run.info.run_id,
+        "trial_key": tags.get("trial_key", run.info.run_id),
+        "status": status,
+        "camera": parameters.get("camera", ""),
+        "isp": parameters.get("isp", ""),
+        "mode": FIXED if math.isnan(lam) else "joint",
+        "lam": lam,
+        "seed": int(parameters.get("seed", 0)),
+        **values,
+        "seconds": metrics.get("seconds", math.nan),
+        "failure": failure,
         "start": pd.Timestamp(run.info.start_time, unit="ms", tz="UTC"),
         "end": pd.Timestamp(run.info.end_time, unit="ms", tz="UTC") if run.info.end_time else pd.NaT,
-        "artifact_uri": run.info.artifact_uri, **{name: tags.get(name, "") for name in PROVENANCE},
+        "artifact_uri": run.info.artifact_uri,
+        **{name: tags.get(name, "") for name in PROVENANCE},
         "rank": 2 if failure else rank,
     }
 
@@ -326,14 +408,14 @@ def _over_seeds(table: pd.DataFrame, by: list[str], metrics: list[str]) -> pd.Da
         mean[members] = sample.mean(axis=1)
         if n > 1:
             deviation[members] = sample.std(axis=1, ddof=1)
-            interval = stats.bootstrap((sample,), np.mean, axis=1, method="percentile", batch=500,
-                                       rng=np.random.default_rng(0)).confidence_interval
+            interval = stats.bootstrap(
+                (sample,), np.mean, axis=1, method="percentile", batch=500, rng=np.random.default_rng(0)
+            ).confidence_interval
             low[members], high[members] = interval.low, interval.high
     for column, metric in enumerate(metrics):
         for part, statistic in (("", mean), ("_std", deviation), ("_low", low), ("_high", high)):
             result[metric + part] = statistic[:, column]
-    ids = result.pop("run_ids")
-    return result.assign(run_ids=ids)
+    return result[[*result.columns.drop("run_ids"), "run_ids"]]
 
 
 def _artifact(tracking_uri: str, artifact_uri: str, name: str, read: Callable[[Path], Any]) -> Any:
@@ -341,7 +423,8 @@ def _artifact(tracking_uri: str, artifact_uri: str, name: str, read: Callable[[P
     with tempfile.TemporaryDirectory() as folder:
         try:
             path = mlflow.artifacts.download_artifacts(
-                artifact_uri=f"{artifact_uri.rstrip('/')}/{name}", dst_path=folder, tracking_uri=tracking_uri)
+                artifact_uri=f"{artifact_uri.rstrip('/')}/{name}", dst_path=folder, tracking_uri=tracking_uri
+            )
         except (OSError, mlflow.exceptions.MlflowException):
             return None
         return read(Path(path))
@@ -353,8 +436,13 @@ def _lam(value: Any) -> float:
 
 def _identity(row: Mapping[str, Any], further: Iterable[str]) -> tuple[str, ...]:
     """What tells one trial of a study from another, comparable between a plan and a row."""
-    return (str(row["camera"]), str(row["isp"]), repr(float(row["lam"])), str(int(row["seed"])),
-            *(str(row[name]) for name in further if name in row))
+    return (
+        str(row["camera"]),
+        str(row["isp"]),
+        repr(float(row["lam"])),
+        str(int(row["seed"])),
+        *(str(row[name]) for name in further if name in row),
+    )
 
 
 def _ordered(table: pd.DataFrame) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from mlflow import MlflowClient
 
 from cameras.pairs import Pairs
 from study import tracking
+from study.data import open_cameras, prepare_cameras
 from study.jobs import (
     Job,
     Place,
@@ -18,7 +19,6 @@ from study.jobs import (
     pretraining_key,
     trial_key,
 )
-from study.data import open_cameras, prepare_cameras
 from study.progress import work
 from study.settings import Planned, Study
 
@@ -40,12 +40,12 @@ class Grid:
         return tuple(None if job is None else job.key for job in self.jobs)
 
 
-def place(study: Study, experiment_id: str, device: str) -> Place:
+def place(study: Study, experiment_id: str) -> Place:
+    """Where the study's jobs are done; whether on GPUs is decided when they are scheduled."""
     return Place(
         storage=study.storage.resolve(),
         tracking_uri=tracking.tracking_uri(study),
         experiment_id=experiment_id,
-        device=device,
         threads=study.resources.cpus,
         checkpoint_seconds=study.resources.checkpoint_seconds,
     )
@@ -90,95 +90,94 @@ def resolve(study: Study, cameras: dict[str, Pairs], where: Place) -> Grid:
 
 
 @dataclass(frozen=True)
-class Ran:
-    """What a call did: ``failures`` by key, of this call and of earlier ones that were not tried again."""
-
-    finished: int
-    failures: dict[str, str]
-    planned: int
-
-
-def pretrain(study: Study, address: str = "local") -> Ran:
-    """Pre-train the NIP of every camera × ISP that has none yet.
-
-    Raises:
-        StudyError: a camera's pairs are missing or damaged.
-    """
-    session = _open(study, address)
-    return _stage("pre-training", session, resolve(study, session.cameras, session.place).pretrainings, retry=True)
-
-
-def run(study: Study, address: str = "local", retry_failed: bool = False) -> Ran:
-    """Everything that is missing of a study: simulated cameras, pre-trained NIPs, trials.
-
-    Trials that failed for a reason of their own (a NaN) would fail again: they are tried again only when asked for.
-    """
-    session = _open(study, address)
-    pretrained = _stage(
-        "pre-training", session, resolve(study, session.cameras, session.place).pretrainings, retry_failed
-    )
-    grid = resolve(study, session.cameras, session.place)
-    ran = _stage("trials", session, grid.ready, retry_failed)
-    return Ran(ran.finished, {**pretrained.failures, **ran.failures}, len(grid.planned))
-
-
-@dataclass(frozen=True)
 class Session:
-    """A study at work: its data, its tracking and its share of the hardware."""
+    """A study at work."""
 
     study: Study
     cameras: dict[str, Pairs]
     client: MlflowClient
     place: Place
-    gpus: float
+    address: str
+    retry_failed: bool
+
+    def grid(self) -> Grid:
+        return resolve(self.study, self.cameras, self.place)
 
 
-def _open(study: Study, address: str) -> Session:
-    from study.schedule import connect, gpus_available  # Ray takes a second to import: only where it is used
+def pretrain(study: Study, address: str = "local", retry_failed: bool = False) -> dict[str, str]:
+    """Pre-train the NIP of every camera × ISP that has none yet. Returns why some failed, by key.
 
+    Raises:
+        StudyError: a camera's pairs are missing or damaged.
+    """
+    session = _open(study, address, retry_failed)
+    return _stage("pre-training", session, session.grid().pretrainings)
+
+
+def run(study: Study, address: str = "local", retry_failed: bool = False) -> dict[str, str]:
+    """All that is missing of a study: simulated cameras, pre-trained NIPs, trials. Returns why some failed, by key.
+
+    Trials that failed for a reason of their own (a NaN) would fail again: they are tried again only when asked for.
+
+    Raises:
+        StudyError: a camera's pairs are missing or damaged.
+    """
+    session = _open(study, address, retry_failed)
+    failures = _stage("pre-training", session, session.grid().pretrainings)
+    return failures | _stage("trials", session, session.grid().ready)
+
+
+def _open(study: Study, address: str, retry_failed: bool) -> Session:
     prepare_cameras(study)
     cameras = open_cameras(study)
     client, experiment_id = tracking.connect(study)
-    connect(address)
-    gpus = study.resources.gpus if gpus_available() > 0 else 0.0
-    where = place(study, experiment_id, "cuda" if gpus else "cpu")
-    return Session(study, cameras, client, where, gpus)
+    return Session(study, cameras, client, place(study, experiment_id), address, retry_failed)
 
 
-def _stage(title: str, session: Session, jobs: Sequence[Job], retry: bool) -> Ran:
-    """Perform the jobs that are neither finished nor known to fail."""
-    from study.schedule import schedule
-
+def _stage(title: str, session: Session, jobs: Sequence[Job]) -> dict[str, str]:
+    """Perform the jobs that are neither finished nor known to fail; returns the failures among all of them."""
     runs = tracking.runs_by_key(session.client, session.place.experiment_id)
-    finished = [job for job in jobs if job.key in runs and runs[job.key].info.status == "FINISHED"]
-    for job in finished:
-        session.place.checkpoint(job.key).unlink(missing_ok=True)
-    failed = {
-        job.key: runs[job.key].data.tags.get("failure", "unknown")
-        for job in jobs
-        if job.key in runs and runs[job.key].info.status == "FAILED" and not retry
-    }
-    left = [job for job in jobs if job not in finished and job.key not in failed]
-    if not left:
-        return Ran(len(finished), failed, len(jobs))
+    status = {key: run.info.status for key, run in runs.items()}
+    failures: dict[str, str] = {}
+    left: list[Job] = []
+    for job in jobs:
+        if status.get(job.key) == "FAILED" and not session.retry_failed:
+            failures[job.key] = runs[job.key].data.tags.get("failure", "unknown")
+        elif not _done(job, status.get(job.key)):
+            left.append(job)
+        else:
+            session.place.checkpoint(job.key).unlink(missing_ok=True)  # killed between finishing and tidying up
+    return failures | (_perform(title, session, left) if left else {})
 
-    done = {job.key: 0 for job in left}
+
+def _done(job: Job, status: str | None) -> bool:
+    """A pre-training is done when its NIP lies in the storage, a trial when MLflow has it all."""
+    return status == "FINISHED" and (not isinstance(job, PretrainingJob) or job.weights.is_file())
+
+
+def _perform(title: str, session: Session, jobs: Sequence[Job]) -> dict[str, str]:
+    from study import schedule  # Ray takes seconds to import and to start: only where there is work for it
+
+    schedule.connect(session.address)
+    resources = session.study.resources
+    gpus = resources.gpus if schedule.gpus_available() else 0.0
+    here = session.place.model_copy(update={"device": "cuda" if gpus else "cpu"})
+    jobs = [job.model_copy(update={"place": here}) for job in jobs]
+
+    steps = {job.key: job.steps for job in jobs}
+    done = dict.fromkeys(steps, 0)
     ended: set[str] = set()
-    total = sum(job.steps for job in left)
-    steps = {job.key: job.steps for job in left}
-    with work(f"{title} ({len(left)} of {len(jobs)} to do)", total) as advance:
+    with work(f"{title} ({len(jobs)} to do)", sum(steps.values())) as advance:
 
-        def on_progress(key: str, reached: int, failure: str | None, has_ended: bool) -> None:
-            done[key] = steps[key] if has_ended else reached
+        def on_progress(key: str, reached: int, has_ended: bool) -> None:
             if has_ended:
                 ended.add(key)
-            advance(sum(done.values()), f"{len(ended)} of {len(left)} ended")
+            done[key] = steps[key] if key in ended else reached
+            advance(sum(done.values()), f"{len(ended)} of {len(jobs)} ended")
 
-        failures = schedule(
-            left, session.study.resources, session.gpus, session.place.storage / "ray", on_progress
-        )
-    for key, reason in failures.items():
-        run = tracking.find(session.client, session.place.experiment_id, key)
+        failures = schedule.schedule(jobs, resources, gpus, here.storage / "ray", on_progress)
+    for key, reason in failures.items():  # of processes that could not say so themselves
+        run = tracking.find(session.client, here.experiment_id, key)
         if run is not None and run.info.status != "FAILED":
             tracking.fail(session.client, run.info.run_id, reason)
-    return Ran(len(finished) + len(left) - len(failures), {**failed, **failures}, len(jobs))
+    return failures

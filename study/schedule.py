@@ -5,7 +5,9 @@ achieved it finds itself, in the checkpoint of its key: so it goes on where it s
 whichever driver, and no state of Ray's need be restored.
 """
 
+import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,8 +30,7 @@ ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # MLflow keeps the figures
 }
 
-# Called with (key, finished steps, why it failed or None, whether it has ended).
-OnProgress = Callable[[str, int, str | None, bool], None]
+OnProgress = Callable[[str, int, bool], None]  # key, finished steps, whether it has ended
 
 
 def connect(address: str) -> None:
@@ -41,6 +42,8 @@ def connect(address: str) -> None:
     options: dict[str, Any] = {}
     if address == "local":
         options = {"include_dashboard": False, "object_store_memory": 256 * 2**20}
+    # Tune logs every lost process with pages of traceback; on_trial_recover says it in a line.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     ray.init(
         address=address,
         runtime_env={"env_vars": ENVIRONMENT},
@@ -129,10 +132,13 @@ class _Watcher(tune.Callback):
         failure = result.get("failure")
         if failure:
             self.failures[_name(trial)] = failure
-        self.on_progress(_name(trial), result["steps"], failure, result.get("ended", False))
+        self.on_progress(_name(trial), result["steps"], result.get("ended", False))
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        print(f"{_name(trial)[:8]}: its process was lost; it goes on from its last checkpoint", file=sys.stderr)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Too many losses, or a bug."""
-        lines = (trial.get_error() and str(trial.get_error()) or "its process was lost").strip().splitlines()
+        lines = ((trial.get_error() and str(trial.get_error())) or "its process was lost").strip().splitlines()
         self.failures[_name(trial)] = lines[-1]
-        self.on_progress(_name(trial), 0, lines[-1], True)
+        self.on_progress(_name(trial), 0, True)

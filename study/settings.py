@@ -192,7 +192,9 @@ def _protocol(chosen: dict[str, Any]) -> Protocol:
     try:
         protocol = TypeAdapter(Protocol).validate_python(chosen)
         # What only the whole can show: does the channel leave the FAN enough pixels, are the names known?
-        Trial("camera", "UNet", "fixed", 0, protocol.manipulations, training=protocol.training, channel=protocol.channel)
+        Trial(
+            "camera", "UNet", "fixed", 0, protocol.manipulations, training=protocol.training, channel=protocol.channel
+        )
     except ValidationError as error:
         raise StudyError(explain(error, Protocol)) from None
     except ValueError as error:
@@ -224,7 +226,7 @@ def load_study(source: str) -> Study:
         study.planned()
     except ValidationError as error:
         raise StudyError(f"{source}: {explain(error, Study)}") from None
-    except StudyError as error:
+    except ValueError as error:
         raise StudyError(f"{source}: {error}") from None
     return study
 
@@ -257,7 +259,7 @@ def _keys(model: type, place: tuple[int | str, ...]) -> list[str]:
         hints = typing.get_type_hints(model)
     if issubclass(model, BaseModel):
         return list(model.model_fields)
-    return [field.name for field in fields(model)]
+    return [field.name for field in fields(model)]  # type: ignore[arg-type]
 
 
 def _settings_class(hint: Any) -> type:

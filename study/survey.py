@@ -2,13 +2,13 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 from mlflow.entities import Run
 
 from cameras.pairs import Pairs
 from study import tracking
 from study.data import open_cameras
-from study.jobs import Place
 from study.run import place, resolve
 from study.settings import Planned, Study, StudyError
 
@@ -34,6 +34,21 @@ class Survey:
         return {status: found[status] for status in (FINISHED, RUNNING, FAILED, LEFT, WAITING)}
 
     @property
+    def plan(self) -> list[dict[str, Any]]:
+        """The planned trials as :mod:`study.results` takes them."""
+        return [
+            {
+                "camera": item.trial.camera,
+                "isp": item.trial.isp,
+                "lambda": item.trial.lam,
+                "seed": item.trial.seed,
+                "key": key,
+                **item.axes,
+            }
+            for item, key in zip(self.planned, self.keys, strict=True)
+        ]
+
+    @property
     def seconds_to_go(self) -> float | None:
         left = sum(self.counts[status] for status in (RUNNING, LEFT, WAITING))
         return 3600 * left / self.trials_per_hour if self.trials_per_hour else None
@@ -51,13 +66,9 @@ def survey(study: Study) -> Survey:
     if cameras:
         found = tracking.look(study)
         runs = found[1] if found else {}
-        keys = resolve(study, cameras, _anywhere(study)).keys
+        keys = resolve(study, cameras, place(study, experiment_id="")).keys
     statuses = tuple(_status(key, runs) for key in keys)
     return Survey(planned, keys, statuses, _speed([runs[key] for key in keys if key in runs]))
-
-
-def _anywhere(study: Study) -> Place:
-    return place(study, experiment_id="", device="cpu")
 
 
 def _status(key: str | None, runs: dict[str, Run]) -> str:

@@ -112,14 +112,16 @@ def open_run(
     """The id of the run of ``key``, reopened or created: params and tags are the same however often it is called."""
     found = find(client, experiment_id, key)
     if found is None:
-        found = client.create_run(
-            experiment_id, tags={"trial_key": key, "kind": kind, MLFLOW_RUN_NAME: name, **tags}
-        )
-        client.log_batch(found.info.run_id, params=[Param(name, str(value)) for name, value in params.items()])
-    else:
-        client.update_run(found.info.run_id, status="RUNNING")
-        client.log_batch(found.info.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
-    return found.info.run_id
+        found = client.create_run(experiment_id, tags={"trial_key": key, "kind": kind, MLFLOW_RUN_NAME: name})
+    run_id = found.info.run_id
+    client.update_run(run_id, status="RUNNING")
+    # Also where the run was there already: whoever created it may have been killed before it came to this.
+    client.log_batch(
+        run_id,
+        params=[Param(param, str(value)) for param, value in params.items()],
+        tags=[RunTag(tag, value) for tag, value in tags.items()],
+    )
+    return run_id
 
 
 class MetricBuffer:

@@ -29,8 +29,8 @@ TRANSIENT = (OSError, MlflowException, CheckpointError)
 def perform(job: Job, on_step: OnStep) -> str | None:
     """Do the job and log it. Returns why it failed where repeating it would fail again, else None.
 
-    What may go better another time (a full disk, a lost server) is raised: whoever scheduled the job may try again, and it
-    goes on from its last checkpoint.
+    What may go better another time (a full disk, a lost server) is raised: whoever scheduled the job may try again,
+    and it goes on from its last checkpoint.
     """
     torch.set_num_threads(job.place.threads)  # processes are reused: leave nothing of an earlier job behind
     client = MlflowClient(job.place.tracking_uri)

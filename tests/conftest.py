@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+torch.set_num_threads(1)  # many small operations: a second thread costs more than it brings
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

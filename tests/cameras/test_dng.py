@@ -116,9 +116,7 @@ def test_cameras_with_one_seed_share_scenes_but_no_noise(tmp_path: Path) -> None
     """The same scene seen by two bodies: what is left after the mean of both models is uncorrelated noise."""
     model = replace(PRESETS["sim-rggb"], prnu=0.0)
     first, second = (
-        RawFrame.open(
-            simulate_folder(replace(model, body=body), tmp_path / str(body), 1, 128, 192, seed=5)[0]
-        )
+        RawFrame.open(simulate_folder(replace(model, body=body), tmp_path / str(body), 1, 128, 192, seed=5)[0])
         for body in (1, 2)
     )
     scene = frame(

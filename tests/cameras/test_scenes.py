@@ -29,9 +29,7 @@ def photo_folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", [(64, 96), (131, 77)])
-def test_every_source_gives_seeded_linear_scenes(
-    kind: str, size: tuple[int, int], photo_folder: Path
-) -> None:
+def test_every_source_gives_seeded_linear_scenes(kind: str, size: tuple[int, int], photo_folder: Path) -> None:
     sources = scenes.scene_sources(photo_folder if kind == "folder" else kind)
     for source in sources.values():
         scene = source(*size, np.random.default_rng(1))
@@ -71,9 +69,7 @@ def test_smaller_photograph_goes_on_mirrored() -> None:
     scene = scenes.photo_scene(photograph, 40, 32, np.random.default_rng(0))
     left_right = np.concatenate([photograph, photograph[:, ::-1]], axis=1)
     mirrored = np.concatenate([left_right, left_right[::-1]])
-    np.testing.assert_array_equal(
-        scene, scenes.srgb_to_linear(mirrored)
-    )  # its own mirror image, flipped or not
+    np.testing.assert_array_equal(scene, scenes.srgb_to_linear(mirrored))  # its own mirror image, flipped or not
 
 
 @pytest.mark.parametrize("content", ["missing", "empty", "text", "truncated"])

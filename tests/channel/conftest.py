@@ -7,7 +7,7 @@ import pytest
 import torch
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
     """Images of a few hundred pixels: to wake a second thread takes longer than the work."""
     threads = torch.get_num_threads()
@@ -18,7 +18,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def photographs() -> torch.Tensor:
-    """Crops (4, 3, 192, 224) uint8 of photographs that scikit-image ships as PNG: skin, cloth, metal, fur, wood."""
+    """Crops (4, 3, 192, 224) uint8 of photographs that scikit-image ships as PNG."""
     from skimage import data
 
     crops = [

@@ -4,6 +4,7 @@ Rows go straight into MLflow's own tables, because a thousand runs through its c
 say is a formula, so that every statistic can be computed by hand.
 """
 
+import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -25,33 +26,62 @@ def metrics(camera: int, isp: int, lam: float | str, seed: int) -> dict[str, flo
     """Final metrics by formula: accuracy falls and fidelity rises with λ, seeds add a small offset."""
     strength = 1.2 if lam == "fixed" else 1 + 0.2 * math.log10(float(lam))  # 0.2 at 1e-4, 1 at 1
     offset = 0.004 * seed
-    return {"accuracy": 0.98 - 0.5 * strength**2 * (1 - 0.1 * isp) - 0.01 * camera + offset,
-            "psnr": (43 if lam == "fixed" else 26 + 17.5 * strength) + isp + offset,
-            "ssim": (0.99 if lam == "fixed" else 0.85 + 0.14 * strength) + 0.1 * offset}
+    return {
+        "accuracy": 0.98 - 0.5 * strength**2 * (1 - 0.1 * isp) - 0.01 * camera + offset,
+        "psnr": (43 if lam == "fixed" else 26 + 17.5 * strength) + isp + offset,
+        "ssim": (0.99 if lam == "fixed" else 0.85 + 0.14 * strength) + 0.1 * offset,
+    }
 
 
-def fill(folder: Path, experiment: str = "synthetic", cameras: Sequence[str] = ("Alpha", "Beta"),
-         isps: Sequence[str] = ("INet", "UNet"), lambdas: Sequence[float | str] = LAMBDAS,
-         seeds: Sequence[int] = (1, 2, 3), points: int = 5, confusions: bool = True, examples: bool = False,
-         pretrained: bool = False, uri: str | None = None) -> str:
+def fill(
+    folder: Path,
+    experiment: str = "synthetic",
+    cameras: Sequence[str] = ("Alpha", "Beta"),
+    isps: Sequence[str] = ("INet", "UNet"),
+    lambdas: Sequence[float | str] = LAMBDAS,
+    seeds: Sequence[int] = (1, 2, 3),
+    points: int = 5,
+    confusions: bool = True,
+    examples: bool = False,
+    pretrained: bool = False,
+    uri: str | None = None,
+    first: int = 0,
+) -> str:
     """Fill ``folder/mlflow.db`` with the grid, all finished, and return its tracking URI.
 
     Trial keys are ``camera/isp/lambda/seed``. ``points`` metric values per history, 100 iterations apart.
+    Runs are numbered from ``first``: a second study in the database ``uri`` needs numbers of its own.
     """
     uri = uri or f"sqlite:///{folder / 'mlflow.db'}"
     client = MlflowClient(tracking_uri=uri)
     experiment_id = client.create_experiment(experiment, artifact_location=(folder / "artifacts").as_uri())
     rows: dict[Any, list[dict[str, Any]]] = {}
-    grid = [(c, i, lam, seed) for c in range(len(cameras)) for i in range(len(isps)) for lam in lambdas for seed in seeds]
-    for number, (c, i, lam, seed) in enumerate(grid):
+    grid = list(itertools.product(range(len(cameras)), range(len(isps)), lambdas, seeds))
+    for number, (c, i, lam, seed) in enumerate(grid, first):
         final = metrics(c, i, lam, seed)
-        run_id = add(rows, folder, experiment_id, number, status="FINISHED",
-                     tags={"kind": "trial", "trial_key": f"{cameras[c]}/{isps[i]}/{lam}/{seed}", "git_revision": "0" * 40,
-                           "hardware": "synthetic", "packages": "{}", "data_fingerprint": f"fingerprint of {cameras[c]}"},
-                     params={"camera": cameras[c], "isp": isps[i], "lambda": repr(lam) if lam != "fixed" else "fixed",
-                             "seed": str(seed), "channel.codec": "jpeg:50"},
-                     history={name: _approach(name, value, points) for name, value in final.items()}
-                     | {"seconds": [60.0]})
+        run_id = add(
+            rows,
+            folder,
+            experiment_id,
+            number,
+            status="FINISHED",
+            tags={
+                "kind": "trial",
+                "trial_key": f"{cameras[c]}/{isps[i]}/{lam}/{seed}",
+                "git_revision": "0" * 40,
+                "hardware": "synthetic",
+                "packages": "{}",
+                "data_fingerprint": f"fingerprint of {cameras[c]}",
+            },
+            params={
+                "camera": cameras[c],
+                "isp": isps[i],
+                "lambda": repr(lam) if lam != "fixed" else "fixed",
+                "seed": str(seed),
+                "channel.codec": "jpeg:50",
+            },
+            history={name: _approach(name, value, points) for name, value in final.items()} | {"seconds": [60.0]},
+        )
         artifacts = folder / "artifacts" / run_id / "artifacts"
         if confusions or examples:
             artifacts.mkdir(parents=True)
@@ -62,30 +92,65 @@ def fill(folder: Path, experiment: str = "synthetic", cameras: Sequence[str] = (
         if examples:
             save_file(patches(seed), artifacts / "examples.safetensors")
     if pretrained:
-        for number, (camera, isp) in enumerate((camera, isp) for camera in cameras for isp in isps):
-            add(rows, folder, experiment_id, len(grid) + number, status="FINISHED", tags={"kind": "pretrain"},
+        for number, (camera, isp) in enumerate(itertools.product(cameras, isps), first + len(grid)):
+            add(
+                rows,
+                folder,
+                experiment_id,
+                number,
+                status="FINISHED",
+                tags={"kind": "pretrain"},
                 params={"camera": camera, "isp": isp, "seed": "0"},
-                history={"loss": [0.1, 0.01], "psnr": [30.0, 42.0], "ssim": [0.9, 0.99], "seconds": [120.0]})
+                history={"loss": [0.1, 0.01], "psnr": [30.0, 42.0], "ssim": [0.9, 0.99], "seconds": [120.0]},
+            )
     write(uri, rows)
     return uri
 
 
-def add(rows: dict[Any, list[dict[str, Any]]], folder: Path, experiment_id: str, number: int, *, status: str,
-        tags: dict[str, str], params: dict[str, str], history: dict[str, list[float]]) -> str:
-    """Append the database rows of one run; the ``number``-th run starts ``number`` seconds after the first."""
+def add(
+    rows: dict[Any, list[dict[str, Any]]],
+    folder: Path,
+    experiment_id: str,
+    number: int,
+    *,
+    status: str,
+    tags: dict[str, str],
+    params: dict[str, str],
+    history: dict[str, list[float]],
+) -> str:
+    """Append the database rows of one run, which starts ``number`` seconds after the first one."""
     run_id = f"{number:032x}"
     start = START + 1000 * number
-    rows.setdefault(models.SqlRun, []).append({
-        "run_uuid": run_id, "name": f"run-{number}", "status": status,
-        "start_time": start, "end_time": None if status == "RUNNING" else start + 60_000,
-        "lifecycle_stage": "active", "experiment_id": int(experiment_id), "source_type": "LOCAL", "user_id": "test",
-        "artifact_uri": (folder / "artifacts" / run_id / "artifacts").as_uri()})
+    rows.setdefault(models.SqlRun, []).append(
+        {
+            "run_uuid": run_id,
+            "name": f"run-{number}",
+            "status": status,
+            "start_time": start,
+            "end_time": None if status == "RUNNING" else start + 60_000,
+            "lifecycle_stage": "active",
+            "experiment_id": int(experiment_id),
+            "source_type": "LOCAL",
+            "user_id": "test",
+            "artifact_uri": (folder / "artifacts" / run_id / "artifacts").as_uri(),
+        }
+    )
     for table, entries in ((models.SqlTag, tags), (models.SqlParam, params)):
         rows.setdefault(table, []).extend(
-            {"run_uuid": run_id, "key": key, "value": value} for key, value in entries.items())
+            {"run_uuid": run_id, "key": key, "value": value} for key, value in entries.items()
+        )
     for key, values in history.items():
-        entries = [{"run_uuid": run_id, "key": key, "value": 0.0 if math.isnan(value) else value, "is_nan": math.isnan(value),
-                    "timestamp": start + step, "step": 100 * step} for step, value in enumerate(values, 1)]
+        entries = [
+            {
+                "run_uuid": run_id,
+                "key": key,
+                "value": 0.0 if math.isnan(value) else value,
+                "is_nan": math.isnan(value),
+                "timestamp": start + step,
+                "step": 100 * step,
+            }
+            for step, value in enumerate(values, 1)
+        ]
         rows.setdefault(models.SqlMetric, []).extend(entries)
         rows.setdefault(models.SqlLatestMetric, []).append(entries[-1])
     return run_id
@@ -96,8 +161,10 @@ def write(uri: str, rows: dict[Any, list[dict[str, Any]]]) -> None:
     with engine.begin() as connection:
         for table, entries in rows.items():
             columns = {attribute.key: attribute.columns[0].name for attribute in sqlalchemy.inspect(table).column_attrs}
-            connection.execute(sqlalchemy.insert(table.__table__),
-                               [{columns[key]: value for key, value in entry.items()} for entry in entries])
+            connection.execute(
+                sqlalchemy.insert(table.__table__),
+                [{columns[key]: value for key, value in entry.items()} for entry in entries],
+            )
     engine.dispose()
 
 
@@ -105,11 +172,15 @@ def patches(seed: int, count: int = 2, size: int = 64) -> dict[str, np.ndarray]:
     """Example patches whose developed version carries a periodic pattern, as a jointly trained NIP's does."""
     rng = np.random.default_rng(seed)
     ramp = np.linspace(60, 190, size)
-    target = np.broadcast_to(ramp[None, None, :, None], (count, 3, size, size)) + rng.normal(0, 12, (count, 3, size, size))
+    target = np.broadcast_to(ramp[None, None, :, None], (count, 3, size, size)) + rng.normal(
+        0, 12, (count, 3, size, size)
+    )
     native = target + rng.normal(0, 1.5, target.shape)
     developed = native + 6 * np.cos(np.pi * np.arange(size) / 2)
-    return {name: np.clip(np.round(image), 0, 255).astype(np.uint8)
-            for name, image in (("target", target), ("native", native), ("developed", developed))}
+    return {
+        name: np.clip(np.round(image), 0, 255).astype(np.uint8)
+        for name, image in (("target", target), ("native", native), ("developed", developed))
+    }
 
 
 def _approach(name: str, value: float, points: int) -> list[float]:

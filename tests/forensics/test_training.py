@@ -1,0 +1,136 @@
+"""The training loop as its callers see it: resumable to the bit, honest about failure, and it learns."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from small_trials import small_trial
+
+import models
+from cameras.pairs import Pairs
+from forensics.joint import JointModel
+from forensics.training import Outcome, build_model, train
+from forensics.trial import Training, Validation
+from forensics.validation import validate, validation_set
+from models.checkpoint import CheckpointError
+
+
+def assert_identical(first: Outcome, second: Outcome) -> None:
+    assert first.history == second.history
+    assert torch.equal(first.scores.confusion, second.scores.confusion)
+    for one, other in ((first.nip, second.nip), (first.fan, second.fan)):
+        for name, value in one.state_dict().items():
+            assert torch.equal(value, other.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("lam", ["fixed", 0.1])
+@pytest.mark.parametrize("isp", ["INet", "UNet"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_resumed_is_bit_identical(pairs: Pairs, lam: float | str, isp: str, precision: str, tmp_path: Path) -> None:
+    trial = small_trial(lam, training=Training(iterations=6, batch=2, patch=16, precision=precision))  # type: ignore[arg-type]
+    nip = models.build(isp, cfa=pairs.cfa)
+    saved = tmp_path / "checkpoint.safetensors"
+    undisturbed = train(trial, pairs, nip, on_checkpoint=lambda step, write: write(saved) if step == 4 else None)
+    resumed = train(trial, pairs, nip, resume=saved)
+    assert_identical(undisturbed, resumed)
+
+
+def test_the_same_trial_twice_is_the_same_and_another_seed_is_not(pairs: Pairs, nip: models.NIP) -> None:
+    first = train(small_trial(0.1), pairs, nip)
+    assert_identical(first, train(small_trial(0.1), pairs, nip))
+    assert train(small_trial(0.1, seed=1), pairs, nip).history != first.history
+
+
+@pytest.mark.parametrize("lam", ["fixed", 0.1])
+def test_fixed_leaves_the_nip_alone_and_nothing_changes_the_given_one(
+    pairs: Pairs, nip: models.NIP, lam: float | str
+) -> None:
+    before = {name: value.clone() for name, value in nip.state_dict().items()}
+    outcome = train(small_trial(lam), pairs, nip)
+    assert all(torch.equal(nip.state_dict()[name], value) for name, value in before.items())
+    changed = any(not torch.equal(outcome.nip.state_dict()[name], value) for name, value in before.items())
+    assert changed == (lam != "fixed")
+    difference = outcome.examples["native"].int() - outcome.examples["developed"].int()
+    assert (difference.abs().max() == 0) == (lam == "fixed")
+
+
+def test_a_checkpoint_of_another_trial_is_refused(pairs: Pairs, nip: models.NIP, tmp_path: Path) -> None:
+    saved = tmp_path / "checkpoint.safetensors"
+    train(small_trial(0.1), pairs, nip, on_checkpoint=lambda step, write: write(saved))
+    with pytest.raises(CheckpointError, match="another trial"):
+        train(small_trial(0.2), pairs, nip, resume=saved)
+
+
+def test_a_loss_that_is_not_finite_names_its_iteration(pairs: Pairs, nip: models.NIP) -> None:
+    """The weights break during the third iteration, so the loss of the fourth is NaN."""
+
+    def break_weights(step: int) -> None:
+        if step == 3:
+            raise_nan["armed"] = True
+
+    raise_nan = {"armed": False}
+    original = JointModel.forward
+
+    def forward(self: JointModel, *arguments: object) -> tuple[torch.Tensor, torch.Tensor]:
+        logits, developed = original(self, *arguments)  # type: ignore[arg-type]
+        return (logits * float("nan") if raise_nan["armed"] else logits), developed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JointModel, "forward", forward)
+        with pytest.raises(FloatingPointError, match="at iteration 4: L = nan, L_fan = nan"):
+            train(small_trial(0.1), pairs, nip, on_step=break_weights)
+
+
+def test_an_absurd_lambda_is_not_finite_at_once(pairs: Pairs, nip: models.NIP) -> None:
+    with pytest.raises(FloatingPointError, match="iteration 1: L = inf"):
+        train(small_trial(3e38), pairs, nip)
+
+
+def test_learning_rate_falls_by_15_percent_but_not_at_the_start() -> None:
+    training = Training(learning_rate=1.0, decay=0.85, decay_every=600)
+    assert training.learning_rate_at(0) == training.learning_rate_at(599) == 1.0
+    assert training.learning_rate_at(600) == pytest.approx(0.85)
+    assert training.learning_rate_at(5999) == pytest.approx(0.85**9)
+
+
+def test_validation_is_a_plain_count(pairs: Pairs, nip: models.NIP) -> None:
+    """Accuracy, confusion and PSNR recomputed one patch at a time."""
+    trial = small_trial(0.1)
+    patches = validation_set(trial, pairs, torch.tensor([1, 3]))
+    model = build_model(trial, nip)
+    scores = validate(model, patches, batch=4)
+    assert len(patches.bayer) == 6
+    assert len(patches.fidelity) == 4
+    counts = torch.zeros(5, 5, dtype=torch.float64)
+    with torch.no_grad():
+        for bayer in patches.bayer:
+            for true, logits in enumerate(model(bayer[None])[0]):
+                counts[true, logits.argmax()] += 1
+        errors = [
+            (model.develop(bayer[None])[0] - target).double().square().mean()
+            for bayer, target in zip(patches.fidelity.bayer, patches.fidelity.target, strict=True)
+        ]
+    torch.testing.assert_close(scores.confusion, counts / 6)
+    assert scores.accuracy == pytest.approx(counts.trace().item() / 30)
+    assert scores.psnr == pytest.approx(sum(-10 * error.log10().item() for error in errors) / 4, abs=1e-3)
+
+
+def test_the_validation_set_is_the_same_for_all_trials_of_a_camera(pairs: Pairs) -> None:
+    images = torch.tensor([0, 2])
+    first = validation_set(small_trial(0.1), pairs, images)
+    second = validation_set(small_trial("fixed", seed=5), pairs, images)
+    assert torch.equal(first.bayer, second.bayer)
+    assert torch.equal(first.fidelity.target, second.fidelity.target)
+
+
+def test_joint_training_beats_the_fixed_nip(pairs: Pairs, nip: models.NIP) -> None:
+    """The effect itself, in miniature: with fidelity left out of the loss, the NIP makes the FAN's task easier."""
+    settings = {
+        "training": Training(iterations=150, batch=4, patch=16, learning_rate=2e-3, decay=1.0),
+        "validation": Validation(every=150, accuracy_patches=20, fidelity_patches=2, textured=False),
+    }
+    fixed = train(small_trial("fixed", **settings), pairs, nip)
+    joint = train(small_trial(0.0, **settings), pairs, nip)
+    last = max(joint.history)
+    assert joint.history[last]["loss_fan"] < fixed.history[last]["loss_fan"]
+    assert joint.history[last]["psnr"] < fixed.history[last]["psnr"]

@@ -1,0 +1,59 @@
+"""PSNR and SSIM against scikit-image and torchmetrics."""
+
+import math
+
+import pytest
+import torch
+
+from models.fidelity import psnr, ssim
+
+
+def images(size: tuple[int, int], generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Smooth images and distorted copies, some of them little and some much."""
+    a = torch.rand(3, 3, *size, generator=generator)
+    a = torch.nn.functional.avg_pool2d(a, 3, stride=1, padding=1)
+    noise = torch.randn(a.shape, generator=generator) * torch.tensor([1e-3, 0.02, 0.3])[:, None, None, None]
+    return a, (a + noise).clamp(0, 1)
+
+
+@pytest.mark.parametrize("size", [(11, 11), (32, 45), (64, 17)])
+def test_equals_scikit_image_and_torchmetrics(size: tuple[int, int], generator: torch.Generator) -> None:
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    a, b = images(size, generator)
+    for i in range(len(a)):
+        x, y = (image[i].movedim(0, -1).double().numpy() for image in (a, b))
+        assert math.isclose(psnr(a, b)[i], peak_signal_noise_ratio(x, y, data_range=1), rel_tol=1e-5)
+        expected = structural_similarity(
+            x, y, data_range=1, channel_axis=-1, gaussian_weights=True, use_sample_covariance=False
+        )
+        assert math.isclose(ssim(a, b)[i], expected, abs_tol=1e-5)
+    _, similarity = structural_similarity_index_measure(a, b, data_range=1.0, return_full_image=True)
+    inside = similarity[..., 5:-5, 5:-5].mean(dim=(1, 2, 3))  # it pads by reflection and averages over all
+    torch.testing.assert_close(ssim(a, b), inside, rtol=0, atol=1e-5)
+
+
+def test_equal_images() -> None:
+    a = torch.rand(2, 3, 16, 16)
+    assert psnr(a, a).tolist() == [math.inf, math.inf]
+    torch.testing.assert_close(ssim(a, a), torch.ones(2))
+
+
+def test_ssim_is_the_same_under_autocast(generator: torch.Generator) -> None:
+    a, b = images((16, 16), generator)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(ssim(a, b), ssim(a, b).float())
+        inside = ssim(a, b)
+    assert torch.equal(inside, ssim(a, b))
+
+
+def test_gradients(generator: torch.Generator) -> None:
+    a, b = (image[:1].double() for image in images((12, 13), generator))
+    assert torch.autograd.gradcheck(psnr, (a.requires_grad_(), b), fast_mode=True)
+    assert torch.autograd.gradcheck(ssim, (a, b), fast_mode=True)
+
+
+def test_ssim_refuses_images_smaller_than_its_window() -> None:
+    with pytest.raises(ValueError, match="11×11"):
+        ssim(torch.rand(1, 3, 10, 20), torch.rand(1, 3, 10, 20))

@@ -1,0 +1,198 @@
+"""Pre-training: it learns, stops by the paper's rule, keeps the best weights, and resumes bit-identically."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import models
+from cameras.develop import develop
+from cameras.pairs import Pairs
+from cameras.patches import fixed
+from cameras.raw import RawFrame
+from models.checkpoint import CheckpointError
+from models.pretrain import Pretrained, Pretraining, Write, converged, pretrain, validate
+
+CAM2SRGB = np.array([[1.8, -0.6, -0.2], [-0.2, 1.6, -0.4], [0.0, -0.5, 1.5]], np.float32)
+TRAIN, VALIDATION = torch.tensor([0, 1, 2]), torch.tensor([3])
+SMALL = Pretraining(
+    patch=8, batch=2, learning_rate=1e-3, max_iterations=12, check_every=4, validation_patch=16, tolerance=0
+)
+
+
+@pytest.fixture(scope="module")
+def pairs() -> Pairs:
+    """Four small images, smooth enough to be developed, in a phase that is not the default."""
+    generator = torch.Generator().manual_seed(0)
+    images = []
+    for _ in range(4):
+        coarse = torch.rand(1, 4, 5, 7, generator=generator)
+        bayer = torch.nn.functional.interpolate(coarse, (20, 28), mode="bicubic").clamp(0, 1)[0]
+        pixels = np.ascontiguousarray(bayer.movedim(0, -1).numpy())
+        frame = RawFrame(pixels, "GBRG", CAM2SRGB, np.ones(3, np.float32), "test", 1)
+        images.append((frame.bayer, develop(frame)))
+    return Pairs.from_images(images, "GBRG", CAM2SRGB, "test")
+
+
+def build(name: str, pairs: Pairs) -> models.NIP:
+    return models.build(name, cfa=pairs.cfa, cam2srgb=pairs.cam2srgb)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["INet", "UNet", "DNet", "ClassicISP"])
+def test_it_learns_and_returns_the_best_weights(name: str, precision: Any, pairs: Pairs) -> None:
+    settings = replace(SMALL, precision=precision, batch=4, max_iterations=24)
+    metrics: dict[int, dict[str, float]] = {}
+    nip = build(name, pairs)
+    result = pretrain(nip, pairs, TRAIN, VALIDATION, settings, on_metrics=metrics.__setitem__)
+    assert list(metrics) == [0, 4, 8, 12, 16, 20, 24]
+    assert (result.nip, result.steps, result.reason) == (nip, 24, "max_iterations")
+    best = min(metrics.values(), key=lambda figures: figures["loss_nip"])
+    assert (result.loss, result.psnr, result.ssim) == (best["loss_nip"], best["psnr"], best["ssim"])
+    assert result.loss < 0.96 * metrics[0]["loss_nip"]
+    generator = torch.Generator().manual_seed(settings.seed)
+    patches = fixed(pairs, VALIDATION, 1, settings.validation_patch, generator, False)
+    for training in (False, True):  # also in training mode: the statistics are frozen
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+            developed = nip.train(training)(patches.bayer.contiguous(memory_format=torch.channels_last))
+        loss = (255 * (developed - patches.target)).square().mean().item()
+        assert loss == pytest.approx(result.loss, rel=1e-4)
+    again = pretrain(build(name, pairs), pairs, TRAIN, VALIDATION, settings)
+    assert again.loss == result.loss
+    assert_equal_weights(again.nip, nip)
+
+
+def assert_equal_weights(a: models.NIP, b: models.NIP) -> None:
+    assert all(torch.equal(value, b.state_dict()[key]) for key, value in a.state_dict().items())
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["INet", "DNet"])
+def test_resumed_pretraining_is_bit_identical(name: str, precision: Any, pairs: Pairs, tmp_path: Path) -> None:
+    settings = replace(SMALL, precision=precision)
+    files: dict[int, Path] = {}
+
+    def keep(step: int, write: Write) -> None:
+        files[step] = tmp_path / f"{step}"
+        write(files[step])
+
+    straight = pretrain(build(name, pairs), pairs, TRAIN, VALIDATION, settings, on_checkpoint=keep)
+    assert list(files) == [0, 4, 8, 12]
+    seen: list[int] = []
+    for step, path in files.items():
+        seen.clear()
+        fresh = models.build(name, torch.Generator().manual_seed(5), cfa=pairs.cfa, cam2srgb=pairs.cam2srgb)
+        resumed = pretrain(
+            fresh, pairs, TRAIN, VALIDATION, settings, on_metrics=lambda step, _: seen.append(step), resume=path
+        )
+        assert seen == [s for s in files if s > step]
+        assert figures(resumed) == figures(straight)
+        assert_equal_weights(resumed.nip, straight.nip)
+
+
+def figures(result: Pretrained) -> tuple[Any, ...]:
+    return result.steps, result.loss, result.psnr, result.ssim, result.reason
+
+
+def test_a_checkpoint_of_another_pretraining_is_refused(pairs: Pairs, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint"
+
+    def keep(step: int, write: Write) -> None:
+        write(path)
+
+    pretrain(build("INet", pairs), pairs, TRAIN, VALIDATION, SMALL, on_checkpoint=keep)
+    for name, settings, images in [
+        ("INet", replace(SMALL, seed=1), TRAIN),
+        ("INet", SMALL, TRAIN[:2]),
+        ("ClassicISP", SMALL, TRAIN),
+    ]:
+        with pytest.raises(CheckpointError, match="other"):
+            pretrain(build(name, pairs), pairs, images, VALIDATION, settings, resume=path)
+
+
+def test_the_stopping_rule() -> None:
+    falling = [100 * 0.9**i for i in range(20)]
+    assert not any(converged(falling[:n], window=5, tolerance=1e-2) for n in range(20))
+    assert converged([5.0] * 6, window=5, tolerance=1e-9)
+    assert not converged([5.0] * 5, window=5, tolerance=1e-9)  # no earlier mean to compare with
+    # means of the last two: 6 and 5.5, a change of 1/12
+    assert converged([7, 5, 6], window=2, tolerance=1 / 11)
+    assert not converged([7, 5, 6], window=2, tolerance=1 / 13)
+    assert not converged([5.0] * 9, window=5, tolerance=0)
+
+
+def test_it_stops_once_converged(pairs: Pairs) -> None:
+    settings = replace(SMALL, max_iterations=1000, learning_rate=1e-9, tolerance=1e-4, window=3)
+    result = pretrain(build("INet", pairs), pairs, TRAIN, VALIDATION, settings)
+    assert (result.steps, result.reason) == (3 * settings.check_every, "converged")
+
+
+@pytest.mark.parametrize(("name", "stops"), [("INet", True), ("DNet", False)])
+def test_the_papers_tolerance_depends_on_the_architecture(
+    name: str, stops: bool, pairs: Pairs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = iter(100 * (1 - 5e-5) ** i for i in range(99))
+    monkeypatch.setattr("models.pretrain.validate", lambda *_: {"loss_nip": next(losses), "psnr": 0.0, "ssim": 0.0})
+    settings = replace(SMALL, tolerance=None, check_every=1)
+    result = pretrain(build(name, pairs), pairs, TRAIN, VALIDATION, settings)
+    assert (result.reason == "converged") is stops
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_impossible_loss_names_its_step(value: float, pairs: Pairs) -> None:
+    nip = build("INet", pairs)
+
+    def poison(step: int, _: dict[str, float]) -> None:
+        if step == 8:
+            nip.decode.weight.data.fill_(value)
+
+    with pytest.raises(FloatingPointError, match=r"is (nan|inf) at step 9$"):
+        pretrain(nip, pairs, TRAIN, VALIDATION, SMALL, on_metrics=poison)
+
+
+def test_a_nip_without_weights_is_refused(pairs: Pairs) -> None:
+    with pytest.raises(ValueError, match="ONet has no weights"):
+        pretrain(build("ONet", pairs), pairs, TRAIN, VALIDATION, SMALL)
+
+
+def test_validation_does_not_depend_on_its_chunks(pairs: Pairs, generator: torch.Generator) -> None:
+    patches = fixed(pairs, TRAIN, 2, 8, generator, False)
+    whole = validate(build("DNet", pairs), patches, "float32", 6)
+    assert validate(build("DNet", pairs), patches, "float32", 4) == pytest.approx(whole, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("patch", 5),
+        ("batch", 0),
+        ("learning_rate", 0.0),
+        ("learning_rate", float("nan")),
+        ("max_iterations", 0),
+        ("check_every", 0),
+        ("window", 0),
+        ("tolerance", -1e-4),
+        ("tolerance", 1.0),
+        ("validation_patch", 0),
+        ("validation_per_image", 0),
+        ("precision", "float16"),
+    ],
+)
+def test_impossible_settings_are_refused_by_name(field: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=field):
+        Pretraining(**{field: value})
+
+
+def test_study_files_cannot_misspell_a_setting() -> None:
+    from pydantic import TypeAdapter, ValidationError
+
+    adapter = TypeAdapter(Pretraining)
+    assert adapter.validate_python({"patch": 32, "precision": "bfloat16"}) == Pretraining(
+        patch=32, precision="bfloat16"
+    )
+    for wrong in ({"pach": 32}, {"patch": 5}, {"precision": "half"}):
+        with pytest.raises(ValidationError, match=next(iter(wrong))):
+            adapter.validate_python(wrong)
