@@ -54,12 +54,12 @@ class JointModel(nn.Module):
         developed = self.develop(bayer)
         received = self.channel(self.manipulations(developed, generator))
         with self._cast(received):
-            return self.fan(received), developed
+            return self.fan(received.contiguous(memory_format=torch.channels_last)), developed
 
     def develop(self, bayer: Tensor) -> Tensor:
         """Photographs (N,3,2h,2w); without a graph in mode *fixed*."""
         with self._cast(bayer), nullcontext() if self.joint else torch.no_grad():
-            return self.nip(bayer)
+            return self.nip(bayer.contiguous(memory_format=torch.channels_last))
 
     def _cast(self, tensor: Tensor) -> torch.autocast:
         return torch.autocast(tensor.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")

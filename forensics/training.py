@@ -86,7 +86,7 @@ def train(
     pairs = pairs.to(device)
     train_images, validation_images = (chosen.to(device) for chosen in images)
     patches = validation_set(trial, pairs, validation_images)
-    model = build_model(trial, nip).to(device)
+    model = build_model(trial, nip).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     shown = Patches(patches.fidelity.bayer[:EXAMPLES], patches.fidelity.target[:EXAMPLES])
     native = develop(model, shown.bayer, training.batch)
 

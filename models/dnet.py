@@ -12,8 +12,7 @@ from models.nip import NIP, Matrix, clip
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch normalisation that is frozen until told otherwise: `.train()` leaves it at its running
-    statistics."""
+    """Batch normalisation that, while frozen, keeps to its running statistics even after `.train()`."""
 
     def __init__(self, features: int) -> None:
         super().__init__(features)
@@ -34,8 +33,7 @@ def layer(inputs: int, features: int) -> nn.Sequential:
 
 
 class DNet(NIP):
-    """After Gharbi et al. 2016, Deep Joint Demosaicking and Denoising (supplement Table 4): 493,976
-    parameters.
+    """After Gharbi et al. 2016, Joint Demosaicking and Denoising (supplement Table 4): 493,976 parameters.
 
     ::
 
@@ -54,7 +52,7 @@ class DNet(NIP):
         self.rgb = nn.Conv2d(64, 3, 1, bias=False)
 
     def initialise(self, generator: torch.Generator) -> None:
-        """He-normal weights before a ReLU, Glorot for the last layer, where the authors' ones start grey."""
+        """He-normal weights before a ReLU, Glorot for the last layer: the authors' ones start all grey."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d) and module is not self.rgb:
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
