@@ -2,13 +2,13 @@
 
 import io
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
+from cameras import atomic
 from cameras.scenes import scene_sources
 from cameras.simulate import SimulatedCamera, capture
 
@@ -54,7 +54,7 @@ def write_dng(path: str | Path, mosaic: np.ndarray, camera: SimulatedCamera) -> 
         software=False,  # neither tifffile's version nor a date, lest the bytes change
         extratags=[(*tag, True) for tag in tags.values()],
     )
-    _write(Path(path), content.getvalue())
+    atomic.write(path, content.getvalue())
 
 
 def simulate_folder(
@@ -93,7 +93,7 @@ def simulate_folder(
     record = json.dumps(settings, indent=2).encode()
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / SETTINGS).exists():
-        _write(folder / SETTINGS, record)
+        atomic.write(folder / SETTINGS, record)
     elif (folder / SETTINGS).read_bytes() != record:
         raise ValueError(f"{folder} holds pictures of other settings (see {SETTINGS}); choose another folder")
 
@@ -113,10 +113,3 @@ def simulate_folder(
 def _fractions(values: np.ndarray, denominator: int) -> list[int]:
     """Numerator and denominator of every value, one after the other."""
     return [part for value in values.flat for part in (round(float(value) * denominator), denominator)]
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_bytes(content)
-    unfinished.replace(path)

@@ -229,6 +229,8 @@ def _developed(
             except BrokenProcessPool:
                 pool.shutdown()
                 pool = _pool(workers)
+                if not running:  # it broke between two files: none of them is to blame
+                    continue
                 if not suspects:
                     suspects = len(running)
                     waiting.extendleft(source for source, _ in reversed(running))

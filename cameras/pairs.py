@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cameras import atomic
 from cameras.raw import CFA_PATTERNS
 
 BAYER_FILE, TARGET_FILE, INDEX_FILE = "bayer.u16", "target.u8", "index.json"
@@ -138,13 +139,8 @@ class Index:
 
     def write(self, folder: Path | str) -> None:
         """Replace the folder's index atomically."""
-        path = Path(folder) / INDEX_FILE
-        temporary = path.with_suffix(".json.part")
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump({"format": FORMAT, **asdict(self)}, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        document = {"format": FORMAT, **asdict(self)}
+        atomic.write(Path(folder) / INDEX_FILE, json.dumps(document, indent=1).encode())
 
 
 # --- Writing ---

@@ -15,7 +15,8 @@ import numpy as np
 
 from cameras.tiff import Container, read_container
 
-CFA_PATTERNS = ("RGGB", "BGGR", "GBRG", "GRBG")
+CFA_PATTERNS = ("RGGB", "BGGR", "GBRG", "GRBG")  # the 2×2 cell in row-major order
+PLANE_COLORS = (0, 1, 1, 2)  # planes of a Bayer stack are R, G1, G2, B: which of R, G, B each holds
 
 # RAW files that are TIFF containers. CR2 and DNG were tried with real files; the others pass the same checks.
 SUFFIXES = (".arw", ".cr2", ".dng", ".nef", ".pef")
@@ -25,6 +26,8 @@ EXIF_ORIENTATION = {0: 1, 1: 2, 2: 4, 3: 3, 4: 5, 5: 8, 6: 6, 7: 7}
 
 # linear sRGB -> XYZ (D65), IEC 61966-2-1
 SRGB_TO_XYZ = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
+
+MOST_CONDITION = 1e4  # of a colour matrix; those of real cameras stay below 10
 
 
 class RawError(ValueError):
@@ -74,16 +77,19 @@ class RawFrame:
             colors = raw.color_desc.decode()  # LibRaw's four colours; index 3 is the second green
             # The pattern of the visible area, not of the sensor: its corner may be offset by an odd margin.
             cell = raw.raw_colors_visible[:2, :2]
-            return cls.from_mosaic(
-                raw.raw_image_visible,
-                cfa="".join(colors[c] for c in cell.flat),
-                black=np.array(raw.black_level_per_channel)[cell],  # by colour in LibRaw, by position here
-                white=raw.white_level,
-                white_balance=np.array(raw.camera_whitebalance[:3]) / raw.camera_whitebalance[1],
-                cam2srgb=_cam2srgb(np.array(raw.color_matrix), np.array(raw.rgb_xyz_matrix)),
-                camera=_camera_name(container),
-                orientation=EXIF_ORIENTATION[raw.sizes.flip],
-            )
+            try:
+                return cls.from_mosaic(
+                    raw.raw_image_visible,
+                    cfa="".join(colors[c] for c in cell.flat),
+                    black=np.array(raw.black_level_per_channel)[cell],  # by colour in LibRaw, by position here
+                    white=raw.white_level,
+                    white_balance=np.array(raw.camera_whitebalance[:3]) / raw.camera_whitebalance[1],
+                    cam2srgb=_cam2srgb(np.array(raw.color_matrix), np.array(raw.rgb_xyz_matrix)),
+                    camera=_camera_name(container),
+                    orientation=EXIF_ORIENTATION[raw.sizes.flip],
+                )
+            except ValueError as error:  # numbers in the file that calibrate nothing
+                raise RawError(f"{path}: {error}") from error
 
     @classmethod
     def from_mosaic(
@@ -117,7 +123,7 @@ class RawFrame:
             raise ValueError(f"cam2srgb must be 3×3 with rows that sum to 1, not {cam2srgb.tolist()}")
         height, width = (side // 2 * 2 for side in mosaic.shape)
         bayer = np.empty((height // 2, width // 2, 4), np.float32)
-        for plane, (position, gain) in enumerate(zip(positions, white_balance[[0, 1, 1, 2]], strict=True)):
+        for plane, (position, gain) in enumerate(zip(positions, white_balance[list(PLANE_COLORS)], strict=True)):
             y, x = divmod(position, 2)
             linear = (mosaic[y:height:2, x:width:2] - black[position]) / np.float32(white - black[position])
             bayer[..., plane] = np.clip(np.clip(linear, 0, 1) * gain, 0, 1)
@@ -201,13 +207,14 @@ def _cam2srgb(color_matrix: np.ndarray, rgb_xyz_matrix: np.ndarray) -> np.ndarra
     LibRaw fills ``color_matrix`` (3×4) from a DNG and leaves it zero for most other files, where it knows XYZ
     -> camera (``rgb_xyz_matrix``, 4×3) from its table. Then, as dcraw's cam_xyz_coeff: sRGB -> camera by way
     of XYZ, each row scaled so that sRGB white gives (1, 1, 1), which is what white balancing makes of it; and
-    the inverse of that.
+    the inverse of that. Raises ValueError for a matrix that maps different colours to the same.
     """
-    if color_matrix.any():
-        matrix = color_matrix[:, :3]
-    else:
-        srgb2cam = rgb_xyz_matrix[:3] @ SRGB_TO_XYZ
-        matrix = np.linalg.inv(srgb2cam / srgb2cam.sum(1, keepdims=True))
+    in_file = color_matrix.any()
+    matrix = color_matrix[:, :3] if in_file else rgb_xyz_matrix[:3] @ SRGB_TO_XYZ
+    if not np.isfinite(matrix).all() or np.linalg.cond(matrix) > MOST_CONDITION:
+        raise ValueError("its colour matrix cannot be inverted")
+    if not in_file:
+        matrix = np.linalg.inv(matrix / matrix.sum(1, keepdims=True))
     return matrix / matrix.sum(1, keepdims=True)
 
 

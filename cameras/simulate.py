@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from cameras.raw import SRGB_TO_XYZ, RawFrame, sample_positions
+from cameras.raw import PLANE_COLORS, SRGB_TO_XYZ, RawFrame, sample_positions
 
 Matrix = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
 
@@ -145,9 +145,9 @@ def lens_blur(scene: np.ndarray, sigma: float) -> np.ndarray:
 def color_filter(rgb: np.ndarray, cfa: str) -> np.ndarray:
     """What the colour filter array lets through: (H, W, 3) -> (H, W)."""
     mosaic = np.empty_like(rgb[..., 0])
-    for position, color in enumerate(cfa):
+    for position, color in zip(sample_positions(cfa), PLANE_COLORS, strict=True):
         y, x = divmod(position, 2)
-        mosaic[y::2, x::2] = rgb[y::2, x::2, "RGB".index(color)]
+        mosaic[y::2, x::2] = rgb[y::2, x::2, color]
     return mosaic
 
 

@@ -66,8 +66,8 @@ def gamma(images: torch.Tensor, exponent: float) -> torch.Tensor:
 
 def awgn(images: torch.Tensor, sigma: float, generator: torch.Generator) -> torch.Tensor:
     """White Gaussian noise with standard deviation ``sigma`` in 8-bit levels, stored as 8 bits."""
-    noise = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
-    return quantize(images + sigma / 255 * noise)
+    noise = torch.randn(images.shape, generator=generator, device=generator.device, dtype=images.dtype)
+    return quantize(images + sigma / 255 * noise.to(images.device, non_blocking=images.is_cuda))
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class Manipulation:
         return [self.low + i * self.operator.step for i in range(count)]
 
     def draw(self, generator: torch.Generator | None) -> float:
-        """A strength, uniform over the range."""
+        """A strength, uniform over the range. Drawn from a generator on the CPU, it waits for no device."""
         if self.low == self.high:
             return self.low
         assert generator is not None
@@ -187,7 +187,8 @@ class Manipulations(nn.Module):
     def forward(self, images: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         """(N, 3, H, W) in [0, 1] -> (classes·N, 3, H, W), class after class, the native images first.
 
-        ``generator``, on the device of the images, serves awgn and ranges; ValueError if needed and missing.
+        ``generator``, on the CPU whatever the device of the images, serves awgn and ranges: with it the same is drawn
+        for images on any device. ValueError if needed and missing.
         """
         manipulated = [self._manipulate(images, operation, generator) for operation in self.operations]
         return torch.cat([images, *manipulated])

@@ -2,7 +2,9 @@
 
 A DCT coefficient divided by its quantization step reaches several hundred before it is rounded: with the
 eight bits of bfloat16 many become another integer, and the traces that the FAN looks for are that small.
-(TF32 is off by default in PyTorch; who turns it on for ``matmul`` on a GPU turns it on for the DCT as well.)
+TF32, ten bits instead of float32's 23, is a matter of PyTorch's own switches. For ``matmul``, by which the DCT is
+computed here, it is off by default, and has to stay off. For cuDNN's convolutions on CUDA, those of NIP and FAN, it is
+on by default: whoever wants float32 there sets ``torch.backends.cudnn.allow_tf32 = False``.
 """
 
 import functools

@@ -54,7 +54,7 @@ def clip(x: torch.Tensor) -> torch.Tensor:
     """Clips to [0, 1]; the gradient passes as if nothing had been clipped (straight-through).
 
     With the clip's own gradient a pixel that reached black or white could never be pulled back. The NIPs end
-    in the same clip.
+    in a clip with the same gradient (`models.nip.clip`), written there, since neither package imports the other.
     """
     return x + (x.clamp(0, 1) - x).detach()
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from channel import Channel, Manipulations
 from forensics.fan import FAN
-from models.nip import NIP
+from models.fidelity import squared_error
+from models.nip import NIP, autocast, develop
 
 
 class JointModel(nn.Module):
@@ -53,16 +54,13 @@ class JointModel(nn.Module):
         """
         developed = self.develop(bayer)
         received = self.channel(self.manipulations(developed, generator))
-        with self._cast(received):
+        with autocast(received, self.precision):
             return self.fan(received.contiguous(memory_format=torch.channels_last)), developed
 
     def develop(self, bayer: Tensor) -> Tensor:
         """Photographs (N,3,2h,2w); without a graph in mode *fixed*."""
-        with self._cast(bayer), nullcontext() if self.joint else torch.no_grad():
-            return self.nip(bayer.contiguous(memory_format=torch.channels_last))
-
-    def _cast(self, tensor: Tensor) -> torch.autocast:
-        return torch.autocast(tensor.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+        with nullcontext() if self.joint else torch.no_grad():
+            return develop(self.nip, bayer, self.precision)
 
 
 def loss_fan(logits: Tensor) -> Tensor:
@@ -72,7 +70,7 @@ def loss_fan(logits: Tensor) -> Tensor:
 
 def loss_nip(developed: Tensor, target: Tensor) -> Tensor:
     """Mean squared error on the 8-bit scale, eq. 2c: 255² · mean(Δ²)."""
-    return 255**2 * F.mse_loss(developed, target)
+    return squared_error(developed, target).mean()
 
 
 def labels(logits: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from forensics.fan import FAN
 from forensics.joint import JointModel, loss_fan, loss_nip
 from forensics.trial import Trial
 from forensics.validation import Scores, develop, validate, validation_set
-from models.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from models.checkpoint import load_checkpoint, save_checkpoint
 from models.nip import NIP
 
 EXAMPLES = 6  # patches kept to look at
@@ -69,8 +69,9 @@ def train(
         nip: the pre-trained pipeline to start from; it is not changed.
         device: where to train.
         on_step: called with the number of finished iterations after each.
-        on_metrics: called with (iteration, figures) after each validation: ``accuracy``, ``psnr`` (dB) and ``ssim``
-            on the fixed validation set, ``loss_fan`` and ``loss_nip`` as means over training since the last one.
+        on_metrics: called with (iteration, figures) after each validation, and on resuming once more for those before:
+            ``accuracy``, ``psnr`` (dB) and ``ssim`` on the fixed validation set, ``loss_fan`` and ``loss_nip`` as means
+            over training since the last one.
         on_checkpoint: called after ``on_metrics``, but for the last, with the iteration and a function that writes a
             checkpoint to a path, if wanted.
         resume: a checkpoint to go on from. On CPU with the same number of threads, a resumed trial ends bit-identical
@@ -79,39 +80,40 @@ def train(
     Raises:
         FloatingPointError: the loss was NaN or infinite; the message names the iteration.
         CheckpointError: ``resume`` is damaged or belongs to another trial.
-        ValueError: the data do not fit the trial (too few images, patches larger than an image).
+        ValueError: data or NIP do not fit the trial (too few images, patches larger than an image, another ISP).
     """
+    if nip.name != trial.isp:
+        raise ValueError(f"the trial is of {trial.isp}, but the NIP given is a {nip.name}")
     training = trial.training
     images = split(pairs.names, trial.split.train, trial.split.validation, trial.split.seed)
     pairs = pairs.to(device)
     train_images, validation_images = (chosen.to(device) for chosen in images)
-    patches = validation_set(trial, pairs, validation_images)
+    patches = validation_set(trial, pairs, validation_images, nip.reads)
     model = build_model(trial, nip).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     shown = Patches(patches.fidelity.bayer[:EXAMPLES], patches.fidelity.target[:EXAMPLES])
-    native = develop(model, shown.bayer, training.batch)
+    native = develop(model, shown, training.batch)
 
     learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
     adam = torch.optim.Adam(learnt, lr=training.learning_rate, fused=True)
-    generator = torch.Generator(device).manual_seed(trial.seed)
+    generator = torch.Generator().manual_seed(trial.seed)  # on the CPU: the same patches whatever the device
     kept: dict[str, Any] = {
         "modules": {"nip": model.nip, "fan": model.fan},
         "optimisers": {"adam": adam},
         "generators": {"patches": generator},
+        "identity": {"trial": asdict(trial), "pairs": pairs.fingerprint},
     }
-
-    identity = {"trial": _plain(trial), "pairs": pairs.fingerprint}
     done, history = 0, {}
     if resume is not None:
         state = load_checkpoint(resume, **kept)
-        if state["identity"] != identity:
-            raise CheckpointError(f"{resume}: a checkpoint of another trial: remove it to start anew")
-        done, history = state["done"], {int(step): figures for step, figures in state["history"].items()}
+        done, history = state["done"], dict(sorted((int(step), figures) for step, figures in state["history"].items()))
+        for step, figures in history.items():
+            on_metrics(step, figures)
 
     while done < training.iterations:
         losses = []  # they stay on the device until the next validation
         for step in range(done, min(done + trial.validation.every, training.iterations)):
             batch = sample(pairs, train_images, training.batch, training.patch, generator, training.textured)
-            logits, developed = model(batch.bayer, generator)
+            logits, developed = model(getattr(batch, nip.reads), generator)
             l_fan, l_nip = loss_fan(logits), loss_nip(developed, batch.target)
             loss = l_fan + float(trial.lam) * l_nip if trial.joint else l_fan  # eq. 2a
             adam.param_groups[0]["lr"] = training.learning_rate_at(step)
@@ -127,7 +129,7 @@ def train(
         history[done] = {"accuracy": scores.accuracy, "psnr": scores.psnr, "ssim": scores.ssim, **mean_losses}
         on_metrics(done, history[done])
         if done < training.iterations:
-            state = {"identity": identity, "done": done, "history": history}
+            state = {"done": done, "history": history}
             on_checkpoint(done, partial(save_checkpoint, **kept, state=state))
 
     return Outcome(
@@ -139,7 +141,7 @@ def train(
         examples={
             "target": _to_uint8(shown.target),
             "native": _to_uint8(native),
-            "developed": _to_uint8(develop(model, shown.bayer, training.batch)),
+            "developed": _to_uint8(develop(model, shown, training.batch)),
         },
     )
 
@@ -155,10 +157,5 @@ def _finite_mean(losses: Tensor, first: int) -> dict[str, float]:
     return {name: sum(row[i] for row in rows) / len(rows) for i, name in ((1, "loss_fan"), (2, "loss_nip"))}
 
 
-def _plain(trial: Trial) -> dict[str, object]:
-    """A trial as JSON gives it back: lists instead of tuples."""
-    return {**asdict(trial), "manipulations": list(trial.manipulations)}
-
-
 def _to_uint8(images: Tensor) -> Tensor:
-    return (images * 255).round().clamp(0, 255).to(torch.uint8).cpu()
+    return (images * 255).round().clamp(0, 255).to(torch.uint8).cpu().contiguous()

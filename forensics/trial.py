@@ -1,9 +1,15 @@
-"""What one trial is: every setting that decides its result, and nothing else (section 5.2)."""
+"""What one trial is: every setting that decides its result, and nothing else (section 5.2).
+
+All settings are checked where they are made: ValueError names the setting, its value and the remedy.
+"""
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from math import inf
+from typing import Literal
 
 from channel import Channel, Manipulations
+
+PRECISIONS = ("float32", "bfloat16")
 
 
 def _require(condition: bool, setting: str, value: object, remedy: str) -> None:
@@ -14,8 +20,6 @@ def _require(condition: bool, setting: str, value: object, remedy: str) -> None:
 @dataclass(frozen=True)
 class Split:
     """Images for training and for validation, drawn by a seed (the paper: 120 and 30)."""
-
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     train: int = 120
     validation: int = 30
@@ -35,8 +39,6 @@ class Training:
     to training patches too. ``precision`` is that of the convolutions.
     """
 
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
-
     iterations: int = 6000
     batch: int = 20
     patch: int = 128
@@ -49,15 +51,11 @@ class Training:
     def __post_init__(self) -> None:
         _require(self.iterations >= 1, "training.iterations", self.iterations, "use 1 or more")
         _require(self.batch >= 1, "training.batch", self.batch, "use 1 or more")
-        _require(
-            self.patch >= 16 and self.patch % 16 == 0,
-            "training.patch",
-            self.patch,
-            "UNet halves a patch four times: use a multiple of 16",
-        )
-        _require(self.learning_rate > 0, "training.learning_rate", self.learning_rate, "use a positive number")
+        _require(self.patch >= 16, "training.patch", self.patch, "UNet halves a patch four times: use 16 or more")
+        _require(0 < self.learning_rate < inf, "training.learning_rate", self.learning_rate, "use a positive number")
         _require(0 < self.decay <= 1, "training.decay", self.decay, "use a factor in (0, 1]")
         _require(self.decay_every >= 1, "training.decay_every", self.decay_every, "use 1 or more")
+        _require(self.precision in PRECISIONS, "training.precision", self.precision, f"use {' or '.join(PRECISIONS)}")
 
     def learning_rate_at(self, step: int) -> float:
         """The rate of the step that follows ``step`` finished ones."""
@@ -71,8 +69,6 @@ class Validation:
     ``accuracy_patches`` patches of every validation image decide accuracy and confusion, another
     ``fidelity_patches`` PSNR and SSIM (the paper: 100 and 2).
     """
-
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     every: int = 300
     accuracy_patches: int = 100
@@ -89,8 +85,6 @@ class Validation:
 @dataclass(frozen=True)
 class Distribution:
     """The channel between photographer and analyst (section 4.1): the arguments of :class:`channel.Channel`."""
-
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     downsample: int = 2
     codec: str = "jpeg:50"
@@ -112,8 +106,6 @@ class Trial:
     stays as it was pre-trained). ``seed`` decides the start of the FAN and the order of the patches.
     """
 
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
-
     camera: str
     isp: str
     lam: float | Literal["fixed"]
@@ -126,7 +118,7 @@ class Trial:
 
     def __post_init__(self) -> None:
         if not isinstance(self.lam, str):
-            _require(0 <= self.lam < float("inf"), "lambda", self.lam, "use a number ≥ 0 or 'fixed'")
+            _require(0 <= self.lam < inf, "lambda", self.lam, "use a number ≥ 0 or 'fixed'")
         _require(len(self.manipulations) >= 1, "manipulations", "[]", "name at least one")
         Manipulations(self.manipulations)
         side = 2 * self.training.patch // self.channel.downsample

@@ -9,16 +9,19 @@ from cameras.pairs import Pairs
 from cameras.patches import Patches, fixed, fixed_places, gather
 from forensics.joint import JointModel, labels
 from forensics.trial import Trial
-from models.fidelity import psnr, ssim
+from models.fidelity import evaluate
 
 SLICE = 100  # patches gathered at once
 
 
 @dataclass(frozen=True)
 class ValidationSet:
-    """``bayer`` (n,4,p,p) patches to classify; ``fidelity`` patches to compare with their targets."""
+    """``inputs`` (n,4,p,p) to develop and classify; ``fidelity`` patches to compare with their targets.
 
-    bayer: Tensor
+    Both are image-major: all patches of the first validation image, then of the second, …
+    """
+
+    inputs: Tensor
     fidelity: Patches
 
 
@@ -35,15 +38,26 @@ class Scores:
     confusion: Tensor
 
 
-def validation_set(trial: Trial, pairs: Pairs, images: Tensor) -> ValidationSet:
-    """The patches that every trial with the same data, split and validation settings is judged by."""
+def validation_set(trial: Trial, pairs: Pairs, images: Tensor, reads: str = "bayer") -> ValidationSet:
+    """The patches that every trial with the same data, split and validation settings is judged by.
+
+    Args:
+        trial: its validation settings and its patch size count.
+        pairs: where the patches are taken from, and on whose device they are.
+        images: (k,) indices of the validation images.
+        reads: which part of a patch the NIP takes as input (:attr:`models.NIP.reads`).
+
+    Raises:
+        ValueError: an image is smaller than a patch, or has no textured place.
+    """
     settings, patch = trial.validation, trial.training.patch
-    generator = torch.Generator(pairs.bayer.device).manual_seed(settings.seed)
+    generator = torch.Generator().manual_seed(settings.seed)
     places = fixed_places(pairs, images, settings.accuracy_patches, patch, generator, settings.textured)
-    # Only the Bayer patches are kept, slice by slice: with their targets, the paper's 3,000 would take 3 GB.
-    slices = [gather(pairs, places[start : start + SLICE], patch).bayer for start in range(0, len(places), SLICE)]
+    # Only what the NIP reads is kept, slice by slice: with their targets, the paper's 3,000 would take 3 GB.
+    slices = (gather(pairs, places[start : start + SLICE], patch) for start in range(0, len(places), SLICE))
+    inputs = torch.cat([getattr(patches, reads) for patches in slices])
     fidelity = fixed(pairs, images, settings.fidelity_patches, patch, generator, settings.textured)
-    return ValidationSet(bayer=torch.cat(slices), fidelity=fidelity)
+    return ValidationSet(inputs, fidelity)
 
 
 @torch.no_grad()
@@ -52,19 +66,19 @@ def validate(model: JointModel, patches: ValidationSet, batch: int, seed: int = 
 
     ``seed`` fixes the noise of manipulations that draw any, so that two validations of one model agree.
     """
-    generator = torch.Generator(patches.bayer.device).manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     counts: Tensor | int = 0
-    for bayer in patches.bayer.split(batch):
-        logits, _ = model(bayer, generator)
+    for inputs in patches.inputs.split(batch):
+        logits, _ = model(inputs, generator)
         counts = counts + confusion_counts(logits)
     assert isinstance(counts, Tensor)
     confusion = counts / counts.sum(dim=1, keepdim=True)
 
-    developed = develop(model, patches.fidelity.bayer, batch)
+    fidelity = evaluate(model.nip, patches.fidelity, model.precision, batch)
     return Scores(
         accuracy=confusion.diagonal().mean().item(),
-        psnr=psnr(developed, patches.fidelity.target).mean().item(),
-        ssim=ssim(developed, patches.fidelity.target).mean().item(),
+        psnr=fidelity["psnr"],
+        ssim=fidelity["ssim"],
         confusion=confusion.cpu(),
     )
 
@@ -77,6 +91,6 @@ def confusion_counts(logits: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def develop(model: JointModel, bayer: Tensor, batch: int) -> Tensor:
-    """(n,4,p,p) → (n,3,2p,2p), ``batch`` patches at a time."""
-    return torch.cat([model.develop(part) for part in bayer.split(batch)])
+def develop(model: JointModel, patches: Patches, batch: int) -> Tensor:
+    """Photographs (n,3,2p,2p) of all patches, ``batch`` at a time."""
+    return torch.cat([model.develop(part) for part in getattr(patches, model.nip.reads).split(batch)])

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-CFAS = ("RGGB", "BGGR", "GBRG", "GRBG")  # the 2×2 cell in row-major order
+from cameras.raw import PLANE_COLORS, sample_positions
 
 
 def selection(cfa: str) -> Tensor:
@@ -23,12 +23,9 @@ def selection(cfa: str) -> Tensor:
     Raises:
         ValueError: any other `cfa`.
     """
-    if cfa not in CFAS:
-        raise ValueError(f"cfa {cfa!r} is no Bayer pattern: choose one of {', '.join(CFAS)}")
     S = torch.zeros(12, 4, 1, 1)
-    planes = {"R": [0], "G": [1, 2], "B": [3]}
-    for position, colour in enumerate(cfa):
-        S[4 * "RGB".index(colour) + position, planes[colour].pop(0)] = 1
+    for plane, (colour, position) in enumerate(zip(PLANE_COLORS, sample_positions(cfa), strict=True)):
+        S[4 * colour + position, plane] = 1
     return S
 
 

@@ -1,7 +1,8 @@
 """Checkpoints of a training in progress: all it takes to continue bit-identically, in one file."""
 
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -10,16 +11,20 @@ from torch.optim import Optimizer
 
 from models import tensorfile
 
+StrPath = str | os.PathLike[str]
+Write = Callable[[StrPath], None]  # what a training hands out: it writes a checkpoint of this moment to a path
+
 
 class CheckpointError(ValueError):
-    """A file that is no checkpoint of this training: missing, damaged, or of other modules or optimisers."""
+    """A file that is no checkpoint of this training: missing, damaged, or of another training."""
 
 
 def save_checkpoint(
-    path: str | os.PathLike[str],
+    path: StrPath,
     modules: Mapping[str, nn.Module],
     optimisers: Mapping[str, Optimizer],
     generators: Mapping[str, torch.Generator],
+    identity: Mapping[str, Any],
     state: Mapping[str, Any],
 ) -> None:
     """Writes a checkpoint to one safetensors file, atomically.
@@ -30,7 +35,10 @@ def save_checkpoint(
         optimisers: their tensors (Adam: exp_avg, exp_avg_sq, step) are kept by parameter order, and the
             settings of their parameter groups, such as the current learning rate.
         generators: their states are kept.
-        state: anything JSON-able (step, history, run id); its numbers come back exactly.
+        identity: which training this is (settings, fingerprint of the data), JSON-able: `load_checkpoint` asks for
+            the same.
+        state: anything JSON-able (step, history, run id). Its numbers come back exactly; tuples come back as lists,
+            and keys that are numbers as strings.
     """
     tensors = _fixed_tensors(modules, generators)
     groups = {}
@@ -39,29 +47,34 @@ def save_checkpoint(
         groups[name] = packed["param_groups"]
         for index, fields in packed["state"].items():
             tensors |= {f"optimisers/{name}/{index}/{field}": value for field, value in fields.items()}
-    tensorfile.write(path, "checkpoint", tensors, {"groups": groups, "state": dict(state)})
+    document = {"identity": dict(identity), "groups": groups, "state": dict(state)}
+    tensorfile.write(path, "checkpoint", tensors, document)
 
 
 def load_checkpoint(
-    path: str | os.PathLike[str],
+    path: StrPath,
     modules: Mapping[str, nn.Module],
     optimisers: Mapping[str, Optimizer],
     generators: Mapping[str, torch.Generator],
+    identity: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Restores modules, optimisers and generators in place, on their own devices, and returns the state.
 
     Everything is checked before anything is changed: after an error they are as they were.
 
     Raises:
-        CheckpointError: when the file is missing, damaged, no checkpoint, or one of other modules or
-            optimisers.
+        CheckpointError: when the file is missing, damaged, no checkpoint, or one of another training: of another
+            identity, or of other modules, optimisers or generators.
     """
     try:
         tensors, document = tensorfile.read(path, "checkpoint")
     except ValueError as error:
         raise CheckpointError(str(error)) from error
+    stored, wanted = document.get("identity", {}), json.loads(json.dumps(identity))
+    if different := sorted(key for key in stored.keys() | wanted.keys() if stored.get(key) != wanted.get(key)):
+        raise CheckpointError(f"{path}: a checkpoint of another training: its {' and '.join(different)} differ")
     expected = {key: (value.dtype, value.shape) for key, value in _fixed_tensors(modules, generators).items()}
-    found = {key: (value.dtype, value.shape) for key, value in tensors.items() if "optimisers/" not in key}
+    found = {key: (value.dtype, value.shape) for key, value in tensors.items() if not key.startswith("optimisers/")}
     if expected != found or document["groups"].keys() != optimisers.keys():
         raise CheckpointError(f"{path}: a checkpoint of other modules, optimisers or generators than these")
     states = {
@@ -85,7 +98,7 @@ def _fixed_tensors(modules: Mapping[str, nn.Module], generators: Mapping[str, to
 
 
 def _optimiser_state(
-    path: str | os.PathLike[str],
+    path: StrPath,
     name: str,
     optimiser: Optimizer,
     groups: list[dict[str, Any]],

@@ -8,10 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cameras.develop import GAMMA
 from models.bayer import SampleSelection, bilinear_kernels
 from models.nip import NIP, Matrix, clip, no_autocast
-
-GAMMA = 2.2
 
 
 class _Gamma(torch.autograd.Function):

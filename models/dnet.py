@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.bayer import SampleSelection
-from models.nip import NIP, Matrix, clip
+from models.nip import NIP, Matrix, clip, no_autocast
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -69,4 +69,5 @@ class DNet(NIP):
         f_conv = F.pixel_shuffle(self.c(bayer), 2)
         f_bayer = self.select(bayer)
         c17 = F.relu(self.c17(torch.cat([f_conv, f_bayer], dim=1)), inplace=True)
-        return clip(self.rgb(F.pad(c17, (1, 1, 1, 1), mode="reflect")))
+        with no_autocast(bayer):  # see UNet
+            return clip(self.rgb(F.pad(c17.to(self.rgb.weight), (1, 1, 1, 1), mode="reflect")))

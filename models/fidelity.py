@@ -1,16 +1,29 @@
-"""How close images are to each other: PSNR and SSIM, image by image, differentiable."""
+"""How close images are to each other, image by image and differentiable: squared error, PSNR and SSIM."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.nip import no_autocast
+from cameras.patches import Patches
+from models.nip import NIP, develop, no_autocast
 
 WINDOW, SIGMA = 11, 1.5
 
 
+def squared_error(a: Tensor, b: Tensor) -> Tensor:
+    """L_nip of each image, the paper's eq. 1 in 8-bit units: mean((255·Δ)²) over all pixels and colours.
+
+    Args:
+        a, b: (N,C,H,W) in [0,1].
+
+    Returns:
+        (N,)
+    """
+    return (255 * (a - b)).square().flatten(1).mean(dim=1)
+
+
 def psnr(a: Tensor, b: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio −10·log₁₀ MSE over all pixels and colours of an image.
+    """Peak signal-to-noise ratio 10·log₁₀(255² / `squared_error`) of each image.
 
     Args:
         a, b: (N,C,H,W) in [0,1].
@@ -18,7 +31,7 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
     Returns:
         (N,) in dB; infinite where two images are equal.
     """
-    return -10 * torch.log10((a - b).square().flatten(1).mean(dim=1))
+    return 10 * torch.log10(255**2 / squared_error(a, b))
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
@@ -50,3 +63,24 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     luminance = (2 * product + C1) / (squares + C1)
     structure = (2 * (ab - product) + C2) / (aa + bb - squares + C2)
     return (luminance * structure).mean(dim=1)
+
+
+@torch.no_grad()
+def evaluate(nip: NIP, patches: Patches, precision: str, chunk: int) -> dict[str, float]:
+    """Fidelity of what a NIP develops to the targets, means over patches of (n,4,p,p) and (n,3,2p,2p).
+
+    Args:
+        nip: on the device of `patches`, in evaluation mode.
+        patches: at least 11×11 pixels wide, for SSIM.
+        precision: of `models.nip.develop`.
+        chunk: so many patches are developed at a time; it decides memory, not the result.
+
+    Returns:
+        `loss_nip` (mean((255·Δ)²)), `psnr` (dB) and `ssim`.
+    """
+    figures = []
+    for inputs, y in zip(getattr(patches, nip.reads).split(chunk), patches.target.split(chunk), strict=True):
+        developed = develop(nip, inputs, precision)
+        figures.append(torch.stack([squared_error(developed, y), psnr(developed, y), ssim(developed, y)]))
+    loss, db, similarity = torch.cat(figures, dim=1).mean(dim=1).tolist()
+    return {"loss_nip": loss, "psnr": db, "ssim": similarity}

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cameras.develop import GAMMA
 from models.bayer import SampleSelection, bilinear_kernels
 from models.nip import NIP, Matrix, clip, no_autocast
 
@@ -22,7 +23,7 @@ def gamma_features() -> Tensor:
     y = torch.linspace(0, 1, 1001, dtype=torch.float64)
     weight = torch.ones_like(y)
     weight[-1] = 100
-    features = torch.tanh(y[:, None] ** 2.2 * torch.tensor(SLOPES, dtype=torch.float64))  # (1001, 4)
+    features = torch.tanh(y[:, None] ** GAMMA * torch.tensor(SLOPES, dtype=torch.float64))  # (1001, 4)
     normal = features.T @ (weight[:, None] * features)
     return torch.linalg.solve(normal, features.T @ (weight * y)).float()
 
@@ -35,8 +36,7 @@ class INet(NIP):
         bayer ── S 4→12 ── depth to space ── 5×5 conv ── 1×1 conv ── 1×1 conv, tanh ── 1×1 conv ── clip ── y
         (N,4,h,w)          (N,3,2h,2w)       demosaic    colour      encode 12         decode      (N,3,2h,2w)
 
-    It starts as a working pipeline: bilinear demosaicing, the camera's own matrix, and the gamma curve
-        fitted by
+    It starts as a working pipeline: bilinear demosaicing, the camera's own matrix, and the gamma curve fitted by
     `gamma_features`. It always computes in float32: slopes of hundreds turn bfloat16 into banding.
     """
 

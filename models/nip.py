@@ -73,6 +73,24 @@ def clip(y: Tensor) -> Tensor:
     return _Clip.apply(y.to(torch.promote_types(y.dtype, torch.float32)))
 
 
+def develop(nip: NIP, bayer: Tensor, precision: str) -> Tensor:
+    """RGB (N,3,2h,2w) float32 from Bayer stacks (N,4,h,w), or whatever else the NIP reads, the way training does it.
+
+    Args:
+        nip: on the device of `bayer`, best in the channels-last layout.
+        bayer: is brought into that layout.
+        precision: of the convolutions, "float32" or "bfloat16"; the last one, which makes the pixels, and the
+            weights are float32 in any case.
+    """
+    with autocast(bayer, precision):
+        return nip(bayer.contiguous(memory_format=torch.channels_last))
+
+
+def autocast(tensor: Tensor, precision: str) -> torch.autocast:
+    """A context in which convolutions on the device of `tensor` compute in `precision`, "float32" or "bfloat16"."""
+    return torch.autocast(tensor.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+
+
 def no_autocast(tensor: Tensor) -> torch.autocast:
     """A context in which operations on `tensor` keep to float32 although a caller has chosen bfloat16."""
-    return torch.autocast(tensor.device.type, enabled=False)
+    return autocast(tensor, "float32")

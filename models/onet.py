@@ -4,20 +4,23 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from models.nip import NIP, clip
+from models.nip import NIP, Matrix, clip
 
 
 class ONet(NIP):
     """Passes developed RGB through, like the toolbox's model of that name: 0 parameters.
 
-    Unlike the others it takes RGB (N,3,H,W), not Bayer stacks. Its `reads` is "target", so that a loop which
-    feeds a NIP with `getattr(patches, nip.reads)` needs no special case.
+    Unlike the others it takes RGB (N,3,H,W), not Bayer stacks: its `reads` is "target". Whatever feeds a NIP from
+    `cameras.patches.Patches` takes `getattr(patches, nip.reads)`, so that there is no special case for it.
 
     Raises:
         ValueError: given a Bayer stack.
     """
 
     reads: ClassVar[str] = "target"
+
+    def __init__(self, cfa: str = "RGGB", cam2srgb: Matrix | None = None) -> None:
+        super().__init__(cfa, cam2srgb)
 
     def forward(self, rgb: Tensor) -> Tensor:
         if rgb.ndim != 4 or rgb.shape[1] != 3:

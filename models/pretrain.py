@@ -2,22 +2,18 @@
 
 import copy
 import math
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from cameras.pairs import Pairs
-from cameras.patches import Patches, fixed, sample
-from models.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from models.fidelity import psnr, ssim
-from models.nip import NIP
-
-Path = str | os.PathLike[str]
-Write = Callable[[Path], None]
+from cameras.patches import fixed, sample
+from models.checkpoint import StrPath, Write, load_checkpoint, save_checkpoint
+from models.fidelity import evaluate, squared_error
+from models.nip import NIP, develop
 
 TOLERANCE = 1e-4
 TOLERANCE_DNET = 1e-5  # whose slow training sometimes ended early with wrong colours
@@ -44,8 +40,6 @@ class Pretraining:
     Raises:
         ValueError: an impossible value, naming the field.
     """
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     patch: int = 64
     batch: int = 20
@@ -92,29 +86,6 @@ class Pretrained:
     reason: Literal["converged", "max_iterations"]
 
 
-def develop(nip: NIP, bayer: Tensor, precision: str) -> Tensor:
-    """RGB (N,3,2h,2w) float32 from stacks (N,4,h,w), computed in `precision` and channels-last."""
-    with torch.autocast(bayer.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
-        return nip(bayer.contiguous(memory_format=torch.channels_last))
-
-
-def squared_error(developed: Tensor, target: Tensor) -> Tensor:
-    """L_nip of each image, eq. 1 in 8-bit units, mean((255·Δ)²): (N,3,H,W) twice → (N,)."""
-    return (255 * (developed - target)).square().flatten(1).mean(dim=1)
-
-
-@torch.no_grad()
-def validate(nip: NIP, patches: Patches, precision: str, chunk: int) -> dict[str, float]:
-    """Means over patches of `loss_nip`, `psnr` (dB) and `ssim`, developed `chunk` patches at a time."""
-    nip.eval()
-    figures = []
-    for bayer, y in zip(patches.bayer.split(chunk), patches.target.split(chunk), strict=True):
-        developed = develop(nip, bayer, precision)
-        figures.append(torch.stack([squared_error(developed, y), psnr(developed, y), ssim(developed, y)]))
-    loss, db, similarity = torch.cat(figures, dim=1).mean(dim=1).tolist()
-    return {"loss_nip": loss, "psnr": db, "ssim": similarity}
-
-
 def converged(losses: list[float], window: int, tolerance: float) -> bool:
     """Whether the newest loss changed the mean of the last `window` losses by less than `tolerance` of it."""
     before, now = sum(losses[-window - 1 : -1]), sum(losses[-window:])
@@ -130,14 +101,14 @@ def pretrain(
     on_step: Callable[[int], None] = lambda step: None,
     on_metrics: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
     on_checkpoint: Callable[[int, Write], None] = lambda step, write: None,
-    resume: Path | None = None,
+    resume: StrPath | None = None,
 ) -> Pretrained:
     """Trains `nip` in place by the L₂ loss until the paper's rule stops it, and keeps the best weights.
 
     Args:
         nip: goes to the device of `pairs` and to the channels-last layout.
-        pairs: of the camera.
-        train_images, validation_images: (n,) int64, indices into `pairs`.
+        pairs: of the camera, on the device to train on.
+        train_images, validation_images: (n,) int64, indices into `pairs`, on any device.
         settings: how.
         on_step: called after every iteration with the number made.
         on_metrics: called after every validation, the first of which precedes all training, with the number
@@ -157,7 +128,8 @@ def pretrain(
     nip.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     best = copy.deepcopy(nip)
     adam = torch.optim.Adam(nip.parameters(), lr=settings.learning_rate, fused=True)
-    generator = torch.Generator(device).manual_seed(settings.seed)
+    train_images, validation_images = train_images.to(device), validation_images.to(device)
+    generator = torch.Generator().manual_seed(settings.seed)  # on the CPU: the same patches on every device
     where = (settings.validation_per_image, settings.validation_patch, generator, settings.textured)
     validation = fixed(pairs, validation_images, *where)
     chunk = max(1, settings.batch * settings.patch**2 // settings.validation_patch**2)
@@ -165,17 +137,17 @@ def pretrain(
     if tolerance is None:
         tolerance = TOLERANCE_DNET if nip.name == "DNet" else TOLERANCE
 
-    training = {
+    identity = {
         "nip": [nip.name, nip.settings],
         "settings": asdict(settings),
         "pairs": pairs.fingerprint,
         "images": [train_images.tolist(), validation_images.tolist()],
     }
-    state: dict[str, Any] = {"training": training, "step": 0, "losses": [], "best": None}
-    parts = ({"nip": nip, "best": best}, {"adam": adam}, {"patches": generator})
+    state: dict[str, Any] = {"step": 0, "losses": [], "best": None}
+    parts = ({"nip": nip, "best": best}, {"adam": adam}, {"patches": generator}, identity)
 
     def check(loss_train: dict[str, float]) -> None:
-        figures = validate(nip, validation, settings.precision, chunk)
+        figures = evaluate(nip.eval(), validation, settings.precision, chunk)
         _require_finite(figures["loss_nip"], state["step"])
         state["losses"].append(figures["loss_nip"])
         if state["best"] is None or figures["loss_nip"] < state["best"]["loss_nip"]:
@@ -188,8 +160,6 @@ def pretrain(
         check({})
     else:
         state = load_checkpoint(resume, *parts)
-        if state["training"] != training:
-            raise CheckpointError(f"{resume}: a checkpoint of another pre-training: other settings or pairs")
 
     while not (done := converged(state["losses"], settings.window, tolerance)):
         steps = min(settings.check_every, settings.max_iterations - state["step"])
@@ -199,7 +169,7 @@ def pretrain(
         losses = []  # they stay on the device until the next validation
         for _ in range(steps):
             batch = sample(pairs, train_images, settings.batch, settings.patch, generator, settings.textured)
-            loss = squared_error(develop(nip, batch.bayer, settings.precision), batch.target).mean()
+            loss = squared_error(develop(nip, getattr(batch, nip.reads), settings.precision), batch.target).mean()
             adam.zero_grad()
             loss.backward()
             adam.step()

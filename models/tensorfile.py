@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+
+from cameras import atomic
 
 KEY = "json"  # one metadata entry: safetensors writes several in random order
 
@@ -32,20 +33,10 @@ def write(path: str | os.PathLike[str], kind: str, tensors: Mapping[str, Tensor]
     """
     path = Path(path)
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    header = {"kind": kind, "document": document}
+    header = json.loads(json.dumps({"kind": kind, "document": document}))  # as `read` finds it: all keys are strings
     metadata = {KEY: json.dumps({**header, "sha256": _digest(plain, header)}, sort_keys=True)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(save(plain, metadata=metadata))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    atomic.write(path, save(plain, metadata=metadata))
 
 
 def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

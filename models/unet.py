@@ -1,12 +1,13 @@
 """UNet: the encoder-decoder with skip connections, developing at half resolution."""
 
+import math
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.nip import NIP, Matrix, clip
+from models.nip import NIP, Matrix, clip, no_autocast
 
 WIDTHS = (32, 64, 128, 256, 512)
 
@@ -51,11 +52,14 @@ class UNet(NIP):
 
         The authors' Glorot weights let the signal fade over 23 layers: 11 dB less after 420 iterations.
         """
-        for parameter in self.parameters():
-            if parameter.ndim > 1:
-                nn.init.kaiming_normal_(parameter, a=0.2, generator=generator)
-            else:
-                nn.init.zeros_(parameter)
+        for module in self.modules():
+            if isinstance(module, nn.ConvTranspose2d):
+                # Torch counts four taps for each input channel; at stride 2 only one of them meets an output pixel.
+                std = math.sqrt(2 / ((1 + 0.2**2) * module.in_channels))
+                nn.init.normal_(module.weight, std=std, generator=generator)
+            elif isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, a=0.2, generator=generator)
+                nn.init.zeros_(module.get_parameter("bias"))
 
     def forward(self, bayer: Tensor) -> Tensor:
         skips = [self.down[0](bayer)]
@@ -65,4 +69,5 @@ class UNet(NIP):
         for s, c in zip(self.s, self.up, strict=True):
             skip = skips.pop()
             x = c(torch.cat([s(x)[..., : skip.shape[-2], : skip.shape[-1]], skip], dim=1))
-        return clip(F.pixel_shuffle(self.c10(x), 2))
+        with no_autocast(bayer):  # in bfloat16 pixels would lie on a grid of 1/256: a trace that no camera leaves
+            return clip(F.pixel_shuffle(self.c10(x.to(self.c10.weight)), 2))

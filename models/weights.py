@@ -32,6 +32,7 @@ def load(path: str | os.PathLike[str], build: Callable[..., Any] = registry.buil
     Args:
         path: the file.
         build: makes a module from its name and its settings; the default makes pipelines.
+
     Raises:
         ValueError: when the file is missing, damaged or no weights, or does not fit the module it names.
     """

@@ -1,1 +1,7 @@
-"""The study: settings, schedule, tracking, results, report (DESIGN: the only package that knows Ray and MLflow)."""
+"""The study: settings, schedule, tracking, results, report. The only package that knows Ray and MLflow."""
+
+import os
+
+# A study sends nothing to anyone: both libraries read this when they are imported.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

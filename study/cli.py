@@ -1,17 +1,19 @@
 """``python -m study …``: every stage of a study as a command."""
 
 import json
+import re
 import sys
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from study.settings import Study, StudyError, load_study, presets
+from study.settings import NAME, Study, StudyError, load_study, presets
 
 app = typer.Typer(
     help="How much picture quality must a camera give up so that later manipulation can be detected?",
@@ -35,11 +37,14 @@ def main() -> None:
     try:
         app()
     except StudyError as error:
-        err.print(f"[bold red]error:[/] {error}", soft_wrap=True, highlight=False)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        err.print("stopped; the same command goes on from here")
-        sys.exit(130)
+        _refuse(str(error))
+    except OSError as error:  # a full or read-only disk, a folder that is a file
+        _refuse(f"{error.filename or 'storage'}: {error.strerror or error}")
+
+
+def _refuse(reason: str) -> NoReturn:
+    err.print(f"[bold red]error:[/] {escape(reason)}", soft_wrap=True, highlight=False)
+    sys.exit(2)
 
 
 def _load(source: str, storage: Path | None) -> Study:
@@ -48,11 +53,11 @@ def _load(source: str, storage: Path | None) -> Study:
 
 
 def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> Table:
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(title), title_justify="left")
     for column in columns:
-        table.add_column(column)
+        table.add_column(escape(column))
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+        table.add_row(*(escape(str(cell)) for cell in row))
     return table
 
 
@@ -85,7 +90,7 @@ def simulate(
     width: Annotated[int, typer.Option(min=64)] = 768,
     photos: Annotated[Path | None, typer.Option(help="folder of photographs to take pictures of")] = None,
     scenes: Annotated[
-        str, typer.Option(help="'dead-leaves', or 'photos' for those that scikit-image ships")
+        str, typer.Option(help="'dead-leaves', or 'scikit-image' for the photographs that it ships")
     ] = "dead-leaves",
     seed: int = 0,
 ) -> None:
@@ -108,9 +113,9 @@ def simulate(
                 scenes=photos if photos is not None else scenes,
                 progress=lambda done, total: advance(done),
             )
-        except (ValueError, OSError) as error:
+        except ValueError as error:
             raise StudyError(str(error)) from None
-    out.print(f"{count} DNG files in {folder}")
+    out.print(f"{count} DNG files in {folder}", markup=False)
 
 
 @app.command(name="import")
@@ -122,6 +127,7 @@ def import_(
     orientation: Orientation = Orientation.landscape,
     demosaic: Demosaicing = Demosaicing.menon,
     seed: int = 0,
+    at_least: Annotated[int, typer.Option(min=1, help="with fewer in the end, the exit code is 2")] = 1,
     workers: Annotated[int | None, typer.Option(help="processes; all CPUs where not given")] = None,
 ) -> None:
     """RAW files → pairs of Bayer stack and developed target. Called again, it does only what is missing."""
@@ -129,6 +135,8 @@ def import_(
     from study.jobs import camera_folder
     from study.progress import work
 
+    if not re.fullmatch(NAME, camera):
+        raise StudyError(f"camera '{camera}': use letters, digits, spaces, dots, dashes and underscores")
     root = camera_folder(storage or Path("results"), camera).parent
     with work(f"{camera}: import", limit) as advance:
         try:
@@ -141,25 +149,38 @@ def import_(
                 demosaic=demosaic.value,
                 seed=seed,
                 workers=workers,
-                on_progress=lambda done, total, path, reason: advance(done * limit / max(total, 1), path.name),
+                on_progress=lambda done, total, path, reason: advance(done, path.name),
             )
-        except (ValueError, OSError) as error:
+        except ValueError as error:
             raise StudyError(str(error)) from None
     if imported.refused:
         rows = [(path.name, reason) for path, reason in imported.refused]
         out.print(_table("Refused", ("file", "reason"), rows))
     new, refused = len(imported.accepted), len(imported.refused)
-    out.print(f"{camera}: {len(imported)} photographs ({new} new), {refused} refused, in {imported.folder}")
-    if not len(imported):
-        raise StudyError(f"{camera}: not one photograph could be imported")
+    out.print(
+        f"{camera}: {len(imported)} of the {limit} photographs asked for ({new} new, {refused} refused), "
+        f"in {imported.folder}",
+        markup=False,
+        soft_wrap=True,
+    )
+    if len(imported) < at_least:
+        raise StudyError(f"{camera}: {len(imported)} photographs are too few, --at-least {at_least} were asked for")
+
+
+RetryOption = Annotated[bool, typer.Option("--retry-failed", help="try again what failed by itself, such as a NaN")]
 
 
 @app.command()
-def pretrain(source: StudyArgument, storage: StorageOption = None, address: AddressOption = "local") -> None:
+def pretrain(
+    source: StudyArgument,
+    storage: StorageOption = None,
+    address: AddressOption = "local",
+    retry_failed: RetryOption = False,
+) -> None:
     """Pre-train the NIP of every camera × ISP of a study."""
     from study.run import pretrain as pretrain_study
 
-    _conclude(pretrain_study(_load(source, storage), address))
+    _conclude(pretrain_study(_load(source, storage), address, retry_failed))
 
 
 @app.command()
@@ -168,26 +189,27 @@ def run(
     storage: StorageOption = None,
     address: AddressOption = "local",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the trials and start nothing")] = False,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="try trials again that failed by themselves")
-    ] = False,
+    retry_failed: RetryOption = False,
 ) -> None:
     """Everything that is missing of a study: cameras, NIPs, trials, report. The same call resumes."""
     study = _load(source, storage)
     if dry_run:
         _dry_run(study)
         return
+    from study.publish import publish
     from study.run import run as run_study
 
-    _conclude(run_study(study, address, retry_failed))
-    report(source, storage)
+    failures = run_study(study, address, retry_failed)
+    out.print(f"report: {publish(study)}", soft_wrap=True, markup=False)
+    _conclude(failures)
 
 
 def _conclude(failures: dict[str, str]) -> None:
-    """Name what failed; it does not fail the study."""
+    """Name what failed, with exit code 1: the rest of the study is there nevertheless."""
     if failures:
-        out.print(_table("Failed", ("key", "reason"), failures.items()))
-        out.print(f"{len(failures)} failed; --retry-failed tries them again")
+        err.print(_table("Failed", ("what", "reason"), failures.items()))
+        err.print(f"{len(failures)} failed; --retry-failed tries them again")
+        sys.exit(1)
 
 
 def _dry_run(study: Study) -> None:
@@ -236,8 +258,11 @@ def best(
     from study.survey import survey
 
     study = _load(source, storage)
+    uri = tracking.tracking_uri(study)
+    if tracking.look(uri) is None:
+        raise StudyError(f"study {study.name} has no results in {study.storage} yet: python -m study run {source}")
     try:
-        table = results.of_plan(results.trials(tracking.tracking_uri(study), study.name), survey(study).plan)
+        table = results.of_plan(results.trials(uri, study.name), survey(study).plan)
         found = results.best(
             results.summary(table), min_psnr=min_psnr, min_accuracy=min_accuracy, camera=camera, isp=isp
         )
@@ -264,13 +289,16 @@ def _figures(row: Any) -> tuple[str, str, str]:
 def rerun(
     run_or_key: Annotated[str, typer.Argument(help="MLflow run id, or trial key (its beginning will do)")],
     storage: StorageOption = None,
+    tracking_uri: Annotated[
+        str | None, typer.Option(help="where it is logged, if neither there nor in the environment")
+    ] = None,
 ) -> None:
     """One trial again, in this process and without Ray; compared with what was logged."""
     from study.rerun import rerun as rerun_trial
     from study.tracking import default_uri
 
     folder = storage or Path("results")
-    comparison = rerun_trial(run_or_key, folder, default_uri(folder))
+    comparison = rerun_trial(run_or_key, folder, tracking_uri or default_uri(folder))
     out.print(_table(comparison.name, ("figure", "logged", "now"), comparison.rows))
     out.print("bit-identical" if comparison.identical else f"not bit-identical: {comparison.difference}")
 
@@ -280,4 +308,4 @@ def report(source: StudyArgument, storage: StorageOption = None) -> None:
     """One self-contained HTML page, with figures and tables beside it."""
     from study.publish import publish
 
-    out.print(f"report: {publish(_load(source, storage))}", soft_wrap=True)
+    out.print(f"report: {publish(_load(source, storage))}", soft_wrap=True, markup=False)

@@ -16,10 +16,10 @@ RECIPE = 1  # raise it when a change of the code changes results: keys of older 
 
 
 class Place(Frozen):
-    """Where work is done: folders, tracking, hardware. Nothing here changes a result, but for the last bits.
+    """Where work is done: folders, tracking, hardware. Nothing here is part of a key.
 
-    The order of floating-point sums depends on ``threads`` and on ``device``, so a bit-identical repetition needs
-    the same ones.
+    The order of floating-point sums depends on ``threads`` and on ``device``: results differ in the last bits between
+    them, and only a repetition on the same ones is bit-identical.
     """
 
     storage: Path
@@ -58,7 +58,8 @@ class PretrainingJob(Frozen):
     @property
     def params(self) -> dict[str, Any]:
         """What the tracker lists a run by."""
-        return {"camera": self.camera, "isp": self.isp, "seed": self.pretraining.seed}
+        settings = {"split": asdict(self.split), "pretraining": asdict(self.pretraining)}
+        return {"camera": self.camera, "isp": self.isp, "seed": self.pretraining.seed, **_flat(settings)}
 
     @property
     def tags(self) -> dict[str, str]:
@@ -79,7 +80,6 @@ class TrialJob(Frozen):
 
     key: str
     trial: Trial
-    axes: dict[str, Any]
     nip: Path
     nip_sha256: str
     data_fingerprint: str
@@ -95,9 +95,10 @@ class TrialJob(Frozen):
 
     @property
     def params(self) -> dict[str, Any]:
-        """What the tracker lists a run by."""
-        trial = self.trial
-        return {"camera": trial.camera, "isp": trial.isp, "lambda": trial.lam, "seed": trial.seed, **self.axes}
+        """What the tracker lists a run by: all settings, so that any can become an axis later."""
+        settings = asdict(self.trial)
+        head = {"camera": settings.pop("camera"), "isp": settings.pop("isp"), "lambda": settings.pop("lam")}
+        return {**head, "seed": settings.pop("seed"), **_flat(settings)}
 
     @property
     def tags(self) -> dict[str, str]:
@@ -113,6 +114,14 @@ class TrialJob(Frozen):
 
 
 Job = PretrainingJob | TrialJob
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """``{"channel": {"codec": …}}`` → ``{"channel.codec": …}``"""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= {f"{name}.{key}": inner for key, inner in value.items()} if isinstance(value, dict) else {name: value}
+    return flat
 
 
 def camera_folder(storage: Path, name: str) -> Path:

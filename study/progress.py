@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 LOG_SECONDS = 15.0
@@ -17,36 +18,36 @@ def duration(seconds: float) -> str:
 
 
 class Advance:
-    """One piece of work: ``advance(done, note)`` as it goes on.
+    """One piece of work: ``advance(done, note)`` as it goes on, with ``done`` of ``total``.
 
-    The time to go is reckoned from the speed since the work began, so that what an earlier call had finished
-    (``begun`` of ``total``) does not flatter it.
+    The time to go is reckoned from the speed since the first call, so that what an earlier run had finished does not
+    flatter it.
     """
 
-    def __init__(self, console: Console, progress: Progress | None, title: str, total: int, begun: int) -> None:
+    def __init__(self, console: Console, progress: Progress | None, title: str, total: int) -> None:
         self.console = console
         self.progress = progress
         self.title = title
         self.total = total
-        self.begun = begun
-        self.started = time.monotonic()
-        self.logged = self.started
-        self.task = progress.add_task(title, total=total, completed=begun, note="", left="") if progress else None
+        self.first: tuple[float, float] | None = None  # when, and how far
+        self.logged = time.monotonic()
+        self.task = progress.add_task(title, total=total, note="", left="") if progress else None
 
     def __call__(self, done: float, note: str = "") -> None:
         now = time.monotonic()
-        speed = (done - self.begun) / max(now - self.started, 1e-9)
+        self.first = self.first or (now, done)
+        speed = (done - self.first[1]) / max(now - self.first[0], 1e-9)
         left = f"{duration((self.total - done) / speed)} to go" if speed > 0 else ""
         if self.progress is not None and self.task is not None:
-            self.progress.update(self.task, completed=done, note=note, left=left)
+            self.progress.update(self.task, completed=done, note=escape(note), left=left)
         elif now - self.logged >= LOG_SECONDS:
             self.logged = now
             parts = (f"{self.title}: {100 * done / self.total:.0f} %", note, left)
-            self.console.print(", ".join(part for part in parts if part), highlight=False)
+            self.console.print(", ".join(part for part in parts if part), highlight=False, markup=False)
 
 
 @contextmanager
-def work(title: str, total: int, begun: int = 0) -> Iterator[Advance]:
+def work(title: str, total: int) -> Iterator[Advance]:
     """Show ``title`` while the block runs, and how long it took when it ends."""
     console = Console(stderr=True)
     started = time.monotonic()
@@ -54,7 +55,7 @@ def work(title: str, total: int, begun: int = 0) -> Iterator[Advance]:
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
         details = (TextColumn("{task.fields[note]}"), TextColumn("{task.fields[left]}"), TimeElapsedColumn())
         with Progress(*columns, *details, console=console, transient=True) as progress:
-            yield Advance(console, progress, title, total, begun)
+            yield Advance(console, progress, title, total)
     else:
-        yield Advance(console, None, title, total, begun)
-    console.print(f"{title}: done in {duration(time.monotonic() - started)}", highlight=False)
+        yield Advance(console, None, title, total)
+    console.print(f"{title}: done in {duration(time.monotonic() - started)}", highlight=False, markup=False)

@@ -16,6 +16,9 @@ def publish(study: Study) -> Path:
     Raises:
         StudyError: nothing has run yet.
     """
+    uri = tracking.tracking_uri(study)
+    if tracking.look(uri) is None:
+        raise StudyError(f"study {study.name} has no results in {study.storage} yet: python -m study run")
     provenance = Provenance(
         settings=yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
         simulated={camera.name: camera.simulate is not None for camera in study.cameras},
@@ -23,7 +26,7 @@ def publish(study: Study) -> Path:
     try:
         return report(
             study.name,
-            tracking.tracking_uri(study),
+            uri,
             study.name,
             study.storage / "reports" / study.name,
             survey(study).plan,

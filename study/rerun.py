@@ -1,5 +1,6 @@
 """Run one trial again as a plain function call, without Ray, and compare it with what was logged."""
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
+from pydantic import ValidationError
 
 import models
 from forensics import FAN
@@ -16,7 +18,7 @@ from study import tracking
 from study.jobs import TrialJob
 from study.progress import work
 from study.settings import StudyError
-from study.work import train_trial
+from study.work import Callbacks, set_up_process, train_trial
 
 
 @dataclass(frozen=True)
@@ -43,30 +45,43 @@ def rerun(run_or_key: str, storage: Path, tracking_uri: str) -> Comparison:
     Raises:
         StudyError: no such run, one that is not finished, or data that are not here.
     """
-    client = MlflowClient(tracking_uri)
+    client = tracking.look(tracking_uri)
+    if client is None:
+        raise StudyError(f"nothing is logged at {tracking_uri}: name the folder of the results with --storage")
     run = _find(client, run_or_key)
-    artifacts = Path(download_artifacts(run_id=run.info.run_id, tracking_uri=tracking_uri))
-    if not (artifacts / "trial.yaml").is_file():
-        raise StudyError(f"run {run.info.run_id} is {run.info.status}: only a finished trial can be compared")
-    logged = TrialJob.model_validate(yaml.safe_load((artifacts / "trial.yaml").read_text()))
-    here = logged.place.model_copy(update={"storage": storage.resolve()})
-    if here.device != "cpu" and not torch.cuda.is_available():
-        here = here.model_copy(update={"device": "cpu"})
-    job = logged.model_copy(update={"place": here, "nip": storage.resolve() / "nips" / logged.nip.name})
+    with tempfile.TemporaryDirectory() as folder, tracking.reachable(tracking_uri):
+        artifacts = Path(download_artifacts(run_id=run.info.run_id, tracking_uri=tracking_uri, dst_path=folder))
+        return _compare(client, run, artifacts, storage.resolve())
 
-    torch.set_num_threads(here.threads)
+
+def _compare(client: MlflowClient, run: Run, artifacts: Path, storage: Path) -> Comparison:
+    if run.info.status != "FINISHED":
+        raise StudyError(f"run {run.info.run_id} is {run.info.status}: only a finished trial can be compared")
+    try:
+        logged = TrialJob.model_validate(yaml.safe_load((artifacts / "trial.yaml").read_text()))
+    except (OSError, ValidationError):
+        raise StudyError(f"run {run.info.run_id} was logged by another version of this project") from None
+    if logged.place.device != "cpu" and not torch.cuda.is_available():
+        raise StudyError(f"the trial ran on {logged.place.device}: only there are its figures the same to the bit")
+    place = logged.place.model_copy(update={"storage": storage})
+    job = logged.model_copy(update={"place": place, "nip": storage / "nips" / logged.nip.name})
+
+    set_up_process(job)
     try:
         with work(job.name, job.steps) as advance:
-            outcome = train_trial(job, on_metrics=lambda step, figures: None, on_step=advance, resume=False)
+            outcome = train_trial(job, Callbacks(on_step=advance))
     except ValueError as error:
         raise StudyError(str(error)) from None
 
-    differences = [
-        f"{metric} at iteration {step}: logged {before!r}, now {figures[metric]!r}"
-        for step, figures in outcome.history.items()
-        for metric, before in _history(client, run, step, figures).items()
-        if before != figures[metric]
-    ]
+    differences = []
+    for metric in next(iter(outcome.history.values())):
+        # The latest value of a step that was logged twice.
+        logged_values = {entry.step: entry.value for entry in client.get_metric_history(run.info.run_id, metric)}
+        for step, figures in outcome.history.items():
+            if logged_values.get(step) != figures[metric]:
+                differences.append(
+                    f"{metric} at iteration {step}: logged {logged_values.get(step)!r}, now {figures[metric]!r}"
+                )
     for name, module, build in (("nip", outcome.nip, models.build), ("fan", outcome.fan, _build_fan)):
         before = models.load(artifacts / f"{name}.safetensors", build=build).state_dict()
         now = module.state_dict()
@@ -80,25 +95,18 @@ def _build_fan(name: str, classes: int) -> FAN:
     return FAN(classes)
 
 
-def _history(client: MlflowClient, run: Run, step: int, figures: dict[str, float]) -> dict[str, float]:
-    """What was logged at a step, the latest where it was logged twice."""
-    return {
-        metric: [entry.value for entry in client.get_metric_history(run.info.run_id, metric) if entry.step == step][-1]
-        for metric in figures
-    }
-
-
 def _find(client: MlflowClient, run_or_key: str) -> Run:
     try:
         return client.get_run(run_or_key)
     except MlflowException:
         pass
     ids = [experiment.experiment_id for experiment in client.search_experiments()]
-    runs = client.search_runs(ids, f"tags.trial_key LIKE '{run_or_key}%'") if run_or_key.isalnum() else []
+    wanted = f"tags.kind = 'trial' AND tags.trial_key LIKE '{run_or_key}%'"
+    runs = client.search_runs(ids, wanted) if run_or_key.isalnum() else []
     if not runs:
         raise StudyError(
             f"no run and no trial key '{run_or_key}' in {client.tracking_uri}: 'best --json' lists run ids"
         )
-    if len({run.data.tags["trial_key"] for run in runs}) > 1:
-        raise StudyError(f"'{run_or_key}' begins {len(runs)} trial keys: give more of it")
+    if (keys := len({run.data.tags["trial_key"] for run in runs})) > 1:
+        raise StudyError(f"'{run_or_key}' begins {keys} trial keys: give more of it")
     return tracking.preferred(runs)

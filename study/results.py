@@ -1,20 +1,22 @@
-"""What a study found, out of MLflow alone: runs -> one tidy table -> statistics over seeds -> fronts.
+"""What a study found, out of MLflow alone: runs -> one tidy table -> statistics over seeds.
 
     trials(uri, experiment)              one row per trial, duplicates resolved, failures named
       ├─ missing(table, planned)         which planned trials have no result, and why
       ├─ summary(table)                  mean, standard deviation and 95 % interval over seeds, per setting
-      │    ├─ front(summary, "psnr")     non-dominated settings
-      │    └─ best(summary, min_psnr=…)  the settings that satisfy a wish, ranked
+      │    └─ best(summary, min_psnr=…)  the settings that satisfy a wish, ranked; queries(row) leads on to their runs
       ├─ gain(table)                     joint minus fixed, paired by seed
-      └─ curves, confusions, examples    what the runs keep beyond their last metrics
+      ├─ behind_codecs(table)            accuracy behind real encoders, paired with that behind dJPEG
+      └─ curves, confusions, examples, fusions    what the runs keep beyond their last metrics
 
-A *setting* is what seeds repeat: camera × ISP × λ, and whatever else the study makes an axis. Accuracy and
+Fronts are in :mod:`study.fronts`. A *setting* is what seeds repeat: camera × ISP × λ, and whatever else the study makes an axis. Accuracy and
 SSIM are fractions of 1, PSNR is in dB.
 """
 
 import json
 import math
 import os
+import re
+import shlex
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import mlflow.artifacts
-import moocore
 import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
@@ -35,6 +36,26 @@ PROVENANCE = ["git_revision", "hardware", "packages", "data_fingerprint", "nip_s
 FIXED = "fixed"  # the value of the parameter `lambda` where the NIP is frozen: the paper's (F)
 PAGE = 1000  # runs per request
 REQUESTS = 8  # at once, where a request per run cannot be avoided
+CODEC = re.compile(r"accuracy_([a-z][a-z0-9]*)_(\d+)(_420)?")  # accuracy of a finished trial behind a real encoder
+
+# Filter strings for MLflow's search_runs, or for the search box of its web page.
+QUESTIONS = {
+    "all finished trials": "tags.kind = 'trial' and attributes.status = 'FINISHED'",
+    "joint UNet trials of one camera above 40 dB": (
+        "tags.kind = 'trial' and attributes.status = 'FINISHED' and params.camera = 'Nikon D90' "
+        "and params.isp = 'UNet' and params.lambda != 'fixed' and metrics.psnr > 40"
+    ),
+    "trials with a fixed ISP": "tags.kind = 'trial' and params.lambda = 'fixed'",
+    "one λ, all cameras and ISPs": "tags.kind = 'trial' and params.lambda = '0.1'",
+    "at least 90 % accuracy at 42 dB or better": (
+        "tags.kind = 'trial' and attributes.status = 'FINISHED' and metrics.accuracy >= 0.9 and metrics.psnr >= 42"
+    ),
+    "one seed of everything": "tags.kind = 'trial' and params.seed = '0'",
+    "trials behind a certain codec": "tags.kind = 'trial' and params.`channel.codec` = 'jpeg:50'",
+    "failed trials": "tags.kind = 'trial' and attributes.status = 'FAILED'",
+    "trials that are running": "tags.kind = 'trial' and attributes.status = 'RUNNING'",
+    "the pre-training of one ISP": "tags.kind = 'pretrain' and params.isp = 'UNet'",
+}
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # else one bar per confusion matrix
 
@@ -48,10 +69,10 @@ def trials(tracking_uri: str, experiment: str) -> pd.DataFrame:
 
     Returns:
         Columns ``run_id``, ``trial_key``, ``status`` (MLflow's), ``camera``, ``isp``, ``mode`` ("fixed" or
-        "joint"), ``lam`` (float, NaN for fixed), ``seed``, one column per dotted parameter that differs
-        between trials (text), ``accuracy``, ``psnr``, ``ssim``, ``seconds``, ``failure`` (reason, "" for
-        none), ``superseded`` (ids of the other runs of this key), ``start``, ``end`` (UTC),
-        ``artifact_uri`` and the provenance tags.
+        "joint"), ``lam`` (float, NaN for fixed), ``seed``, one column per further setting (text; None where a
+        run has not logged it), ``accuracy``, ``psnr``, ``ssim``, ``accuracy_<codec>_<quality>[_420]`` where trials
+        were evaluated behind real encoders, ``seconds``, ``failure`` (reason, "" for none), ``superseded`` (ids of
+        the other runs of this key), ``start``, ``end`` (UTC), ``artifact_uri`` and the provenance tags.
 
         Where a key has several runs, a finished one counts before a running one before a failed one, then the
         oldest. A finished run without its setting or without finite accuracy, PSNR and SSIM has a
@@ -62,10 +83,11 @@ def trials(tracking_uri: str, experiment: str) -> pd.DataFrame:
     """
     runs = _runs(tracking_uri, experiment, "trial")
     rows = [_trial(run) for run in runs]
-    parameters = sorted({name for run in runs for name in run.data.params if "." in name})
-    varying = [name for name in parameters if len({run.data.params.get(name) for run in runs} - {None}) > 1]
+    parameters = sorted({name for run in runs for name in run.data.params if _is_axis(name)})
+    codecs = sorted({name for run in runs for name in run.data.metrics if CODEC.fullmatch(name)})
     for row, run in zip(rows, runs, strict=True):
-        row.update({name: run.data.params.get(name, "") for name in varying})
+        row.update({name: run.data.params.get(name) for name in parameters})
+        row.update({name: run.data.metrics.get(name, math.nan) for name in codecs})
     columns = [
         "run_id",
         "trial_key",
@@ -75,8 +97,9 @@ def trials(tracking_uri: str, experiment: str) -> pd.DataFrame:
         "mode",
         "lam",
         "seed",
-        *varying,
+        *parameters,
         *METRICS,
+        *codecs,
         "seconds",
         "failure",
         "superseded",
@@ -108,8 +131,13 @@ def finished(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def axes(table: pd.DataFrame) -> list[str]:
-    """Further axes of the study: dotted parameters that take several values in this table."""
-    return [name for name in table.columns if "." in name and table[name].nunique() > 1]
+    """Further axes of the study: settings that take several values in this table."""
+    return [name for name in table.columns if _is_axis(name) and table[name].nunique() > 1]
+
+
+def _is_axis(name: str) -> bool:
+    """Whether a parameter or column is a setting that a study file may make an axis."""
+    return "." in name or name == "manipulations"
 
 
 def missing(table: pd.DataFrame, planned: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -157,7 +185,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         Columns ``camera``, ``isp``, ``mode``, ``lam``, further axes, ``seeds`` (how many), for each of
         accuracy, PSNR and SSIM the mean (``psnr``), sample standard deviation (``psnr_std``) and 95 %
         percentile bootstrap interval of the mean (``psnr_low``, ``psnr_high``), both NaN for one seed, and
-        ``run_ids`` (tuple). Fixed comes last in each group.
+        ``run_ids`` and ``trial_keys`` (tuples). Fixed comes last in each group.
     """
     table = finished(table)
     by = ["camera", "isp", "mode", "lam", *axes(table)]
@@ -171,7 +199,7 @@ def gain(table: pd.DataFrame) -> pd.DataFrame:
     :func:`summary`, where ``accuracy``, ``psnr`` and ``ssim`` are differences, ``fixed_accuracy`` and so on
     the means of the fixed partners, and ``seeds`` counts pairs. Settings without a pair are left out.
     """
-    table = finished(table)
+    table = finished(table).astype({"lam": float})  # an empty column has no type of its own
     partners = ["camera", "isp", "seed", *axes(table)]
     fixed = table[table["mode"] == FIXED][[*partners, *METRICS]]
     pairs = table[table["mode"] != FIXED].merge(fixed, on=partners, suffixes=("", "_fixed"))
@@ -182,31 +210,6 @@ def gain(table: pd.DataFrame) -> pd.DataFrame:
     differences = _over_seeds(pairs, by, METRICS)
     means = pairs.groupby(by, dropna=False, as_index=False)[["fixed_" + metric for metric in METRICS]].mean()
     return _ordered(differences.merge(means, on=by))
-
-
-def front(points: pd.DataFrame, fidelity: str, within: Sequence[str] | None = None) -> pd.DataFrame:
-    """Non-dominated rows in (fidelity, accuracy), both to be maximised; equal points all stay.
-
-    Args:
-        points: from :func:`summary`, or from :func:`trials` for the fronts of single seeds.
-        fidelity: "psnr" or "ssim".
-        within: columns that separate one front from the next; by default camera, ISP and further axes.
-
-    Returns:
-        The rows on a front, by group and then by rising fidelity.
-    """
-    if fidelity not in ("psnr", "ssim"):
-        raise ValueError(f"unknown fidelity {fidelity!r}: use psnr or ssim")
-    within = ["camera", "isp", *axes(points)] if within is None else list(within)
-    points = points.dropna(subset=[fidelity, "accuracy"])
-    if points.empty:
-        return points
-    sets = points.groupby(within, dropna=False).ngroup().to_numpy() if within else np.zeros(len(points), int)
-    points = points.iloc[np.argsort(sets, kind="stable")]
-    keep = moocore.is_nondominated_within_sets(
-        points[[fidelity, "accuracy"]].to_numpy(float), np.sort(sets), maximise=True, keep_weakly=True
-    )
-    return points[keep].sort_values([*within, fidelity], ignore_index=True)
 
 
 def best(
@@ -258,6 +261,100 @@ def best_within(gains: pd.DataFrame, loss: float) -> pd.DataFrame:
     return affordable.drop_duplicates(by).sort_values(by, ignore_index=True)
 
 
+def queries(row: Mapping[str, Any]) -> dict[str, Any]:
+    """How to get from a setting to its trials.
+
+    Args:
+        row: of :func:`summary` or :func:`best`.
+
+    Returns:
+        ``run_ids`` and ``rerun`` (list of commands), one per seed, and ``filter``: a filter string for MLflow's
+        ``search_runs``. It finds every finished run of the setting, so those too that an earlier state of the
+        study file or a repeated trial has left in the experiment.
+    """
+    lam = FIXED if math.isnan(row["lam"]) else str(float(row["lam"]))
+    params = {"camera": row["camera"], "isp": row["isp"], "lambda": lam}
+    params |= {name: row[name] for name in row if _is_axis(name)}
+    conditions = [f"params.`{name}` = {_quoted(str(value))}" for name, value in params.items()]
+    return {
+        "run_ids": list(row["run_ids"]),
+        "rerun": [f"python -m study rerun {shlex.quote(key)}" for key in row["trial_keys"]],
+        "filter": " and ".join(["tags.kind = 'trial'", "attributes.status = 'FINISHED'", *conditions]),
+    }
+
+
+def with_queries(ranked: pd.DataFrame) -> pd.DataFrame:
+    """The rows of :func:`best` with their :func:`queries` as text, for CSV: ``run_ids``, ``rerun``, ``filter``."""
+    found = pd.DataFrame(
+        [queries(row) for row in ranked.to_dict("records")], columns=["run_ids", "rerun", "filter"], index=ranked.index
+    )
+    return ranked.drop(columns=["run_ids", "trial_keys"]).assign(
+        run_ids=found["run_ids"].map(" ".join), rerun=found["rerun"].map("; ".join), filter=found["filter"]
+    )
+
+
+def behind_codecs(table: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy of finished trials behind real encoders, against that behind the channel they were trained with.
+
+    Returns:
+        Columns ``camera``, ``isp``, ``mode``, ``lam``, further axes, ``codec`` ("jpeg:50", "jpeg:50 4:2:0"),
+        ``seeds``, and for ``accuracy`` (behind the trained channel, of the same trials), ``behind`` (the encoder) and
+        ``gap`` (behind − accuracy, paired by trial) mean, ``_std``, ``_low`` and ``_high`` as in :func:`summary`.
+        Empty where nothing was evaluated.
+    """
+    table = finished(table)
+    by = ["camera", "isp", "mode", "lam", *axes(table), "codec"]
+    parts = [
+        table.assign(codec=codec_name(column), behind=table[column], gap=table[column] - table["accuracy"])
+        for column in table.columns
+        if CODEC.fullmatch(column)
+    ]
+    pairs = pd.concat(parts).dropna(subset="behind") if parts else table.head(0).assign(codec="", behind=0.0, gap=0.0)
+    return _ordered(_over_seeds(pairs, by, ["accuracy", "behind", "gap"]))
+
+
+def codec_name(metric: str) -> str:
+    """``accuracy_jpeg_50_420`` → ``jpeg:50 4:2:0``"""
+    found = CODEC.fullmatch(metric)
+    assert found, metric
+    return f"{found[1]}:{found[2]}" + (" 4:2:0" if found[3] else "")
+
+
+def fusions(tracking_uri: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy of decisions about whole images, by the number of patches fused into one.
+
+    Out of the artifact ``evaluation.json`` of trials evaluated behind real encoders.
+
+    Returns:
+        Columns ``camera``, ``isp``, ``mode``, ``lam``, further axes, ``rule`` ("mean_log_probability",
+        "majority"), ``patches``, ``seeds``, ``accuracy`` (mean over seeds), ``low`` and ``high``: the mean of
+        the runs' own 95 % intervals. All seeds judge the same images, so more seeds do not make it narrower.
+    """
+    table = finished(table)
+    evaluated = [column for column in table.columns if CODEC.fullmatch(column)]
+    table = table[table[evaluated].notna().any(axis=1)]
+    by = ["camera", "isp", "mode", "lam", *axes(table)]
+    columns = [*by, "rule", "patches", "seeds", "accuracy", "low", "high"]
+    rows = []
+    contents = _artifacts(tracking_uri, table, "evaluation.json")
+    for row, content in zip(table[by].to_dict("records"), contents, strict=True):
+        fusion = json.loads(content).get("fusion", {}) if content else {}
+        rows += [
+            {**row, "rule": rule, "patches": int(patches), "accuracy": accuracy, "low": low, "high": high}
+            for rule, by_patches in fusion.items()
+            for patches, (accuracy, low, high) in by_patches.items()
+        ]
+    if not rows:
+        return pd.DataFrame(columns=columns)
+    groups = pd.DataFrame(rows).groupby([*by, "rule", "patches"], dropna=False)
+    means = groups.agg(
+        seeds=("accuracy", "size"), accuracy=("accuracy", "mean"), low=("low", "mean"), high=("high", "mean")
+    )
+    return means.reset_index()[columns].sort_values(
+        [*by, "rule", "patches"], na_position="last", kind="stable", ignore_index=True
+    )
+
+
 def curves(tracking_uri: str, table: pd.DataFrame, metric: str) -> pd.DataFrame:
     """History of one metric for the given trials: setting, ``run_id``, ``seed``, ``iteration``, ``value``.
 
@@ -285,13 +382,7 @@ def confusions(tracking_uri: str, table: pd.DataFrame) -> pd.DataFrame:
     """
     table = finished(table)
     by = ["camera", "isp", "mode", "lam", *axes(table)]
-    with ThreadPoolExecutor(REQUESTS) as pool:
-        contents = list(
-            pool.map(
-                lambda uri: _artifact(tracking_uri, uri, "confusion.json", Path.read_bytes),
-                table["artifact_uri"],
-            )
-        )
+    contents = _artifacts(tracking_uri, table, "confusion.json")
     rows = []
     for setting, positions in table.reset_index(drop=True).groupby(by, dropna=False).groups.items():
         found = [json.loads(contents[position]) for position in positions if contents[position] is not None]
@@ -394,7 +485,9 @@ def _trial(run: Run) -> dict[str, Any]:
 def _over_seeds(table: pd.DataFrame, by: list[str], metrics: list[str]) -> pd.DataFrame:
     """Mean, standard deviation and bootstrap interval of the metrics, and run ids, per group."""
     groups = table.groupby(by, dropna=False)
-    result = groups.agg(seeds=("run_id", "size"), run_ids=("run_id", tuple)).reset_index()
+    result = groups.agg(
+        seeds=("run_id", "size"), run_ids=("run_id", tuple), trial_keys=("trial_key", tuple)
+    ).reset_index()
     if result.empty:
         return result.assign(**{metric + part: [] for metric in metrics for part in ("", "_std", "_low", "_high")})
     number = groups.ngroup().to_numpy()  # (rows,), in the order of `result`
@@ -415,7 +508,13 @@ def _over_seeds(table: pd.DataFrame, by: list[str], metrics: list[str]) -> pd.Da
     for column, metric in enumerate(metrics):
         for part, statistic in (("", mean), ("_std", deviation), ("_low", low), ("_high", high)):
             result[metric + part] = statistic[:, column]
-    return result[[*result.columns.drop("run_ids"), "run_ids"]]
+    return result[[*result.columns.drop(["run_ids", "trial_keys"]), "run_ids", "trial_keys"]]
+
+
+def _artifacts(tracking_uri: str, table: pd.DataFrame, name: str) -> list[bytes | None]:
+    """Contents of one artifact of every run in the table, None where a run has none of that name."""
+    with ThreadPoolExecutor(REQUESTS) as pool:
+        return list(pool.map(lambda uri: _artifact(tracking_uri, uri, name, Path.read_bytes), table["artifact_uri"]))
 
 
 def _artifact(tracking_uri: str, artifact_uri: str, name: str, read: Callable[[Path], Any]) -> Any:
@@ -428,6 +527,11 @@ def _artifact(tracking_uri: str, artifact_uri: str, name: str, read: Callable[[P
         except (OSError, mlflow.exceptions.MlflowException):
             return None
         return read(Path(path))
+
+
+def _quoted(value: str) -> str:
+    """As MLflow's filters want text: a value may hold either kind of quotation mark, not both."""
+    return f'"{value}"' if "'" in value else f"'{value}'"
 
 
 def _lam(value: Any) -> float:

@@ -1,10 +1,12 @@
 """The stages of a study, in order: cameras → pre-trained NIPs → the grid. Each does only what is missing."""
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from cameras.pairs import Pairs
 from study import tracking
@@ -21,6 +23,7 @@ from study.jobs import (
 )
 from study.progress import work
 from study.settings import Planned, Study
+from study.work import place_nip
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,6 @@ def resolve(study: Study, cameras: dict[str, Pairs], where: Place) -> Grid:
             TrialJob(
                 key=trial_key(trial, pairs, hashes[nip]),
                 trial=trial,
-                axes=item.axes,
                 nip=nip,
                 nip_sha256=hashes[nip],
                 data_fingerprint=pairs.fingerprint,
@@ -105,22 +107,23 @@ class Session:
 
 
 def pretrain(study: Study, address: str = "local", retry_failed: bool = False) -> dict[str, str]:
-    """Pre-train the NIP of every camera × ISP that has none yet. Returns why some failed, by key.
+    """Pre-train the NIP of every camera × ISP that has none yet. Returns why some failed, by name.
 
     Raises:
-        StudyError: a camera's pairs are missing or damaged.
+        StudyError: cameras, tracking or cluster are not there.
     """
     session = _open(study, address, retry_failed)
     return _stage("pre-training", session, session.grid().pretrainings)
 
 
 def run(study: Study, address: str = "local", retry_failed: bool = False) -> dict[str, str]:
-    """All that is missing of a study: simulated cameras, pre-trained NIPs, trials. Returns why some failed, by key.
+    """All that is missing of a study: simulated cameras, pre-trained NIPs, trials. Returns why some failed, by name.
 
-    Trials that failed for a reason of their own (a NaN) would fail again: they are tried again only when asked for.
+    What failed by itself (a NaN) would fail again, and is tried again only with ``retry_failed``; what was lost with
+    its process, node or disk is always tried again.
 
     Raises:
-        StudyError: a camera's pairs are missing or damaged.
+        StudyError: cameras, tracking or cluster are not there.
     """
     session = _open(study, address, retry_failed)
     failures = _stage("pre-training", session, session.grid().pretrainings)
@@ -128,56 +131,57 @@ def run(study: Study, address: str = "local", retry_failed: bool = False) -> dic
 
 
 def _open(study: Study, address: str, retry_failed: bool) -> Session:
-    prepare_cameras(study)
-    cameras = open_cameras(study)
     client, experiment_id = tracking.connect(study)
-    return Session(study, cameras, client, place(study, experiment_id), address, retry_failed)
+    prepare_cameras(study)
+    return Session(study, open_cameras(study), client, place(study, experiment_id), address, retry_failed)
 
 
 def _stage(title: str, session: Session, jobs: Sequence[Job]) -> dict[str, str]:
     """Perform the jobs that are neither finished nor known to fail; returns the failures among all of them."""
     runs = tracking.runs_by_key(session.client, session.place.experiment_id)
-    status = {key: run.info.status for key, run in runs.items()}
     failures: dict[str, str] = {}
     left: list[Job] = []
     for job in jobs:
-        if status.get(job.key) == "FAILED" and not session.retry_failed:
-            failures[job.key] = runs[job.key].data.tags.get("failure", "unknown")
-        elif not _done(job, status.get(job.key)):
-            left.append(job)
-        else:
+        run = runs.get(job.key)
+        if run is not None and run.info.status == "FAILED" and not session.retry_failed:
+            failures[job.name] = run.data.tags.get("failure", "unknown")
+        elif tracking.is_done(job, run):
             session.place.checkpoint(job.key).unlink(missing_ok=True)  # killed between finishing and tidying up
+        elif not (isinstance(job, PretrainingJob) and run is not None and _restored(job, run, session.client)):
+            left.append(job)
     return failures | (_perform(title, session, left) if left else {})
 
 
-def _done(job: Job, status: str | None) -> bool:
-    """A pre-training is done when its NIP lies in the storage, a trial when MLflow has it all."""
-    return status == "FINISHED" and (not isinstance(job, PretrainingJob) or job.weights.is_file())
+def _restored(job: PretrainingJob, run: Run, client: MlflowClient) -> bool:
+    """Fetch the weights of a finished pre-training that are missing or damaged in the storage: the keys of all finished
+    trials depend on these very bytes, and another GPU might not make them again."""
+    if run.info.status != "FINISHED":
+        return False
+    with tempfile.TemporaryDirectory() as folder:
+        place_nip(job, Path(client.download_artifacts(run.info.run_id, "nip.safetensors", folder)))
+    return tracking.is_done(job, run)
 
 
 def _perform(title: str, session: Session, jobs: Sequence[Job]) -> dict[str, str]:
     from study import schedule  # Ray takes seconds to import and to start: only where there is work for it
 
-    schedule.connect(session.address)
     resources = session.study.resources
-    gpus = resources.gpus if schedule.gpus_available() else 0.0
+    gpus = schedule.connect(session.address, resources)
     here = session.place.model_copy(update={"device": "cuda" if gpus else "cpu"})
-    jobs = [job.model_copy(update={"place": here}) for job in jobs]
-
-    steps = {job.key: job.steps for job in jobs}
-    done = dict.fromkeys(steps, 0)
+    todo = {job.key: job.model_copy(update={"place": here}) for job in jobs}
+    done = dict.fromkeys(todo, 0)
     ended: set[str] = set()
-    with work(f"{title} ({len(jobs)} to do)", sum(steps.values())) as advance:
+    with work(f"{title} ({len(todo)} to do)", sum(job.steps for job in todo.values())) as advance:
 
         def on_progress(key: str, reached: int, has_ended: bool) -> None:
             if has_ended:
                 ended.add(key)
-            done[key] = steps[key] if key in ended else reached
-            advance(sum(done.values()), f"{len(ended)} of {len(jobs)} ended")
+            done[key] = todo[key].steps if key in ended else reached
+            advance(sum(done.values()), f"{len(ended)} of {len(todo)} ended")
 
-        failures = schedule.schedule(jobs, resources, gpus, here.storage / "ray", on_progress)
-    for key, reason in failures.items():  # of processes that could not say so themselves
+        failures = schedule.schedule(list(todo.values()), resources, gpus, here.storage / "ray", on_progress)
+    for key, reason in failures.items():
         run = tracking.find(session.client, here.experiment_id, key)
-        if run is not None and run.info.status != "FAILED":
-            tracking.fail(session.client, run.info.run_id, reason)
-    return failures
+        if run is not None and run.info.status == "RUNNING":  # its process could not say so itself
+            tracking.fail(session.client, run.info.run_id, reason, status="KILLED")
+    return {todo[key].name: reason for key, reason in failures.items()}

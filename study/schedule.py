@@ -7,7 +7,9 @@ whichever driver, and no state of Ray's need be restored.
 
 import logging
 import os
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,43 +20,58 @@ from pydantic import TypeAdapter
 from ray import tune
 
 from study.jobs import Job
-from study.settings import Resources
+from study.settings import Resources, StudyError
 
 ROOT = Path(__file__).resolve().parents[1]
 REPORT_SECONDS = 1.0
 
 ENVIRONMENT = {
     "PYTHONPATH": str(ROOT),
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # MLflow keeps the figures
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the command, not just the stage
 }
 
 OnProgress = Callable[[str, int, bool], None]  # key, finished steps, whether it has ended
 
 
-def connect(address: str) -> None:
-    """Join the cluster at ``address`` (``auto`` for the one this machine belongs to) or start Ray on this machine alone
-    (``local``). Nothing listens beyond loopback, and no dashboard is started."""
-    if ray.is_initialized():
-        return
-    os.environ.update(ENVIRONMENT, RAY_USAGE_STATS_ENABLED="0", RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0")
-    options: dict[str, Any] = {}
-    if address == "local":
-        options = {"include_dashboard": False, "object_store_memory": 256 * 2**20}
+def connect(address: str, resources: Resources) -> float:
+    """Join the cluster at ``address`` (``auto``: the one this machine belongs to), or start Ray on this machine alone
+    (``local``), without dashboard and on loopback. Returns the GPUs of a job: none where the cluster has none.
+
+    Raises:
+        StudyError: there is no such cluster, or no node that a job would fit on.
+    """
+    os.environ.update(ENVIRONMENT)
     # Tune logs every lost process with pages of traceback; on_trial_recover says it in a line.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    ray.init(
-        address=address,
-        runtime_env={"env_vars": ENVIRONMENT},
-        log_to_driver=False,
-        logging_level="error",
-        **options,
-    )
-
-
-def gpus_available() -> float:
-    return ray.cluster_resources().get("GPU", 0.0)
+    options: dict[str, Any] = {}
+    if address == "local":
+        options = {"include_dashboard": False, "object_store_memory": 256 * 2**20, "_node_ip_address": "127.0.0.1"}
+    if not ray.is_initialized():
+        try:
+            ray.init(
+                address=address,
+                runtime_env={"env_vars": ENVIRONMENT},
+                log_to_driver=False,
+                logging_level="error",
+                **options,
+            )
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise StudyError(f"no Ray cluster at '{address}': {reason}") from error
+    gpus = resources.gpus if ray.cluster_resources().get("GPU", 0) else 0.0
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if address == "local" and not any(
+        node.get("CPU", 0) >= resources.cpus and node.get("GPU", 0) >= gpus for node in nodes
+    ):
+        raise StudyError(
+            f"resources ask for {resources.cpus} CPUs and {gpus:g} GPUs a trial, but this machine has "
+            f"{nodes[0].get('CPU', 0):g} and {nodes[0].get('GPU', 0):g}"
+        )
+    return gpus
 
 
 def schedule(
@@ -66,7 +83,7 @@ def schedule(
         jobs: what to do, most important first.
         resources: CPUs of a job and how often it is started again after its process or node was lost.
         gpus: GPUs, or the share of one, of a job.
-        folder: where Tune may keep its own notes; nothing there is ever read again.
+        folder: where Tune may keep its notes while it runs; they are never read.
         on_progress: told about every job that got further.
     """
     if not jobs:
@@ -74,6 +91,8 @@ def schedule(
     failures: dict[str, str] = {}
     adapter = TypeAdapter(Job)
     watcher = _Watcher(on_progress, failures)
+    folder.mkdir(parents=True, exist_ok=True)
+    notes = tempfile.mkdtemp(dir=folder)
     tuner = tune.Tuner(
         tune.with_resources(_perform, {"cpu": resources.cpus, "gpu": gpus}),
         param_space={"job": tune.grid_search([adapter.dump_python(job, mode="json") for job in jobs])},
@@ -83,14 +102,17 @@ def schedule(
             trial_dirname_creator=_name,
         ),
         run_config=tune.RunConfig(
-            name=f"{jobs[0].__class__.__name__}-{time.strftime('%Y%m%d-%H%M%S')}",
-            storage_path=str(folder.resolve()),
+            name="notes",
+            storage_path=notes,
             failure_config=tune.FailureConfig(max_failures=resources.max_failures),
             callbacks=[watcher],
             verbose=0,
         ),
     )
-    tuner.fit()
+    try:
+        tuner.fit()
+    finally:
+        shutil.rmtree(notes, ignore_errors=True)
     return failures
 
 
@@ -135,10 +157,17 @@ class _Watcher(tune.Callback):
         self.on_progress(_name(trial), result["steps"], result.get("ended", False))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        print(f"{_name(trial)[:8]}: its process was lost; it goes on from its last checkpoint", file=sys.stderr)
+        print(f"{_name(trial)[:8]}: {_reason(trial)}; it goes on from its last checkpoint", file=sys.stderr)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Too many losses, or a bug."""
-        lines = ((trial.get_error() and str(trial.get_error())) or "its process was lost").strip().splitlines()
-        self.failures[_name(trial)] = lines[-1]
+        """It failed more often than it may."""
+        self.failures[_name(trial)] = _reason(trial)
         self.on_progress(_name(trial), 0, True)
+
+
+def _reason(trial: Any) -> str:
+    """The last line of what was raised, or that the process is gone."""
+    text = Path(trial.error_file).read_text() if trial.error_file and Path(trial.error_file).exists() else ""
+    if not text or "ActorDiedError" in text or "NodeDiedError" in text:
+        return "its process or node was lost"
+    return text.strip().splitlines()[-1]

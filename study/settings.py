@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from cameras.simulate import PRESETS
 from forensics.trial import Distribution, Split, Training, Trial, Validation
@@ -33,7 +33,7 @@ class Frozen(BaseModel):
 class Simulation(Frozen):
     """A camera that exists only as a model: its RAW files are written when they are missing.
 
-    ``scenes`` are ``dead-leaves``, ``photos`` (those that scikit-image ships) or a folder of photographs.
+    ``scenes`` are ``dead-leaves``, ``scikit-image`` (the photographs that it ships) or a folder of photographs.
     """
 
     preset: str
@@ -70,6 +70,13 @@ class Resources(Frozen):
     max_failures: Annotated[int, Field(ge=0)] = 5
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 30
 
+    @field_validator("gpus")
+    @classmethod
+    def _whole_above_one(cls, gpus: float) -> float:
+        if gpus > 1 and gpus != int(gpus):
+            raise ValueError(f"{gpus} GPUs: above one, only whole numbers can be given to a trial")
+        return gpus
+
 
 @dataclass(frozen=True)
 class Protocol:
@@ -104,13 +111,13 @@ class Study(Frozen):
     """A study file. See README, "A study of your own"."""
 
     name: Annotated[str, Field(pattern=NAME)]
-    storage: Path = Path("results")
+    storage: Annotated[Path, AfterValidator(Path.expanduser)] = Path("results")
     tracking_uri: str | None = None
     cameras: Annotated[tuple[Camera, ...], Field(min_length=1)]
     isps: Annotated[tuple[ISP, ...], Field(min_length=1)]
     lambdas: Annotated[tuple[Literal["fixed"] | float, ...], Field(min_length=1)]
     seeds: Annotated[tuple[int, ...], Field(min_length=1)]
-    manipulations: Any = ("sharpen", "gaussian", "jpeg:80", "resample")
+    manipulations: Annotated[tuple[Any, ...], Field(min_length=1)] = ("sharpen", "gaussian", "jpeg:80", "resample")
     split: dict[str, Any] = {}
     pretraining: dict[str, Any] = {}
     training: dict[str, Any] = {}
@@ -142,7 +149,7 @@ class Study(Frozen):
         return values
 
     def planned(self) -> list[Planned]:
-        """Every trial of the grid, in the order cameras × ISPs × λ × seeds × further axes."""
+        """Every trial of the grid, seed after seed: a whole front is there as soon as the first seed is done."""
         variants = self._variants()
         return [
             Planned(
@@ -160,7 +167,7 @@ class Study(Frozen):
                 pretraining=protocol.pretraining,
                 axes=axes,
             )
-            for camera, isp, lam, seed in itertools.product(self.cameras, self.isps, self.lambdas, self.seeds)
+            for seed, camera, isp, lam in itertools.product(self.seeds, self.cameras, self.isps, self.lambdas)
             for axes, protocol in variants
         ]
 
@@ -176,6 +183,12 @@ class Study(Frozen):
         for axis, values in axes.items():
             if not values:
                 raise StudyError(f"{axis}: an axis needs at least one value, got []")
+            if len({str(value) for value in values}) < len(values):
+                raise StudyError(f"{axis}: a value is named twice in {list(values)}")
+        for name, key in settings:
+            known = [field.name for field in fields(SECTIONS[name])]
+            if key not in known:
+                raise StudyError(f"unknown key '{name}.{key}': known here are {', '.join(known)}")
 
         variants = []
         for values in itertools.product(*axes.values()):
@@ -197,8 +210,6 @@ def _protocol(chosen: dict[str, Any]) -> Protocol:
         )
     except ValidationError as error:
         raise StudyError(explain(error, Protocol)) from None
-    except ValueError as error:
-        raise StudyError(str(error)) from None
     return protocol
 
 
@@ -212,7 +223,10 @@ def load_study(source: str) -> Study:
     if source in presets():
         text = (resources.files("study") / "presets" / f"{source}.yaml").read_text()
     elif path.is_file():
-        text = path.read_text()
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise StudyError(f"{source} cannot be read: {error}") from None
     else:
         raise StudyError(f"there is no study '{source}': name a YAML file or a preset ({', '.join(presets())})")
     try:
@@ -240,7 +254,7 @@ def explain(error: ValidationError, model: type) -> str:
     """The first thing wrong, in one line; an unknown key is answered with the known ones."""
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"] if not (isinstance(part, str) and "[" in part))
-    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+    if first["type"] == "extra_forbidden":
         return f"unknown key '{place}': known here are {', '.join(_keys(model, first['loc'][:-1]))}"
     if first["type"] == "missing":
         return f"'{place}' is missing"
@@ -249,7 +263,7 @@ def explain(error: ValidationError, model: type) -> str:
     return f"{place}: {message}{given}" if place else f"{message}{given}"
 
 
-def _keys(model: type, place: tuple[int | str, ...]) -> list[str]:
+def _keys(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
     """The keys of the settings found by walking ``place`` from ``model``."""
     hints = typing.get_type_hints(model)
     for part in place:
@@ -257,12 +271,10 @@ def _keys(model: type, place: tuple[int | str, ...]) -> list[str]:
             continue
         model = _settings_class(hints[part])
         hints = typing.get_type_hints(model)
-    if issubclass(model, BaseModel):
-        return list(model.model_fields)
-    return [field.name for field in fields(model)]  # type: ignore[arg-type]
+    return list(model.model_fields)
 
 
-def _settings_class(hint: Any) -> type:
+def _settings_class(hint: Any) -> type[BaseModel]:
     """The settings class inside a hint such as ``tuple[Camera, ...]`` or ``Simulation | None``."""
     if isinstance(hint, type) and typing.get_origin(hint) is None:
         return hint

@@ -6,13 +6,13 @@ from typing import Any
 
 from mlflow.entities import Run
 
-from cameras.pairs import Pairs
 from study import tracking
 from study.data import open_cameras
 from study.run import place, resolve
 from study.settings import Planned, Study, StudyError
 
-FINISHED, RUNNING, FAILED, LEFT, WAITING = "finished", "running", "failed", "left", "waiting for pre-training"
+FINISHED, RUNNING, FAILED, LEFT = "finished", "running", "failed", "left"
+WAITING = "waiting for data or pre-training"
 RECENT = 20  # finished trials that the speed is measured on
 
 
@@ -55,18 +55,20 @@ class Survey:
 
 
 def survey(study: Study) -> Survey:
-    """Look at a study without changing or starting anything."""
+    """Look at a study without changing or starting anything.
+
+    Raises:
+        StudyError: tracking cannot be used, or a camera's pairs are damaged.
+    """
     planned = tuple(study.planned())
-    keys: tuple[str | None, ...] = (None,) * len(planned)
+    client = tracking.look(tracking.tracking_uri(study))
+    found = client.get_experiment_by_name(study.name) if client else None
+    runs = tracking.runs_by_key(client, found.experiment_id) if client and found else {}
     try:
-        cameras: dict[str, Pairs] = open_cameras(study)
-    except StudyError:
-        cameras = {}  # not imported, or not simulated yet: everything waits
-    runs: dict[str, Run] = {}
-    if cameras:
-        found = tracking.look(study)
-        runs = found[1] if found else {}
-        keys = resolve(study, cameras, place(study, experiment_id="")).keys
+        cameras = open_cameras(study)
+    except StudyError:  # not imported, or not simulated yet: everything waits
+        return Survey(planned, (None,) * len(planned), (WAITING,) * len(planned), None)
+    keys = resolve(study, cameras, place(study, experiment_id="")).keys
     statuses = tuple(_status(key, runs) for key in keys)
     return Survey(planned, keys, statuses, _speed([runs[key] for key in keys if key in runs]))
 
@@ -76,7 +78,8 @@ def _status(key: str | None, runs: dict[str, Run]) -> str:
         return WAITING
     if key not in runs:
         return LEFT
-    return {"FINISHED": FINISHED, "FAILED": FAILED}.get(runs[key].info.status, RUNNING)
+    status = runs[key].info.status  # RUNNING also where the driver was killed
+    return {"FINISHED": FINISHED, "FAILED": FAILED, "RUNNING": RUNNING}.get(status, LEFT)
 
 
 def _speed(runs: list[Run]) -> float | None:

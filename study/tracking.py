@@ -9,7 +9,8 @@ import platform
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +22,8 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
-from study.settings import Study
+from study.jobs import Job, TrialJob, file_sha256
+from study.settings import Study, StudyError
 
 PACKAGES = ("torch", "numpy", "ray", "mlflow", "rawpy", "safetensors")
 BATCH = 500  # metrics in one request: measured 70 times faster than one by one
@@ -57,22 +59,55 @@ def experiment(client: MlflowClient, study: Study) -> str:
 
 
 def connect(study: Study) -> tuple[MlflowClient, str]:
-    """A client and the study's experiment. The first call on a new storage creates the database (≈ 9 s)."""
+    """A client and the study's experiment; both are created where they are missing.
+
+    Raises:
+        StudyError: the tracking server or database cannot be used.
+    """
     uri = tracking_uri(study)
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    client = MlflowClient(uri)
-    return client, experiment(client, study)
+    with reachable(uri):
+        if (database := _database(uri)) and not database.exists():
+            _create(database)
+        client = MlflowClient(uri)
+        return client, experiment(client, study)
 
 
-def look(study: Study) -> tuple[str, dict[str, Run]] | None:
-    """The study's experiment and its runs by key, without creating anything; None where there is no such experiment."""
-    uri = tracking_uri(study)
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+@contextmanager
+def reachable(uri: str) -> Iterator[None]:
+    """Whatever MLflow says of a server or database that cannot be used, in one line."""
+    try:
+        yield
+    except (MlflowException, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise StudyError(f"tracking at {uri} cannot be used: {reason}") from error
+
+
+def _database(uri: str) -> Path | None:
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
+def _create(database: Path) -> None:
+    """Make the database beside its place and move it there: killed in between, it is absent rather than half there."""
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=database.parent) as folder:
+        part = Path(folder) / database.name
+        MlflowClient(f"sqlite:///{part}").search_experiments()
+        part.replace(database)
+
+
+def look(uri: str) -> MlflowClient | None:
+    """A client for what is there already, None where there is no database yet.
+
+    Raises:
+        StudyError: the server or database cannot be used.
+    """
+    database = _database(uri)
+    if database is not None and not database.exists():
         return None
-    client = MlflowClient(uri)
-    found = client.get_experiment_by_name(study.name)
-    return None if found is None else (found.experiment_id, runs_by_key(client, found.experiment_id))
+    with reachable(uri):
+        client = MlflowClient(uri)
+        client.search_experiments(max_results=1)
+    return client
 
 
 def find(client: MlflowClient, experiment_id: str, key: str) -> Run | None:
@@ -100,26 +135,28 @@ def runs_by_key(client: MlflowClient, experiment_id: str) -> dict[str, Run]:
             return {key: preferred(several) for key, several in runs.items()}
 
 
-def open_run(
-    client: MlflowClient,
-    experiment_id: str,
-    key: str,
-    kind: str,
-    name: str,
-    params: Mapping[str, object],
-    tags: Mapping[str, str],
-) -> str:
-    """The id of the run of ``key``, reopened or created: params and tags are the same however often it is called."""
-    found = find(client, experiment_id, key)
-    if found is None:
-        found = client.create_run(experiment_id, tags={"trial_key": key, "kind": kind, MLFLOW_RUN_NAME: name})
-    run_id = found.info.run_id
+def is_done(job: Job, run: Run | None) -> bool:
+    """A trial is done when MLflow has it all, a pre-training when its weights lie in the storage as well."""
+    if run is None or run.info.status != "FINISHED":
+        return False
+    if isinstance(job, TrialJob):
+        return True
+    return job.weights.is_file() and file_sha256(job.weights) == run.data.tags.get("nip_sha256")
+
+
+def open_run(client: MlflowClient, job: Job) -> str:
+    """The id of the job's run, reopened or created: the result is the same however often it is called."""
+    run = find(client, job.place.experiment_id, job.key)
+    if run is None:
+        tags = {"trial_key": job.key, "kind": job.kind, MLFLOW_RUN_NAME: job.name}
+        run = client.create_run(job.place.experiment_id, tags=tags)
+    run_id = run.info.run_id
     client.update_run(run_id, status="RUNNING")
     # Also where the run was there already: whoever created it may have been killed before it came to this.
     client.log_batch(
         run_id,
-        params=[Param(param, str(value)) for param, value in params.items()],
-        tags=[RunTag(tag, value) for tag, value in tags.items()],
+        params=[Param(name, str(value)) for name, value in job.params.items()],
+        tags=[RunTag(name, value) for name, value in {**provenance(), **job.tags}.items()],
     )
     return run_id
 
@@ -151,10 +188,10 @@ def finish(client: MlflowClient, run_id: str) -> None:
     client.set_terminated(run_id, "FINISHED")
 
 
-def fail(client: MlflowClient, run_id: str, reason: str) -> None:
-    """Mark a run FAILED, with the reason in one line."""
+def fail(client: MlflowClient, run_id: str, reason: str, status: str = "FAILED") -> None:
+    """Mark a run FAILED (by itself: it would fail again) or KILLED (by circumstances), with the reason in one line."""
     client.set_tag(run_id, "failure", " ".join(reason.split())[:500])
-    client.set_terminated(run_id, "FAILED")
+    client.set_terminated(run_id, status)
 
 
 def log_files(client: MlflowClient, run_id: str, files: Iterable[Path]) -> None:

@@ -40,7 +40,7 @@ def allowed_modules() -> list[str]:
     return sorted({name.strip().replace("-", "_").lower() for name in names} | indirect | ALLOWED | ours)
 
 
-@pytest.mark.parametrize("module", ["cameras.patches", "cameras.simulate", "models", "channel", "forensics"])
+@pytest.mark.parametrize("module", ["cameras.patches", "cameras.simulate", "models", "models.checkpoint", "models.pretrain", "channel", "forensics"])
 def test_imports_with_torch_numpy_and_safetensors_alone(module: str) -> None:
     code = BLOCK_THE_REST.format(allowed=allowed_modules()) + f"import {module}\n"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -75,6 +75,18 @@ def test_same_mosaic_same_bytes_and_no_traces(tmp_path: Path) -> None:
     assert tags[50735] == str(camera.body)
 
 
+def test_an_interrupted_write_leaves_the_old_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    camera, path = PRESETS["sim-gbrg"], tmp_path / "a.dng"
+    mosaic = np.random.default_rng(0).integers(0, 3880, (32, 48)).astype(np.uint16)
+    write_dng(path, mosaic, camera)
+    old = path.read_bytes()
+    monkeypatch.setattr("os.fsync", lambda descriptor: (_ for _ in ()).throw(OSError("no space left")))
+    with pytest.raises(OSError, match="no space"):
+        write_dng(path, mosaic // 2, camera)
+    assert path.read_bytes() == old
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.glob("*.dng")}
 

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Executor, Future
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,15 +24,6 @@ from cameras.raw import RawFrame
 from cameras.simulate import PRESETS
 
 CAMERA = PRESETS["sim-gbrg"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """As in the workers; many threads for little work wait for each other on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def photo(path: Path, seed: int, height: int = 32, width: int = 48, camera=CAMERA) -> Path:
@@ -276,6 +269,31 @@ def test_a_file_that_kills_its_worker_is_refused_alone(tmp_path, card, monkeypat
     assert len(imported) == 6
     assert list(reasons(imported)) == ["deadly.dng"] and "crashed" in reasons(imported)["deadly.dng"]
     assert Index.read(imported.folder).refused == ()  # it may have been the memory: the next call tries again
+
+
+class Pool(Executor):
+    """Runs what is submitted at once, or breaks as it is told: one entry of `plan` for each call of `submit`."""
+
+    def __init__(self, plan):
+        self.plan = plan
+
+    def submit(self, fn, /, *args):
+        step, future = self.plan.pop(0), Future()
+        if step == "broken before":
+            raise BrokenProcessPool
+        if step == "dies":
+            future.set_exception(BrokenProcessPool())
+        else:
+            future.set_result(fn(*args))
+        return future
+
+
+def test_a_pool_that_breaks_while_idle_blames_no_file(tmp_path, card, monkeypatch):
+    """A worker dies with two files under way. They are taken again, and between them the new worker dies as well."""
+    plan = ["dies", "dies", "runs", "broken before", *["runs"] * 5]
+    monkeypatch.setattr(importing, "_pool", lambda workers: Pool(plan))
+    imported = take([card], tmp_path, workers=1)
+    assert plan == [] and len(imported) == 6 and imported.refused == ()
 
 
 @pytest.mark.parametrize("pattern, limit, cfa, size", [

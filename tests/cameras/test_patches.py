@@ -195,21 +195,33 @@ def test_drawing_nothing_is_an_error(draw, images, count, patch, generator):
         draw(numbered(), images, count, patch, generator, textured=False)
 
 
+def test_drawing_and_gathering_wait_for_no_device(generator):
+    """The meta device has no values: whoever asks it for one gets an error."""
+    pairs = numbered()
+    elsewhere = pairs.to("meta")
+    vars(elsewhere)["shortest_side"] = pairs.shortest_side  # looked at once, when the first batch is drawn
+    patches = sample(elsewhere, ALL.to("meta"), 5, 3, generator, textured=False)
+    assert patches.bayer.shape == (5, 4, 3, 3) and patches.target.shape == (5, 3, 6, 6)
+    assert patches.bayer.is_meta and patches.target.is_meta
+    expected = torch.Generator().manual_seed(generator.initial_seed())
+    sample(pairs, ALL, 5, 3, expected, textured=False)
+    assert torch.equal(generator.get_state(), expected.get_state())  # what is drawn does not depend on the device
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("textured", [False, True])
-def test_the_device_draws_and_gathers_by_itself(textures, textured):
+@pytest.mark.parametrize("draw", [sample, fixed])
+def test_a_gpu_gives_the_patches_of_the_cpu_and_keeps_no_host_waiting(textures, draw, textured):
     device = torch.device("cuda")
     pairs, images = textures.to(device), ALL[:2].to(device)
-    generator = torch.Generator(device).manual_seed(1)
-    sample(pairs, images, 2, PATCH, generator, textured)  # start-up may wait
+    draw(pairs, images, 2, PATCH, torch.Generator().manual_seed(0), textured)  # start-up may wait
+    generator = torch.Generator().manual_seed(1)
     if not textured:
         torch.cuda.set_sync_debug_mode("error")
     try:
-        places = random_places(pairs, images, 50, PATCH, generator, textured)
-        patches = gather(pairs, places, PATCH)
+        patches = draw(pairs, images, 50, PATCH, generator, textured)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    on_host = type(places)(places.image.cpu(), places.y.cpu(), places.x.cpu())
-    expected = gather(textures, on_host, PATCH)
+    expected = draw(textures, ALL[:2], 50, PATCH, torch.Generator().manual_seed(1), textured)
     torch.testing.assert_close(patches.bayer.cpu(), expected.bayer, rtol=0, atol=1e-7)
     torch.testing.assert_close(patches.target.cpu(), expected.target, rtol=0, atol=1e-7)

@@ -110,6 +110,26 @@ def test_matrix_from_the_table_equals_the_matrix_in_the_file(shared_raw: Path) -
         np.testing.assert_allclose(table, _cam2srgb(raw.color_matrix, raw.rgb_xyz_matrix), atol=0.02)
 
 
+@pytest.mark.parametrize(
+    ("color_matrix", "rgb_xyz_matrix"),
+    [
+        (np.full((3, 4), np.nan), np.zeros((4, 3))),
+        (np.zeros((3, 4)), np.full((4, 3), np.nan)),
+        (np.zeros((3, 4)), np.ones((4, 3))),
+    ],
+    ids=["NaN in the file", "NaN in the table", "singular in the table"],
+)
+def test_an_impossible_matrix_is_a_raw_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, color_matrix: np.ndarray, rgb_xyz_matrix: np.ndarray
+) -> None:
+    import cameras.raw
+
+    path, cam2srgb = dng(tmp_path / "a.dng", noise()), cameras.raw._cam2srgb
+    monkeypatch.setattr("cameras.raw._cam2srgb", lambda *_: cam2srgb(color_matrix, rgb_xyz_matrix))
+    with pytest.raises(RawError, match=r"a\.dng: its colour matrix cannot be inverted$"):
+        RawFrame.open(path)
+
+
 # ---- DNGs of every kind ------------------------------------------------------------------------------------
 
 
@@ -212,6 +232,16 @@ REFUSED: dict[str, tuple[str, Callable[[Path], object], str]] = {
     ),
     "no balance": ("a.dng", lambda path: dng(path, noise(), neutral=None), "white balance"),
     "no matrix": ("a.dng", lambda path: dng(path, noise(), matrix=None), "colour matrix"),
+    "singular matrix": (
+        "a.dng",
+        lambda path: dng(path, noise(), matrix=(50721, SRATIONAL, 9, [*[1, 1, 2, 1, 3, 1] * 3])),
+        "colour matrix cannot be inverted",
+    ),
+    "nearly singular matrix": (
+        "a.dng",
+        lambda path: dng(path, noise(), matrix=(50721, SRATIONAL, 9, [v for m in range(1, 10) for v in (m, 1)])),
+        "colour matrix cannot be inverted",
+    ),
     "black": ("a.dng", lambda path: dng(path, noise(), black=(50714, SHORT, 1, 4000)), "does not lie above black"),
 }
 

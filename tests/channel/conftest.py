@@ -1,19 +1,8 @@
 """Natural photographs for the tests of the channel."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Images of a few hundred pixels: to wake a second thread takes longer than the work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode, unset_fake_temporarily
 
 from channel import Channel, DifferentiableJPEG, Manipulations
+from channel.manipulations import Manipulation, awgn
 
 ROUNDINGS = ("round", "sin", "soft", "harmonic")
 MANIPULATIONS = ("sharpen", "gaussian", "jpeg:80", "resample", "awgn", "gamma", "median")
@@ -113,6 +115,39 @@ def test_full_precision_under_autocast(
         from_half = run(operator, images.to(dtype))
     assert torch.equal(received, run(operator, images))
     assert torch.equal(from_half, run(operator, images.to(dtype).float()))
+
+
+RANGES = ("sharpen:0.5-2", "gaussian:0.5-1.5", "jpeg:50-90", "resample:1.5-3", "awgn:2-8", "gamma:1.5-3", "median:3-7")
+
+
+@pytest.mark.parametrize("name", (*OPERATORS, *RANGES))
+def test_no_operator_waits_for_the_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fake tensors have shapes, but no values: whoever reads one on the host gets an error.
+
+    Only a strength is drawn for real: with a generator on the CPU it is the host's own number.
+    """
+    draw = Manipulation.draw
+
+    def draw_on_the_host(self: Manipulation, generator: torch.Generator | None) -> float:
+        with unset_fake_temporarily():
+            return draw(self, generator)
+
+    monkeypatch.setattr(Manipulation, "draw", draw_on_the_host)
+    with FakeTensorMode():
+        operator = OPERATORS[name]() if name in OPERATORS else Manipulations((name,))
+        images = torch.rand(2, 3, 24, 40, requires_grad=True)
+        received = run(operator, images)
+        if received.requires_grad:  # round alone has no gradient
+            received.sum().backward()
+        with pytest.raises(DataDependentOutputException):
+            float(received.sum())  # the fakes do what they are here for
+
+
+def test_what_is_drawn_does_not_depend_on_the_device_of_the_images() -> None:
+    generators = [torch.Generator().manual_seed(3) for _ in range(2)]
+    awgn(torch.rand(2, 3, 8, 8), 5, generators[0])
+    assert awgn(torch.rand(2, 3, 8, 8, device="meta"), 5, generators[1]).is_meta
+    assert torch.equal(*(generator.get_state() for generator in generators))
 
 
 def test_nothing_is_learnt_or_stored(operator: torch.nn.Module) -> None:

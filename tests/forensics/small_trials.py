@@ -10,5 +10,6 @@ def small_trial(lam: float | str, **changes: object) -> Trial:
         "training": Training(iterations=6, batch=2, patch=16),
         "validation": Validation(every=2, accuracy_patches=3, fidelity_patches=2, textured=False),
         "channel": Distribution(),
+        "isp": "INet",
     }
-    return Trial("camera", "INet", lam, **{**settings, **changes})  # type: ignore[arg-type]
+    return Trial("camera", lam=lam, **{**settings, **changes})  # type: ignore[arg-type]

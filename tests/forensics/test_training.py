@@ -27,12 +27,17 @@ def assert_identical(first: Outcome, second: Outcome) -> None:
 @pytest.mark.parametrize("isp", ["INet", "UNet"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_resumed_is_bit_identical(pairs: Pairs, lam: float | str, isp: str, precision: str, tmp_path: Path) -> None:
-    trial = small_trial(lam, training=Training(iterations=6, batch=2, patch=16, precision=precision))  # type: ignore[arg-type]
+    """Stopped after a validation at iteration 8 and one at 12: as text, "12" comes before "8"."""
+    training = Training(iterations=16, batch=1, patch=16, precision=precision)  # type: ignore[arg-type]
+    validation = Validation(every=4, accuracy_patches=1, fidelity_patches=1, textured=False)
+    trial = small_trial(lam, training=training, validation=validation, isp=isp)
     nip = models.build(isp, cfa=pairs.cfa)
     saved = tmp_path / "checkpoint.safetensors"
-    undisturbed = train(trial, pairs, nip, on_checkpoint=lambda step, write: write(saved) if step == 4 else None)
-    resumed = train(trial, pairs, nip, resume=saved)
+    undisturbed = train(trial, pairs, nip, on_checkpoint=lambda step, write: write(saved) if step == 12 else None)
+    told: list[int] = []
+    resumed = train(trial, pairs, nip, resume=saved, on_metrics=lambda step, figures: told.append(step))
     assert_identical(undisturbed, resumed)
+    assert told == [4, 8, 12, 16]
 
 
 def test_the_same_trial_twice_is_the_same_and_another_seed_is_not(pairs: Pairs, nip: models.NIP) -> None:
@@ -57,7 +62,7 @@ def test_fixed_leaves_the_nip_alone_and_nothing_changes_the_given_one(
 def test_a_checkpoint_of_another_trial_is_refused(pairs: Pairs, nip: models.NIP, tmp_path: Path) -> None:
     saved = tmp_path / "checkpoint.safetensors"
     train(small_trial(0.1), pairs, nip, on_checkpoint=lambda step, write: write(saved))
-    with pytest.raises(CheckpointError, match="another trial"):
+    with pytest.raises(CheckpointError, match="another training: its trial differ"):
         train(small_trial(0.2), pairs, nip, resume=saved)
 
 
@@ -99,11 +104,11 @@ def test_validation_is_a_plain_count(pairs: Pairs, nip: models.NIP) -> None:
     patches = validation_set(trial, pairs, torch.tensor([1, 3]))
     model = build_model(trial, nip)
     scores = validate(model, patches, batch=4)
-    assert len(patches.bayer) == 6
+    assert len(patches.inputs) == 6
     assert len(patches.fidelity) == 4
     counts = torch.zeros(5, 5, dtype=torch.float64)
     with torch.no_grad():
-        for bayer in patches.bayer:
+        for bayer in patches.inputs:
             for true, logits in enumerate(model(bayer[None])[0]):
                 counts[true, logits.argmax()] += 1
         errors = [
@@ -119,7 +124,7 @@ def test_the_validation_set_is_the_same_for_all_trials_of_a_camera(pairs: Pairs)
     images = torch.tensor([0, 2])
     first = validation_set(small_trial(0.1), pairs, images)
     second = validation_set(small_trial("fixed", seed=5), pairs, images)
-    assert torch.equal(first.bayer, second.bayer)
+    assert torch.equal(first.inputs, second.inputs)
     assert torch.equal(first.fidelity.target, second.fidelity.target)
 
 

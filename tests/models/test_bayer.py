@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from cameras import demosaic
-from models.bayer import CFAS, SampleSelection, bilinear_kernels, selection
+from cameras.raw import CFA_PATTERNS
+from models.bayer import SampleSelection, bilinear_kernels, selection
 
 
-@pytest.mark.parametrize("cfa", CFAS)
+@pytest.mark.parametrize("cfa", CFA_PATTERNS)
 def test_every_sample_returns_to_where_the_sensor_measured_it(cfa: str) -> None:
     mosaic = np.arange(1, 6 * 8 + 1, dtype=np.float32).reshape(6, 8)
     expected = np.zeros((3, 6, 8), np.float32)
@@ -21,7 +22,7 @@ def test_every_sample_returns_to_where_the_sensor_measured_it(cfa: str) -> None:
     assert torch.equal(SampleSelection(cfa)(stack)[0], torch.from_numpy(expected))
 
 
-@pytest.mark.parametrize("cfa", CFAS)
+@pytest.mark.parametrize("cfa", CFA_PATTERNS)
 @pytest.mark.parametrize("size", [3, 5])
 def test_bilinear_kernels_demosaic_like_the_standard_pipeline(cfa: str, size: int, generator: torch.Generator) -> None:
     bayer = torch.rand(1, 4, 9, 7, generator=generator)
@@ -34,5 +35,5 @@ def test_bilinear_kernels_demosaic_like_the_standard_pipeline(cfa: str, size: in
 
 @pytest.mark.parametrize("cfa", ["", "rggb", "RGBG", "RRGB"])
 def test_refuses_what_is_no_bayer_pattern(cfa: str) -> None:
-    with pytest.raises(ValueError, match="no Bayer pattern"):
+    with pytest.raises(ValueError, match="unknown Bayer pattern"):
         selection(cfa)

@@ -16,6 +16,8 @@ OPTIMISERS = {
     "sgd": lambda parameters: SGD(parameters, lr=1e-3, momentum=0.9),
 }
 
+IDENTITY = {"batch": 2, "betas": (0.9, 0.999), "by step": {80: 1, 160: 2}}  # with what JSON has no word for
+
 
 class Training:
     """Two networks, an optimiser each, falling learning rates, batches drawn from a generator."""
@@ -32,8 +34,8 @@ class Training:
         self.losses: list[float] = []
         self.bfloat16 = bfloat16
 
-    def parts(self) -> tuple[Any, Any, Any]:
-        return self.modules, self.optimisers, self.generators
+    def parts(self) -> tuple[Any, Any, Any, Any]:
+        return self.modules, self.optimisers, self.generators, IDENTITY
 
     def step(self) -> None:
         bayer = torch.rand(2, 4, 8, 8, generator=self.generators["batches"])
@@ -71,10 +73,11 @@ def test_resumed_training_is_bit_identical(optimiser: str, bfloat16: bool, tmp_p
     first = Training(0, optimiser, bfloat16)
     for _ in range(3):
         first.step()
-    save_checkpoint(tmp_path / "checkpoint", *first.parts(), {"step": 3, "losses": first.losses})
+    state = {"step": 3, "losses": first.losses, "history": {80: 0.5, 160: 0.25}}
+    save_checkpoint(tmp_path / "checkpoint", *first.parts(), state)
     second = Training(99, optimiser, bfloat16)
     state = load_checkpoint(tmp_path / "checkpoint", *second.parts())
-    assert state["step"] == 3
+    assert (state["step"], state["history"]) == (3, {"80": 0.5, "160": 0.25})
     second.losses = state["losses"]
     assert second.bits() == first.bits()
     for _ in range(3):
@@ -116,8 +119,14 @@ def other_module(path: Path) -> None:
 
 
 def other_generators(path: Path) -> None:
-    modules, optimisers, _ = Training(0).parts()
-    save_checkpoint(path, modules, optimisers, {}, {})
+    modules, optimisers, _, identity = Training(0).parts()
+    save_checkpoint(path, modules, optimisers, {}, identity, {})
+
+
+def other_identity(path: Path) -> None:
+    """The same modules with other settings."""
+    *parts, identity = Training(0).parts()
+    save_checkpoint(path, *parts, identity | {"batch": 3}, {})
 
 
 def other_parameters(path: Path) -> None:
@@ -137,7 +146,17 @@ def other_order(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "spoil",
-    [damaged, truncated, foreign, missing, other_module, other_generators, other_parameters, other_order],
+    [
+        damaged,
+        truncated,
+        foreign,
+        missing,
+        other_identity,
+        other_module,
+        other_generators,
+        other_parameters,
+        other_order,
+    ],
 )
 def test_an_unfit_file_is_refused_and_changes_nothing(spoil: Any, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint"
@@ -151,3 +170,19 @@ def test_an_unfit_file_is_refused_and_changes_nothing(spoil: Any, tmp_path: Path
     with pytest.raises(CheckpointError, match=r"^[^\n]*checkpoint: [^\n]+$"):
         load_checkpoint(path, *second.parts())
     assert second.bits() == before
+
+
+def test_the_refusal_says_what_differs(tmp_path: Path) -> None:
+    *parts, identity = Training(0).parts()
+    save_checkpoint(tmp_path / "checkpoint", *parts, identity, {})
+    with pytest.raises(CheckpointError, match="another training: its batch and pairs differ"):
+        load_checkpoint(tmp_path / "checkpoint", *parts, identity | {"batch": 3, "pairs": "0a"})
+
+
+def test_a_module_may_be_called_optimisers(tmp_path: Path) -> None:
+    """Names of ours may occur within names of modules and parameters."""
+    modules = {"a": torch.nn.ModuleDict({"optimisers/x": torch.nn.Linear(2, 2)})}
+    save_checkpoint(tmp_path / "checkpoint", modules, {}, {}, {}, {})
+    other = {"a": torch.nn.ModuleDict({"optimisers/x": torch.nn.Linear(2, 2)})}
+    load_checkpoint(tmp_path / "checkpoint", other, {}, {}, {})
+    assert torch.equal(*(next(m["a"].parameters()) for m in (modules, other)))

@@ -5,7 +5,9 @@ import math
 import pytest
 import torch
 
-from models.fidelity import psnr, ssim
+import models
+from cameras.patches import Patches
+from models.fidelity import evaluate, psnr, squared_error, ssim
 
 
 def images(size: tuple[int, int], generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -50,8 +52,35 @@ def test_ssim_is_the_same_under_autocast(generator: torch.Generator) -> None:
 
 def test_gradients(generator: torch.Generator) -> None:
     a, b = (image[:1].double() for image in images((12, 13), generator))
-    assert torch.autograd.gradcheck(psnr, (a.requires_grad_(), b), fast_mode=True)
+    assert torch.autograd.gradcheck(squared_error, (a.requires_grad_(), b), fast_mode=True)
+    assert torch.autograd.gradcheck(psnr, (a, b), fast_mode=True)
     assert torch.autograd.gradcheck(ssim, (a, b), fast_mode=True)
+
+
+def test_squared_error_is_in_8_bit_units() -> None:
+    a = torch.zeros(2, 3, 4, 4)
+    a[0] = 2 / 255
+    a[1, 0] = 6 / 255
+    torch.testing.assert_close(squared_error(a, torch.zeros_like(a)), torch.tensor([4.0, 12.0]))
+
+
+@pytest.mark.parametrize("name", ["DNet", "ONet"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_evaluation_is_the_mean_over_patches_whatever_its_chunks(
+    name: str, precision: str, generator: torch.Generator
+) -> None:
+    patches = Patches(torch.rand(6, 4, 8, 8, generator=generator), torch.rand(6, 3, 16, 16, generator=generator))
+    nip = models.build(name).eval()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+        developed = nip(patches.bayer if name == "DNet" else patches.target)
+    expected = {
+        measure: function(developed, patches.target).mean().item()
+        for measure, function in (("loss_nip", squared_error), ("psnr", psnr), ("ssim", ssim))
+    }
+    tolerance = {"rel": 2e-3, "abs": 1e-3} if precision == "bfloat16" else {"rel": 1e-5}
+    for chunk in (1, 4, 6):
+        found = evaluate(nip, patches, precision, chunk)
+        assert found == pytest.approx(expected, **tolerance)
 
 
 def test_ssim_refuses_images_smaller_than_its_window() -> None:

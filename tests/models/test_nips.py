@@ -11,11 +11,11 @@ import torch
 
 import models
 from cameras.develop import develop
-from cameras.raw import RawFrame
-from models.bayer import CFAS
+from cameras.raw import CFA_PATTERNS, RawFrame
 from models.dnet import BatchNorm
 from models.fidelity import psnr
 from models.nip import clip
+from models.nip import develop as nip_develop
 
 CAM2SRGB = [[1.8, -0.6, -0.2], [-0.2, 1.6, -0.4], [0.0, -0.5, 1.5]]
 FROM_RAW = ["INet", "UNet", "DNet", "ClassicISP"]
@@ -63,6 +63,16 @@ def test_shape_type_range_and_gradients(
 
 
 @pytest.mark.parametrize("name", FROM_RAW)
+def test_developed_pixels_are_finer_than_bfloat16(name: str, generator: torch.Generator) -> None:
+    """Where the last layer computes in bfloat16, all pixels lie on its grid."""
+    nip = models.build(name, torch.Generator().manual_seed(1), cam2srgb=CAM2SRGB)
+    developed = nip_develop(nip, torch.rand(2, 4, 16, 16, generator=generator), "bfloat16")
+    inside = developed[(developed > 0) & (developed < 1)]
+    assert len(inside) > 100
+    assert (inside != inside.bfloat16()).float().mean() > 0.5
+
+
+@pytest.mark.parametrize("name", FROM_RAW)
 def test_gradient_is_the_derivative(name: str, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     module = {"INet": "inet", "UNet": "unet", "DNet": "dnet", "ClassicISP": "classic"}[name]
     monkeypatch.setattr(f"models.{module}.clip", lambda y: y)  # its gradient is no derivative, on purpose
@@ -106,6 +116,23 @@ def test_starting_weights_come_from_the_generator_alone(name: str) -> None:
         assert any(not torch.equal(a[key], other[key]) for key in a)
 
 
+def test_he_weights_of_unet_have_the_deviation_of_their_fan_in() -> None:
+    """The fan-in counted: what one output pixel sums up where all inputs and weights are one."""
+    nip = models.build("UNet")
+    layers = [m for m in nip.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.ConvTranspose2d)]
+    assert len(layers) == 18 + 4 + 1
+    for layer in layers:
+        weight = layer.weight.detach()
+        counting = copy.deepcopy(layer)
+        torch.nn.init.ones_(counting.weight)
+        if counting.bias is not None:
+            torch.nn.init.zeros_(counting.bias)
+        fan_in = counting(torch.ones(1, layer.in_channels, 6, 6)).max().item()
+        expected = (2 / (1 + 0.2**2) / fan_in) ** 0.5
+        tolerance = 5 / (2 * weight.numel()) ** 0.5  # five standard deviations of a sample's deviation
+        assert weight.std().item() == pytest.approx(expected, rel=tolerance)
+
+
 @pytest.mark.parametrize("name", models.NIPS)
 def test_settings_build_it_again(name: str, generator: torch.Generator) -> None:
     nip = models.build(name, cfa="GRBG", cam2srgb=np.array(CAM2SRGB, np.float32))
@@ -120,7 +147,8 @@ def test_settings_build_it_again(name: str, generator: torch.Generator) -> None:
     [
         ("Unet", {}, "no pipeline is called 'Unet'.*UNet"),
         ("UNet", {"depth": 3}, "UNet has no setting 'depth'.*cfa"),
-        ("UNet", {"cfa": "XTRANS"}, "no Bayer pattern"),
+        ("ONet", {"depth": 3}, "ONet has no setting 'depth'.*cfa"),
+        ("UNet", {"cfa": "XTRANS"}, "unknown Bayer pattern"),
         ("INet", {"cam2srgb": [[1, 0], [0, 1]]}, "3×3"),
         ("INet", {"cam2srgb": (torch.eye(3) / 0).tolist()}, "finite"),
     ],
@@ -146,7 +174,7 @@ def test_onet_returns_developed_rgb(generator: torch.Generator) -> None:
         models.build("ONet")(torch.rand(2, 4, 6, 8))
 
 
-@pytest.mark.parametrize("cfa", CFAS)
+@pytest.mark.parametrize("cfa", CFA_PATTERNS)
 def test_untrained_classic_isp_is_the_standard_pipeline(cfa: str, generator: torch.Generator) -> None:
     bayer = torch.rand(4, 12, 10, generator=generator).square()  # with colours out of gamut and dark ones
     target = torch.from_numpy(develop(frame(bayer, cfa), "bilinear")).movedim(-1, 0)
@@ -154,7 +182,7 @@ def test_untrained_classic_isp_is_the_standard_pipeline(cfa: str, generator: tor
     torch.testing.assert_close(developed[:, 2:-2, 2:-2], target[:, 2:-2, 2:-2], rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("cfa", CFAS)
+@pytest.mark.parametrize("cfa", CFA_PATTERNS)
 def test_untrained_inet_is_nearly_the_standard_pipeline(cfa: str, generator: torch.Generator) -> None:
     bayer = torch.rand(4, 12, 10, generator=generator) ** 2.2
     target = torch.from_numpy(develop(frame(bayer, cfa), "bilinear")).movedim(-1, 0)[None]

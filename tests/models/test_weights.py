@@ -80,6 +80,13 @@ def test_foreign_and_missing_files_are_refused(tmp_path: Path) -> None:
             models.load(tmp_path / name)
 
 
+def test_a_document_may_have_numbers_as_keys(tmp_path: Path) -> None:
+    """80 comes before 160, but "80" after "160": the checksum must be of what JSON makes of them."""
+    document = {"history": {80: 0.5, 160: 0.25}}
+    tensorfile.write(tmp_path / "file", "checkpoint", {"x": torch.ones(2)}, document)
+    assert tensorfile.read(tmp_path / "file", "checkpoint")[1] == {"history": {"80": 0.5, "160": 0.25}}
+
+
 def test_weights_that_do_not_fit_their_module_are_refused(tmp_path: Path) -> None:
     nip = models.build("INet")
     nip.colour = torch.nn.Conv2d(3, 3, 3)

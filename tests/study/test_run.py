@@ -132,7 +132,7 @@ def is_training(process: psutil.Process) -> bool:
 
 def test_smoke_and_what_can_be_asked_of_it(command: Command) -> None:
     before = json.loads(command.run("status", "smoke", "--json"))
-    assert before["trials"] == before["waiting for pre-training"] == 4
+    assert before["trials"] == before["waiting for data or pre-training"] == 4
     assert "0 finished" in command.run("run", "smoke", "--dry-run")
     assert not (command.folder / "results" / "reports" / "smoke").exists()
 
@@ -192,10 +192,10 @@ def test_a_poisoned_trial_fails_at_once_and_the_rest_goes_on(command: Command) -
     source = command.folder / "poisoned.yaml"
     text = STUDY.replace("name: interrupted", "name: poisoned").replace("[0.01, fixed]", "[3.0e+38, fixed]")
     source.write_text(text.replace("iterations: 240", "iterations: 20"))
-    output = command.run("run", str(source))
+    output = command.run("run", str(source), code=1)
     assert "loss is not finite at iteration 1" in " ".join(output.split())
     by_lambda = {run.data.params["lambda"]: run for run in command.runs(str(source), "trial")}
     assert by_lambda["fixed"].info.status == "FINISHED"
     assert by_lambda["3e+38"].info.status == "FAILED"
     assert "not finite at iteration 1" in by_lambda["3e+38"].data.tags["failure"]
-    assert "to do" not in command.run("run", str(source)), "what failed by itself is not repeated"
+    assert "to do" not in command.run("run", str(source), code=1), "what failed by itself is not repeated"

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from forensics.trial import Trial
+from models.pretrain import Pretraining
 from study.settings import StudyError, load_study, presets
 
 GOOD = """
@@ -80,10 +82,14 @@ def test_manipulations_are_an_axis_as_lists_of_lists(study_file) -> None:  # typ
         (("name: mine\n", ""), "'name' is missing"),
         (("name: mine", "name: ../mine"), "name"),
         (
-            ("seeds: 3", "seeds: 3\ntraining: {patch: 20}"),
-            "training.patch = 20 is impossible: UNet halves a patch four",
+            ("seeds: 3", "seeds: 3\ntraining: {patch: 8}"),
+            "training.patch = 8 is impossible: UNet halves a patch four",
         ),
-        (("seeds: 3", "seeds: 3\ntraining: {patch: [32, 20]}"), "training.patch = 20 is impossible"),
+        (("seeds: 3", "seeds: 3\ntraining: {patch: [32, 8]}"), "training.patch = 8 is impossible"),
+        (("seeds: 3", "seeds: 3\ntraining: {learning_rate: .inf}"), "training.learning_rate = inf is impossible"),
+        (("seeds: 3", "seeds: 3\ntraining: {batch: [5, 5]}"), "training.batch: a value is named twice"),
+        (("seeds: 3", "seeds: 3\nresources: {gpus: 1.5}"), "only whole numbers"),
+        (("seeds: 3", "seeds: 3\nmanipulations: 5"), "manipulations"),
         (("seeds: 3", "seeds: 3\ntraining: {iterations: []}"), "training.iterations: an axis needs at least one value"),
         (("seeds: 3", "seeds: 3\nchannel: {codec: 'gif:50'}"), "gif"),
         (("seeds: 3", "seeds: 3\nchannel: {downsample: 4}\ntraining: {patch: 16}"), "the FAN would receive 8 px"),
@@ -102,6 +108,19 @@ def test_what_cannot_be_is_one_clear_line(study_file, change: tuple[str, str], m
     assert message in text
     assert text.startswith(source)
     assert "\n" not in text
+
+
+def test_a_file_that_is_no_text_is_one_clear_line(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(StudyError, match="cannot be read"):
+        load_study(str(path))
+
+
+def test_the_paper_preset_spells_out_the_defaults() -> None:
+    item = load_study("paper").planned()[0]
+    assert item.pretraining == Pretraining()
+    assert item.trial == Trial(item.trial.camera, item.trial.isp, item.trial.lam, item.trial.seed)
 
 
 def test_an_unknown_study_names_the_presets() -> None:

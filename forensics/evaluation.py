@@ -1,0 +1,192 @@
+"""A finished trial, judged again: behind real encoders, and by whole photographs instead of single patches.
+
+    patches ─ NIP ─ manipulations ─┬─ the trial's channel d (dJPEG) ──────────────────────────┬─ FAN ─ posteriors
+                                   └─ 8 bits ─ down-sampling ─ 8 bits ─ a real codec, 8 bits ─┘
+
+In training all is differentiable and nothing is stored. Here the manipulated photograph is stored with 8 bits, is
+down-sampled as in the trial's channel, stored again, and compressed by a real encoder. Development and manipulations
+(also the one called jpeg) are those of the training, so that the distribution alone differs.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from cameras.pairs import Pairs, split
+from channel import Manipulations, encode
+from channel.encoders import save_options
+from channel.filters import average
+from forensics.fan import FAN
+from forensics.joint import JointModel
+from forensics.trial import Trial
+from forensics.validation import confusion_counts, validation_set
+from models.nip import NIP, autocast
+
+DIFFERENTIABLE = "dJPEG"  # stands for the trial's own channel among the codecs
+RULES = ("mean_log_probability", "majority")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the FAN says of every patch of the fixed validation set, behind every codec.
+
+    ``posteriors`` maps a codec, ``dJPEG`` first, to log-probabilities (images, patches, true classes, classes) in
+    float64 on the CPU: of patch p of image i, manipulated as class t, the FAN believes that it is of class c.
+    """
+
+    classes: tuple[str, ...]
+    posteriors: dict[str, Tensor]
+
+    def confusion(self, codec: str) -> Tensor:
+        """(classes, classes): rows are true classes and sum to 1."""
+        counts = confusion_counts(self.posteriors[codec].permute(2, 0, 1, 3).flatten(0, 2))
+        return counts / counts.sum(dim=1, keepdim=True)
+
+    def accuracy(self, codec: str) -> float:
+        """Of single patches; the classes count alike."""
+        return self.confusion(codec).diagonal().mean().item()
+
+
+@torch.no_grad()
+def evaluate(
+    trial: Trial,
+    pairs: Pairs,
+    nip: NIP,
+    fan: FAN,
+    codecs: Sequence[str],
+    device: str | torch.device = "cpu",
+    on_patches: Callable[[int], None] = lambda done: None,
+) -> Evaluation:
+    """Judge a finished trial behind its own channel and behind real encoders, on the same patches.
+
+    Args:
+        trial: settings of the trial: validation set, manipulations, channel (of which real codecs replace the last
+            part) and precision.
+        pairs: the camera's pairs.
+        nip, fan: what the trial ended with; they are moved to ``device``.
+        codecs: as :func:`channel.encode` takes them, e.g. ``jpeg:50``, ``jpeg:50:4:2:0``, ``webp:50``. The encoders run
+            on the CPU.
+        device: where to compute. On the one that the trial ran on, ``dJPEG`` is the trial's last validation again.
+        on_patches: called with the number of finished patches after each batch.
+
+    Raises:
+        ValueError: an unknown codec, or data or networks that do not fit the trial.
+    """
+    for codec in codecs:
+        save_options(codec)  # an unknown one is refused before the work begins
+    manipulations = Manipulations(trial.manipulations)
+    classes = len(manipulations.classes)
+    if (nip.name, fan.settings["classes"]) != (trial.isp, classes):
+        raise ValueError(
+            f"the trial is of {trial.isp} and {classes} classes, but {nip.name} and a FAN of "
+            f"{fan.settings['classes']} classes were given"
+        )
+    model = JointModel(nip.eval(), manipulations, trial.channel.build(), fan, trial.joint, trial.training.precision)
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    _, images = split(pairs.names, trial.split.train, trial.split.validation, trial.split.seed)
+    pairs = pairs.to(device)
+    inputs = validation_set(trial, pairs, images.to(device), nip.reads).inputs
+
+    generator = torch.Generator().manual_seed(0)  # the noise of the trial's own validations
+    parts: dict[str, list[Tensor]] = {codec: [] for codec in (DIFFERENTIABLE, *codecs)}
+    done = 0
+    for batch in inputs.split(trial.training.batch):
+        photographs = model.manipulations(model.develop(batch), generator)
+        stored = store(photographs, trial.channel.downsample).cpu()
+        for codec, posteriors in parts.items():
+            received = model.channel(photographs) if codec == DIFFERENTIABLE else encode(stored, codec).to(device) / 255
+            posteriors.append(_log_probabilities(model, received).unflatten(0, (classes, -1)))
+        done += len(batch)
+        on_patches(done)
+    return Evaluation(
+        manipulations.classes,
+        {
+            # (classes, images·patches, classes) -> (images, patches, classes, classes)
+            codec: torch.cat(posteriors, dim=1).unflatten(1, (len(images), -1)).permute(1, 2, 0, 3).contiguous()
+            for codec, posteriors in parts.items()
+        },
+    )
+
+
+def store(photographs: Tensor, downsample: int) -> Tensor:
+    """(N,3,H,W) in [0,1] -> (N,3,⌊H/k⌋,⌊W/k⌋) uint8: 8 bits, means of k×k pixels, 8 bits again (halves to even)."""
+    pixels = (255 * photographs.float()).round().clamp(0, 255)
+    return average(pixels, downsample).round().to(torch.uint8)
+
+
+def _log_probabilities(model: JointModel, received: Tensor) -> Tensor:
+    """(N,3,H,W) -> (N, classes) float64 on the CPU."""
+    with autocast(received, model.precision):
+        logits = model.fan(received.contiguous(memory_format=torch.channels_last))
+    return logits.double().log_softmax(dim=1).cpu()
+
+
+# --- Image-level decisions ---
+
+
+class Estimate(NamedTuple):
+    """An accuracy and its 95 % interval."""
+
+    accuracy: float
+    low: float
+    high: float
+
+
+def fused_accuracy(
+    posteriors: Tensor, rule: str, generator: torch.Generator, permutations: int = 20, resamples: int = 2000
+) -> dict[int, Estimate]:
+    """Accuracy of one decision per photograph, made from k of its patches, for k = 1, 2, 5, 10, 20, 50, … and all.
+
+    A photograph has one history: all its patches are manipulated alike, and it is decided upon once for every class.
+    The accuracy is the mean over photographs, classes and random choices of k different patches: all windows of k
+    neighbours in ``permutations`` random circular orders, in which every patch occurs equally often. So for k = 1 it is
+    the accuracy of single patches, and for all patches there is one choice.
+
+    The interval is that of a percentile bootstrap over photographs, the sampling unit: ``resamples`` times as many
+    photographs as there are, drawn with replacement, each with its accuracy over all choices and classes. Patches and
+    classes are not resampled: those of one photograph are not independent. It speaks of other photographs of the same
+    camera, for the networks of this trial, and is too narrow where photographs are few; with a single one it is [0, 1].
+
+    Args:
+        posteriors: (images, patches, true classes, classes) log-probabilities, as in :class:`Evaluation`.
+        rule: ``mean_log_probability``: the class with the largest mean log-probability over the patches;
+            ``majority``: the class that most patches are decided for, of several the one with the largest mean.
+        generator: on the CPU; decides the choices of patches and the resampling.
+
+    Raises:
+        ValueError: another rule.
+    """
+    if rule not in RULES:
+        raise ValueError(f"unknown rule {rule!r}: choose one of {', '.join(RULES)}")
+    images, patches, classes, _ = posteriors.shape
+    votes = torch.nn.functional.one_hot(posteriors.argmax(dim=3), classes)
+    order = torch.rand(permutations, images, patches, generator=generator).argsort(dim=2)
+    drawn = torch.randint(images, (resamples, images), generator=generator)
+    truth = torch.arange(classes)
+    estimates = {}
+    for k in numbers(patches):
+        beliefs = _windows(posteriors, order, k)
+        if rule == "majority":
+            counts = _windows(votes, order, k)
+            beliefs = beliefs.masked_fill(counts < counts.amax(dim=-1, keepdim=True), -torch.inf)
+        right = (beliefs.argmax(dim=-1) == truth).double().mean(dim=(0, 2, 3))  # (images,)
+        low, high = right[drawn].mean(dim=1).quantile(torch.tensor([0.025, 0.975]).double()).tolist()
+        estimates[k] = Estimate(right.mean().item(), *((low, high) if images > 1 else (0.0, 1.0)))
+    return estimates
+
+
+def numbers(patches: int) -> list[int]:
+    """1, 2, 5, 10, 20, 50, … below ``patches``, and ``patches``."""
+    steps = (digit * 10**power for power in range(len(str(patches))) for digit in (1, 2, 5))
+    return [*(k for k in steps if k < patches), patches]
+
+
+def _windows(values: Tensor, order: Tensor, k: int) -> Tensor:
+    """Sums over all k circular neighbours: (images, patches, …) in (permutations, images, patches) -> the latter, …."""
+    ordered = values[torch.arange(len(values))[:, None], order]  # (permutations, images, patches, …)
+    sums = torch.cat((torch.zeros_like(ordered[:, :, :1]), ordered, ordered), dim=2).cumsum(dim=2)
+    patches = order.shape[2]
+    return sums[:, :, k : k + patches] - sums[:, :, :patches]
