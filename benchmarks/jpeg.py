@@ -1,18 +1,20 @@
-"""``python -m benchmarks.jpeg``: dJPEG against libjpeg (Pillow), with kornia's differentiable JPEG as a peer.
+"""dJPEG against libjpeg (Pillow), with kornia's differentiable JPEG as a peer.
+
+    python -m benchmarks.jpeg [--batch 20] [--size 128] [--threads 1] [--device cpu]
 
 PSNR: mean over photographs of what dJPEG returns against what libjpeg decodes, dB. Time: forward, and forward
 with backward, of one batch, median of several, ms.
 """
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
 
 import numpy as np
 import torch
 
+from benchmarks.timing import milliseconds
 from channel import DifferentiableJPEG, encode
+from models.fidelity import psnr
 
 Codec = Callable[[torch.Tensor], torch.Tensor]
 
@@ -24,29 +26,6 @@ def photographs(size: int) -> torch.Tensor:
     sources = (data.astronaut()[:, 100:], data.astronaut()[220:], data.chelsea(), data.coffee()[100:])
     crops = [np.ascontiguousarray(source[:size, :size]) for source in sources]
     return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).contiguous()
-
-
-def psnr(codec: Codec, photos: torch.Tensor, reference: torch.Tensor) -> float:
-    error = (codec(photos / 255) - reference / 255).square().mean(dim=(1, 2, 3))
-    return float((-10 * torch.log10(error)).mean())
-
-
-def milliseconds(codec: Codec, images: torch.Tensor, repeats: int) -> tuple[float, float]:
-    """Median time of the forward pass, and of forward and backward."""
-    images = images.clone().requires_grad_()
-    gradient = torch.ones_like(images)
-    synchronize = torch.cuda.synchronize if images.is_cuda else lambda: None
-    forward, both = [], []
-    for _ in range(repeats + 2):
-        synchronize()
-        start = time.perf_counter()
-        received = codec(images)
-        synchronize()
-        forward.append(time.perf_counter() - start)
-        received.backward(gradient)
-        synchronize()
-        both.append(time.perf_counter() - start)
-    return 1000 * statistics.median(forward[2:]), 1000 * statistics.median(both[2:])
 
 
 def main() -> None:
@@ -61,7 +40,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
 
     photos = photographs(256)
-    images = torch.rand(arguments.batch, 3, arguments.size, arguments.size, device=arguments.device)
+    images = torch.rand(arguments.batch, 3, arguments.size, arguments.size, device=arguments.device, requires_grad=True)
     print(f"batch {tuple(images.shape)}, {arguments.device}, {arguments.threads} thread(s)\n")
     qualities = arguments.qualities
     print(f"{'rounding':10}{'sampling':10}" + "".join(f"{f'q{q}, dB':>9}" for q in qualities), end="")
@@ -71,8 +50,11 @@ def main() -> None:
         print(f"{rounding:10}{subsampling:10}", end="")
         for quality in qualities:
             reference = encode(photos, f"jpeg:{quality}:{subsampling}")
-            print(f"{psnr(codec(quality), photos, reference):9.1f}", end="", flush=True)
-        forward, both = milliseconds(codec(qualities[0]), images, arguments.repeats)
+            score = psnr(codec(quality)(photos / 255), reference / 255).mean().item()
+            print(f"{score:9.1f}", end="", flush=True)
+        operator = codec(qualities[0])
+        forward = milliseconds(lambda: operator(images), arguments.repeats, warmup=2)
+        both = milliseconds(lambda: torch.autograd.grad(operator(images).sum(), images), arguments.repeats, warmup=2)
         print(f"{forward:10.1f}{both:10.1f}")
 
     for subsampling in ("4:4:4", "4:2:0"):

@@ -1,32 +1,28 @@
-"""Milliseconds of one forward and backward pass of each NIP: python benchmarks/nip_speed.py [INet UNet …]
+"""Milliseconds of one forward and backward pass of each NIP.
 
-Rows are batches of RAW patches, columns precision × memory layout × CPU threads. On a GPU: one thread column.
+    python -m benchmarks.nip_speed [INet UNet …]
+
+Medians. Rows are batches of RAW patches, columns precision × memory layout × CPU threads. On a GPU: one thread column.
 """
 
 import sys
-import time
 
 import torch
 
 import models
+from benchmarks.timing import milliseconds
+from models.nip import autocast
 
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+PRECISIONS = ("float32", "bfloat16")
 SHAPES = [(10, 32), (20, 32), (10, 64), (20, 64)]
 
 
-def milliseconds(nip: models.NIP, bayer: torch.Tensor, precision: torch.dtype) -> float:
-    """Fastest of several passes after one to warm up."""
-    times = []
-    while len(times) < 3 or sum(times) < 0.5:
-        start = time.perf_counter()
-        with torch.autocast(bayer.device.type, dtype=precision, enabled=precision != torch.float32):
-            developed = nip(bayer)
-        developed.square().mean().backward()
-        if bayer.is_cuda:
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return 1e3 * min(times[1:])
+def learn(nip: models.NIP, bayer: torch.Tensor, precision: str) -> None:
+    """As `models.nip.develop`, but in the layout given."""
+    with autocast(bayer, precision):
+        developed = nip(bayer)
+    developed.square().mean().backward()
 
 
 def main(names: list[str]) -> None:
@@ -42,7 +38,7 @@ def main(names: list[str]) -> None:
                 nip = models.build(name).to(device, memory_format=LAYOUTS[layout])
                 bayer = torch.rand(batch, 4, patch, patch, device=device)
                 bayer = bayer.to(memory_format=LAYOUTS[layout])
-                cells.append(milliseconds(nip, bayer, PRECISIONS[precision]))
+                cells.append(milliseconds(lambda n=nip, b=bayer, p=precision: learn(n, b, p), repeats=5))
             print(f"{name:10} {batch:3} × {patch:2}²   " + "".join(f"{cell:20.1f}" for cell in cells), flush=True)
 
 

@@ -1,6 +1,9 @@
-"""Time to sample one batch of patches, against one joint training step of UNet and FAN.
+"""Time to sample one batch of patches, against one joint training step of a NIP and the FAN.
 
-    python -m benchmarks.patches [--images 20] [--megapixels 12] [--count 20] [--patch 128] [--device cpu]
+    python -m benchmarks.patches [--isp UNet] [--patch 128] [--batch 20] [--precision float32] [--textured]
+
+The step is that of `forensics.training`, sampling included: with the paper's manipulations and channel, channels-last,
+in the precision given, by fused Adam. "Textured" is the paper's variance filter.
 
 Pairs of noise are written to a temporary folder (5 bytes a pixel), memory-mapped, and moved to the device if
 that is a GPU. "Cold" drops the files from the page cache before every batch: all it touches is read from disk.
@@ -8,9 +11,7 @@ that is a GPU. "Cold" drops the files from the page cache before every batch: al
 
 import argparse
 import os
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,25 +19,13 @@ import numpy as np
 import torch
 
 import models
+from benchmarks.timing import milliseconds
 from cameras.pairs import Pairs, append
-from cameras.patches import fixed_places, sample
-from channel import Channel, Manipulations
-from forensics import FAN, JointModel
+from cameras.patches import Patches, fixed_places, sample
+from forensics import Trial
 from forensics.joint import loss_fan, loss_nip
-
-
-def milliseconds(function: Callable[[], object], repeats: int, before: Callable[[], object] | None = None) -> float:
-    """Median time of a call after one to warm up."""
-    times = []
-    for _ in range(repeats + 1):
-        if before:
-            before()
-        start = time.perf_counter()
-        function()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        times.append(1e3 * (time.perf_counter() - start))
-    return statistics.median(times[1:])
+from forensics.training import build_model
+from forensics.trial import Training
 
 
 def write_noise(folder: Path, images: int, megapixels: float) -> None:
@@ -63,22 +52,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=20)
     parser.add_argument("--megapixels", type=float, default=12)
-    parser.add_argument("--count", type=int, default=20, help="patches in a batch")
+    parser.add_argument("--isp", choices=list(models.NIPS), default="UNet")
+    parser.add_argument("--batch", type=int, default=20, help="patches in a batch")
     parser.add_argument("--patch", type=int, default=128, help="side in Bayer pixels")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--textured", action="store_true", help="train on textured patches")
+    parser.add_argument("--steps", type=int, default=3, help="training steps timed, after one to warm up")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=2)
     settings = parser.parse_args()
     torch.set_num_threads(settings.threads)
-    device, count, patch = torch.device(settings.device), settings.count, settings.patch
+    device, count, patch = torch.device(settings.device), settings.batch, settings.patch
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write_noise(folder, settings.images, settings.megapixels)
         pairs = Pairs.open(folder).to(device)
         images = torch.arange(len(pairs), device=device)
-        generator = torch.Generator(device).manual_seed(0)
+        generator = torch.Generator().manual_seed(0)
 
-        def batch(textured: bool) -> Callable[[], object]:
+        def batch(textured: bool) -> Callable[[], Patches]:
             return lambda: sample(pairs, images, count, patch, generator, textured)
 
         rows = {"sample": milliseconds(batch(False), 30), "sample, textured": milliseconds(batch(True), 30)}
@@ -86,30 +79,36 @@ def main() -> None:
             cold = Pairs.open(folder)  # a mapping of its own: pages in use by another stay in the cache
             del pairs
             pairs = cold
-            rows["sample, cold"] = milliseconds(batch(False), 5, lambda: forget(folder))
+            rows["sample, cold"] = milliseconds(batch(False), 5, before=lambda: forget(folder))
         one = images[:1]
         rows["fixed places of one image, textured"] = milliseconds(
             lambda: fixed_places(pairs, one, 100, patch, generator, textured=True), 3
         )
 
-        manipulations = Manipulations(("sharpen", "gaussian", "jpeg:80", "resample"))
-        joint = JointModel(models.build("UNet"), manipulations, Channel(), FAN()).to(device)
-        optimiser = torch.optim.Adam(joint.parameters(), lr=1e-4)
-        patches = sample(pairs, images, count, patch, generator, textured=False)
+        training = Training(batch=count, patch=patch, textured=settings.textured, precision=settings.precision)
+        trial = Trial(camera="noise", isp=settings.isp, lam=0.1, training=training)
+        nip = models.build(trial.isp, cfa=pairs.cfa, cam2srgb=pairs.cam2srgb.tolist())
+        model = build_model(trial, nip).to(device, memory_format=torch.channels_last)
+        adam = torch.optim.Adam(model.parameters(), lr=training.learning_rate, fused=True)
 
         def step() -> None:
-            logits, developed = joint(patches.bayer)
-            loss = loss_fan(logits) + 0.1 * loss_nip(developed, patches.target)
-            optimiser.zero_grad()
+            patches = sample(pairs, images, count, patch, generator, training.textured)
+            logits, developed = model(getattr(patches, nip.reads), generator)
+            loss = loss_fan(logits) + trial.lam * loss_nip(developed, patches.target)
+            adam.zero_grad()
             loss.backward()
-            optimiser.step()
+            adam.step()
 
-        training = milliseconds(step, 10 if device.type == "cuda" else 2)
-    print(f"{count} patches of RAW {patch}, {len(images)} images of {settings.megapixels:g} Mpx, {device}")
+        whole = milliseconds(step, settings.steps)
+    print(
+        f"{count} patches of RAW {patch}, {len(images)} images of {settings.megapixels:g} Mpx, "
+        f"{device}, {settings.threads} threads"
+    )
     for name, time_taken in rows.items():
-        share = f"{time_taken / training:9.2%} of a step" if name.startswith("sample") else ""
+        share = f"{time_taken / whole:9.2%} of a step" if name.startswith("sample") else ""
         print(f"{name:38}{time_taken:10.2f} ms {share}")
-    print(f"{'joint training step (UNet, FAN)':38}{training:10.2f} ms")
+    filtered = ", textured" if training.textured else ""
+    print(f"{f'training step, {trial.isp}, {training.precision}{filtered}':38}{whole:10.2f} ms")
 
 
 if __name__ == "__main__":

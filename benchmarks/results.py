@@ -1,23 +1,26 @@
-"""``python -m benchmarks.results``: reading a study of the paper's size, 1,320 finished trials, out of sqlite."""
+"""Reading a study of the paper's size, 1,320 finished trials, out of sqlite.
+
+python -m benchmarks.results
+"""
 
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from study import results
+from benchmarks.timing import milliseconds
+from study import fronts, paper, results
 
 CAMERAS = ("Canon EOS 40D", "Canon EOS 5D", "Nikon D7000", "Nikon D90")
 ISPS = ("INet", "UNet", "DNet")
 
 
 def timed(what: str, call: Callable[[], Any]) -> Any:
-    start = time.perf_counter()
-    result = call()
-    print(f"{what:32} {len(result):6} rows {time.perf_counter() - start:8.2f} s")
-    return result
+    returned: list[Any] = []
+    once = milliseconds(lambda: returned.append(call()), repeats=1, warmup=0)
+    print(f"{what:32} {len(returned[0]):6} rows {once / 1000:8.2f} s")
+    return returned[0]
 
 
 def main() -> None:
@@ -30,9 +33,14 @@ def main() -> None:
         )
         table = timed("trials", lambda: results.trials(uri, "paper"))
         summary = timed("summary, with intervals", lambda: results.summary(table))
+        findings = paper.Findings(table, results.pretrained(uri, "paper"))
         timed("gain, paired by seed", lambda: results.gain(table))
-        timed("fronts", lambda: results.front(summary, "psnr"))
+        timed("fronts", lambda: fronts.front(summary, "psnr"))
+        timed("hypervolumes, with intervals", lambda: fronts.hypervolume(table, "psnr"))
+        timed("accuracy at 42.5 dB, intervals", lambda: fronts.accuracy_at(table, "psnr", 42.5))
+        timed("the same for every seed", lambda: fronts.accuracy_at(table, "psnr", 42.5, each_seed=True))
         timed("best", lambda: results.best(summary, min_psnr=40))
+        timed("verdicts on the paper's claims", lambda: paper.verdicts(findings))
         timed("confusions", lambda: results.confusions(uri, table))
         timed("curves of one ISP", lambda: results.curves(uri, table[table["isp"] == "UNet"], "accuracy"))
 

@@ -59,6 +59,13 @@ class ConstrainedConv2d(nn.Module):
             return F.conv2d(padded, self.kernel())
 
 
+def build(name: str, classes: int) -> "FAN":
+    """A FAN from what ``models.save`` keeps of one: ``models.load(path, build=forensics.fan.build)``."""
+    if name != FAN.name:
+        raise ValueError(f"these are weights of a {name}, not of a FAN")
+    return FAN(classes)
+
+
 class FAN(nn.Module):
     """Forensic analysis network.
 

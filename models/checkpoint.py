@@ -72,7 +72,8 @@ def load_checkpoint(
         raise CheckpointError(str(error)) from error
     stored, wanted = document.get("identity", {}), json.loads(json.dumps(identity))
     if different := sorted(key for key in stored.keys() | wanted.keys() if stored.get(key) != wanted.get(key)):
-        raise CheckpointError(f"{path}: a checkpoint of another training: its {' and '.join(different)} differ")
+        differ = "differs" if len(different) == 1 else "differ"
+        raise CheckpointError(f"{path}: a checkpoint of another training: its {' and '.join(different)} {differ}")
     expected = {key: (value.dtype, value.shape) for key, value in _fixed_tensors(modules, generators).items()}
     found = {key: (value.dtype, value.shape) for key, value in tensors.items() if not key.startswith("optimisers/")}
     if expected != found or document["groups"].keys() != optimisers.keys():

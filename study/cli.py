@@ -286,6 +286,21 @@ def _figures(row: Any) -> tuple[str, str, str]:
 
 
 @app.command()
+def evaluate(
+    source: StudyArgument,
+    codec: Annotated[
+        list[str], typer.Option(help="real encoder and qualities: jpeg:30,50,70 · jpeg:50:4:2:0 · webp:50")
+    ],
+    storage: StorageOption = None,
+) -> None:
+    """Score every finished trial again behind real encoders, at 8 bits; what is scored already is left alone."""
+    from study.evaluate import evaluate as evaluate_study
+
+    table = evaluate_study(_load(source, storage), codec)
+    out.print(_table(source, table.columns, table.round(3).itertuples(index=False)))
+
+
+@app.command()
 def rerun(
     run_or_key: Annotated[str, typer.Argument(help="MLflow run id, or trial key (its beginning will do)")],
     storage: StorageOption = None,

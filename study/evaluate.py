@@ -30,8 +30,9 @@ from torch import Tensor
 import models
 from cameras.pairs import Pairs
 from channel.encoders import SUBSAMPLINGS, save_options
-from forensics import FAN, evaluation
+from forensics import evaluation
 from forensics.evaluation import DIFFERENTIABLE, RULES, Evaluation, fused_accuracy
+from forensics.fan import build as build_fan
 from study import tracking
 from study.data import open_cameras
 from study.jobs import TrialJob
@@ -158,7 +159,7 @@ def _evaluate(
     try:
         with tracking.reachable(client.tracking_uri), tempfile.TemporaryDirectory() as folder:
             nip = models.load(client.download_artifacts(run_id, "nip.safetensors", folder))
-            fan = models.load(client.download_artifacts(run_id, "fan.safetensors", folder), build=_build_fan)
+            fan = models.load(client.download_artifacts(run_id, "fan.safetensors", folder), build=build_fan)
             document = _logged(client, run_id, folder)
         judged = evaluation.evaluate(job.trial, pairs, nip, fan, finished.missing(codecs), device, on_patches)
     except ValueError as error:
@@ -172,10 +173,6 @@ def _evaluate(
 
 def _advance(advance: Advance, done: int, camera: str, patches: int) -> None:
     advance(done + patches, camera)
-
-
-def _build_fan(name: str, classes: int) -> FAN:
-    return FAN(classes)
 
 
 def _logged(client: MlflowClient, run_id: str, folder: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Figures of a study: fronts, training curves, patches.
+"""Figures of a study: fronts, training curves, patches and spectra, real encoders, decisions about images.
 
 Every function returns a matplotlib ``Figure`` one column wide (3.5 in), so that it stays legible on a
 phone and fits a paper. :func:`svg` makes it a fragment for HTML that follows the page's colours and font,
@@ -18,7 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from study import results
+from study import fronts, results
 
 INK, RULE, PAPER = "#1c1e21", "#d5d7da", "#ffffff"
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00")  # Okabe & Ito 2008, the last one darkened
@@ -58,25 +58,33 @@ STYLE: dict[Any, Any] = {
     "pdf.fonttype": 42,
 }
 FIDELITY = {"psnr": "PSNR (dB)", "ssim": "SSIM"}
+ENDS = ("", "_low", "_high")  # a mean and its interval
 COLUMN = 3.5  # inches
+CROP = 128  # pixels of a patch that are shown, as in the paper
+SPECTRUM = 64  # pixels at most, where many spectra stand side by side
+RULES = {"mean_log_probability": ("-", "mean log-probability"), "majority": ((0, (1, 1)), "majority")}
 
 
 def lambda_label(lam: float) -> str:
     return "fixed" if np.isnan(lam) else f"{lam:g}"
 
 
-def trade_off(table: pd.DataFrame, summary: pd.DataFrame, fidelity: str) -> Figure:
-    """Fidelity against accuracy (paper Fig. 9): one panel, so hand in the rows of one camera.
+def trade_off(
+    table: pd.DataFrame, summary: pd.DataFrame, fidelity: str, published: pd.DataFrame | None = None
+) -> Figure:
+    """Fidelity against accuracy (paper Fig. 9, supplement Figs. 2 and 3): one panel, so hand in one camera's rows.
 
-    Dots are seeds, circles their means joined in the order of λ, filled where no other setting of the same
-    ISP is better in both; the diamond is fixed. λ labels that would overlap are left out.
+    Dots are seeds and thin lines their fronts, circles the means joined in the order of λ, filled where no other
+    setting of the same ISP is better in both; the diamond is fixed. λ labels that would overlap are left out.
 
     Args:
         table: finished trials, from :func:`results.trials`.
         summary: their :func:`results.summary`.
         fidelity: "psnr" or "ssim".
+        published: the same camera in the paper, from :func:`paper.supplement_table_1`; dashed.
     """
-    on_front = set(results.front(summary, fidelity)["run_ids"])
+    on_front = set(fronts.front(summary, fidelity)["run_ids"])
+    by_seed = fronts.front(table, fidelity, ["isp", "seed"])
     with rc_context(STYLE):
         figure = Figure(figsize=(COLUMN, 2.9), layout="constrained")
         axes = figure.subplots()
@@ -92,6 +100,13 @@ def trade_off(table: pd.DataFrame, summary: pd.DataFrame, fidelity: str) -> Figu
                 markersize=2.6,
                 markeredgewidth=0,
             )
+            for _, seed in by_seed[by_seed["isp"] == isp].groupby("seed"):
+                axes.plot(seed[fidelity], 100 * seed["accuracy"], "-", color=colour, alpha=0.45, linewidth=0.5)
+            if published is not None:
+                theirs = published[(published["isp"] == isp) & (published["mode"] != results.FIXED)]
+                axes.plot(
+                    theirs[fidelity], 100 * theirs["accuracy"], color=colour, linewidth=0.9, linestyle=(0, (4, 2))
+                )
             joint = means[means["mode"] != results.FIXED].sort_values("lam")
             axes.plot(joint[fidelity], 100 * joint["accuracy"], "-", color=colour, linewidth=1.1)
             for mean in means.itertuples():
@@ -106,6 +121,8 @@ def trade_off(table: pd.DataFrame, summary: pd.DataFrame, fidelity: str) -> Figu
                 )
             axes.plot([], [], "-o", color=colour, markersize=4, linewidth=1.1, label=isp)
         axes.plot([], [], "D", color=INK, markersize=4.5, markerfacecolor=PAPER, label="fixed")
+        if published is not None and len(published):
+            axes.plot([], [], color=INK, linewidth=0.9, linestyle=(0, (4, 2)), label="paper")
         axes.set_xlabel(FIDELITY[fidelity])
         axes.set_ylabel("Accuracy (%)")
         axes.margins(0.07)
@@ -144,20 +161,13 @@ def progress(accuracy: pd.DataFrame, psnr: pd.DataFrame) -> Figure:
                     color=colour,
                     linewidth=1.4,
                     linestyle=dashes,
-                    label="fixed" if np.isnan(lam) else f"λ = {lam:g}",
+                    label=_lambda(lam),
                 )
         upper.set_ylabel("Accuracy (%)")
         lower.set_ylabel("PSNR (dB)")
         lower.set_xlabel("Iteration")
         lower.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        figure.legend(
-            *upper.get_legend_handles_labels(),
-            loc="outside upper left",
-            ncols=4,
-            columnspacing=1.2,
-            handletextpad=0.5,
-            borderaxespad=0.2,
-        )
+        _legend(figure, upper, 4)
         _settle(figure)
     return figure
 
@@ -166,9 +176,11 @@ def patch(target: np.ndarray, native: np.ndarray, developed: np.ndarray, scale: 
     """One validation patch as in paper Fig. 10: what the NIPs make of it, and where they differ.
 
     Args:
-        target, native, developed: (3,H,W) uint8: y, ŷ⁰ of the pre-trained NIP, ŷ* of the trial's.
+        target, native, developed: (3,H,W) uint8: y, ŷ⁰ of the pre-trained NIP, ŷ* of the trial's. The middle
+            128 × 128 pixels are shown.
         scale: factor on the |difference| picture, see :func:`difference_scale`.
     """
+    target, native, developed = (_centre(image, CROP) for image in (target, native, developed))
     difference = np.abs(native.astype(float) - developed)
     panels = [
         ("target y", target),
@@ -188,6 +200,106 @@ def patch(target: np.ndarray, native: np.ndarray, developed: np.ndarray, scale: 
     return figure
 
 
+def spectra(pretrained: np.ndarray, rows: Sequence[tuple[str, Sequence[np.ndarray]]]) -> Figure:
+    """Learned distortions across repetitions (supplement Figs. 4 and 5): a row per λ, a column per seed.
+
+    Args:
+        pretrained: (H,W), spectrum of the pre-trained NIP's error, alone in the first row.
+        rows: (label, one ΔF (H,W) per seed), see :func:`mean_spectrum_difference`.
+    """
+    columns = max(3, *(len(images) for _, images in rows))
+    lines = [("pre-trained\nF(ŷ⁰ − y)", [pretrained]), *rows]
+    with rc_context(STYLE):
+        width = (COLUMN - 0.85) / columns
+        figure = Figure(figsize=(COLUMN, len(lines) * (width + 0.04) + 0.1), layout="constrained")
+        grid = figure.subplots(len(lines), columns, squeeze=False)
+        for panels, (label, images) in zip(grid, lines, strict=True):
+            for axes in panels:
+                axes.set_axis_off()
+            for axes, image in zip(panels, images, strict=False):
+                axes.imshow(_grey(_reduced(image)).transpose(1, 2, 0), interpolation="none")
+            panels[0].text(-0.08, 0.5, label, transform=panels[0].transAxes, ha="right", va="center", fontsize=6.5)
+        _settle(figure)
+    return figure
+
+
+def behind_codecs(gaps: pd.DataFrame) -> Figure:
+    """Accuracy behind real encoders of one camera × ISP: a line per codec, a colour per λ, bars of 95 %.
+
+    Args:
+        gaps: from :func:`results.behind_codecs`, four λ (fixed among them) at most.
+    """
+    codecs = list(dict.fromkeys(gaps["codec"]))
+    rows = ["dJPEG", *codecs]
+    with rc_context(STYLE):
+        figure = Figure(figsize=(COLUMN, 0.9 + 0.3 * len(rows)), layout="constrained")
+        axes = figure.subplots()
+        styles = _styles(gaps["lam"])
+        for number, (lam, (colour, marker)) in enumerate(styles.items()):
+            shift = 0.5 * (number - (len(styles) - 1) / 2) / max(len(styles), 1)
+            chosen = gaps[gaps["lam"].isna() if np.isnan(lam) else gaps["lam"] == lam]
+            trained = chosen.iloc[:1].assign(
+                codec="dJPEG", **{f"behind{end}": chosen["accuracy" + end] for end in ENDS}
+            )
+            points = pd.concat([trained, chosen])
+            places = [rows.index(codec) + shift for codec in points["codec"]]
+            axes.plot(100 * points["behind"], places, marker, color=colour, markersize=4, label=_lambda(lam))
+            axes.hlines(places, 100 * points["behind_low"], 100 * points["behind_high"], color=colour, linewidth=1)
+        axes.set_yticks(range(len(rows)), rows)  # text, which another font may widen
+        axes.invert_yaxis()
+        axes.axhline(0.5, color=INK, linewidth=0.6)
+        axes.set_xlabel("Accuracy (%)")
+        _legend(figure, axes)
+        _settle(figure)
+    return figure
+
+
+def fusion(decisions: pd.DataFrame) -> Figure:
+    """Accuracy of decisions about whole images by number of patches, of one camera × ISP, with 95 % intervals.
+
+    Args:
+        decisions: from :func:`results.fusions`, four λ (fixed among them) at most.
+    """
+    with rc_context(STYLE):
+        figure = Figure(figsize=(COLUMN, 2.7), layout="constrained")
+        axes = figure.subplots()
+        for lam, (colour, marker) in _styles(decisions["lam"]).items():
+            chosen = decisions[decisions["lam"].isna() if np.isnan(lam) else decisions["lam"] == lam]
+            for rule, (dashes, _) in RULES.items():
+                points = chosen[chosen["rule"] == rule].sort_values("patches")
+                label = _lambda(lam) if dashes == "-" else None
+                axes.plot(
+                    points["patches"],
+                    100 * points["accuracy"],
+                    color=colour,
+                    linestyle=dashes,
+                    marker=marker,
+                    markersize=3.5,
+                    linewidth=1.2,
+                    label=label,
+                )
+                if dashes == "-":
+                    axes.fill_between(
+                        points["patches"].astype(float),
+                        100 * points["low"],
+                        100 * points["high"],
+                        color=colour,
+                        alpha=0.15,
+                        linewidth=0,
+                    )
+        for dashes, name in RULES.values():
+            axes.plot([], [], color=INK, linestyle=dashes, linewidth=1.2, label=name)
+        counts = sorted(decisions["patches"].unique())
+        axes.set_xscale("log")
+        axes.set_xticks(counts, [str(count) for count in counts])
+        axes.minorticks_off()
+        axes.set_xlabel("Patches per image")
+        axes.set_ylabel("Image-level accuracy (%)")
+        _legend(figure, axes)
+        _settle(figure)
+    return figure
+
+
 def difference_scale(native: np.ndarray, developed: np.ndarray) -> int:
     """Power of two that brings the 99th percentile of |ŷ⁰ − ŷ*|, over all patches (k,3,H,W), close to 255."""
     spread = np.percentile(np.abs(native.astype(float) - developed), 99)
@@ -202,6 +314,17 @@ def spectrum(image: np.ndarray) -> np.ndarray:
 def spectrum_difference(native: np.ndarray, developed: np.ndarray) -> np.ndarray:
     """Paper §5.2: ΔF = log(10 + | |F(ŷ⁰)| − |F(ŷ*)| |), (H,W)."""
     return np.log(10 + np.abs(_amplitude(native) - _amplitude(developed)))
+
+
+def mean_spectrum_difference(native: np.ndarray, developed: np.ndarray) -> np.ndarray:
+    """ΔF of several patches (k,3,H,W), amplitudes averaged before the logarithm: (H,W)."""
+    differences = [np.abs(_amplitude(a) - _amplitude(b)) for a, b in zip(native, developed, strict=True)]
+    return np.log(10 + np.mean(differences, axis=0))
+
+
+def mean_spectrum(images: np.ndarray) -> np.ndarray:
+    """:func:`spectrum` of several images (k,3,H,W), amplitudes averaged before the logarithm: (H,W)."""
+    return np.log(10 + np.mean([_amplitude(image) for image in images], axis=0))
 
 
 def svg(figure: Figure, description: str) -> str:
@@ -242,6 +365,28 @@ def _settle(figure: Figure) -> None:
     """Lay the figure out once and for all, not again for every file it is saved to."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
+
+
+def _legend(figure: Figure, axes: Axes, columns: int = 3) -> None:
+    figure.legend(
+        *axes.get_legend_handles_labels(),
+        loc="outside upper left",
+        ncols=columns,
+        columnspacing=1.2,
+        handletextpad=0.5,
+        borderaxespad=0.2,
+    )
+
+
+def _lambda(lam: float) -> str:
+    return "fixed" if np.isnan(lam) else f"λ = {lam:g}"
+
+
+def _styles(lambdas: pd.Series) -> dict[float, tuple[str, str]]:
+    """Colour and marker of every λ: fixed first, then falling."""
+    joint = sorted(lambdas.dropna().unique(), reverse=True)
+    styles = {float("nan"): (INK, "D")} if lambdas.isna().any() else {}
+    return styles | {lam: (colour, "o") for lam, colour in zip(joint, RAMP, strict=False)}
 
 
 def _by_palette(isps: pd.Series) -> list[str]:
@@ -291,6 +436,19 @@ def _overlap(a: Sequence[float], b: Sequence[float]) -> bool:
 def _amplitude(image: np.ndarray) -> np.ndarray:
     """(3,H,W) -> (H,W): |F| of the mean over colours, zero frequency in the middle."""
     return np.abs(np.fft.fftshift(np.fft.fft2(image.mean(axis=0))))
+
+
+def _centre(image: np.ndarray, size: int) -> np.ndarray:
+    """The middle of a (3,H,W) image, ``size`` pixels wide and high where it has as many."""
+    top, left = (max(side - size, 0) // 2 for side in image.shape[1:])
+    return image[:, top : top + size, left : left + size]
+
+
+def _reduced(values: np.ndarray) -> np.ndarray:
+    """(H,W) averaged over square blocks, until neither side is much larger than a thumbnail's."""
+    step = max(1, min(values.shape) // SPECTRUM)
+    height, width = (side // step for side in values.shape)
+    return values[: height * step, : width * step].reshape(height, step, width, step).mean(axis=(1, 3))
 
 
 def _grey(values: np.ndarray) -> np.ndarray:

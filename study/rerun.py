@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 from pydantic import ValidationError
 
 import models
-from forensics import FAN
+from forensics import fan
 from study import tracking
 from study.jobs import TrialJob
 from study.progress import work
@@ -82,17 +82,13 @@ def _compare(client: MlflowClient, run: Run, artifacts: Path, storage: Path) -> 
                 differences.append(
                     f"{metric} at iteration {step}: logged {logged_values.get(step)!r}, now {figures[metric]!r}"
                 )
-    for name, module, build in (("nip", outcome.nip, models.build), ("fan", outcome.fan, _build_fan)):
+    for name, module, build in (("nip", outcome.nip, models.build), ("fan", outcome.fan, fan.build)):
         before = models.load(artifacts / f"{name}.safetensors", build=build).state_dict()
         now = module.state_dict()
         differences += [f"weights {name}.{key}" for key in before if not torch.equal(before[key], now[key].cpu())]
     last = outcome.history[max(outcome.history)]
     rows = [(metric, run.data.metrics[metric], value) for metric, value in last.items()]
     return Comparison(job.name, rows, differences[0] if differences else "")
-
-
-def _build_fan(name: str, classes: int) -> FAN:
-    return FAN(classes)
 
 
 def _find(client: MlflowClient, run_or_key: str) -> Run:

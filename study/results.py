@@ -8,8 +8,8 @@
       ├─ behind_codecs(table)            accuracy behind real encoders, paired with that behind dJPEG
       └─ curves, confusions, examples, fusions    what the runs keep beyond their last metrics
 
-Fronts are in :mod:`study.fronts`. A *setting* is what seeds repeat: camera × ISP × λ, and whatever else the study makes an axis. Accuracy and
-SSIM are fractions of 1, PSNR is in dB.
+Fronts are in :mod:`study.fronts`. A *setting* is what seeds repeat: camera × ISP × λ, and whatever else the study
+makes an axis. Accuracy and SSIM are fractions of 1, PSNR is in dB.
 """
 
 import json
@@ -36,7 +36,8 @@ PROVENANCE = ["git_revision", "hardware", "packages", "data_fingerprint", "nip_s
 FIXED = "fixed"  # the value of the parameter `lambda` where the NIP is frozen: the paper's (F)
 PAGE = 1000  # runs per request
 REQUESTS = 8  # at once, where a request per run cannot be avoided
-CODEC = re.compile(r"accuracy_([a-z][a-z0-9]*)_(\d+)(_420)?")  # accuracy of a finished trial behind a real encoder
+DIFFERENTIABLE = "accuracy_dJPEG"  # accuracy of a finished trial behind its own channel, judged once more
+CODEC = re.compile(r"accuracy_([a-z][a-z0-9]*)_(\d+)(?:_(\d)(\d)(\d))?")  # … and behind a real encoder
 
 # Filter strings for MLflow's search_runs, or for the search box of its web page.
 QUESTIONS = {
@@ -70,9 +71,10 @@ def trials(tracking_uri: str, experiment: str) -> pd.DataFrame:
     Returns:
         Columns ``run_id``, ``trial_key``, ``status`` (MLflow's), ``camera``, ``isp``, ``mode`` ("fixed" or
         "joint"), ``lam`` (float, NaN for fixed), ``seed``, one column per further setting (text; None where a
-        run has not logged it), ``accuracy``, ``psnr``, ``ssim``, ``accuracy_<codec>_<quality>[_420]`` where trials
-        were evaluated behind real encoders, ``seconds``, ``failure`` (reason, "" for none), ``superseded`` (ids of
-        the other runs of this key), ``start``, ``end`` (UTC), ``artifact_uri`` and the provenance tags.
+        run has not logged it), ``accuracy``, ``psnr``, ``ssim``, ``accuracy_dJPEG`` and
+        ``accuracy_<codec>_<quality>[_<subsampling>]`` where trials were evaluated behind real encoders, ``seconds``,
+        ``failure`` (reason, "" for none), ``superseded`` (ids of the other runs of this key), ``start``, ``end``
+        (UTC), ``artifact_uri`` and the provenance tags.
 
         Where a key has several runs, a finished one counts before a running one before a failed one, then the
         oldest. A finished run without its setting or without finite accuracy, PSNR and SSIM has a
@@ -84,7 +86,9 @@ def trials(tracking_uri: str, experiment: str) -> pd.DataFrame:
     runs = _runs(tracking_uri, experiment, "trial")
     rows = [_trial(run) for run in runs]
     parameters = sorted({name for run in runs for name in run.data.params if _is_axis(name)})
-    codecs = sorted({name for run in runs for name in run.data.metrics if CODEC.fullmatch(name)})
+    codecs = sorted(
+        {name for run in runs for name in run.data.metrics if name == DIFFERENTIABLE or CODEC.fullmatch(name)}
+    )
     for row, run in zip(rows, runs, strict=True):
         row.update({name: run.data.params.get(name) for name in parameters})
         row.update({name: run.data.metrics.get(name, math.nan) for name in codecs})
@@ -298,12 +302,14 @@ def behind_codecs(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns ``camera``, ``isp``, ``mode``, ``lam``, further axes, ``codec`` ("jpeg:50", "jpeg:50 4:2:0"),
-        ``seeds``, and for ``accuracy`` (behind the trained channel, of the same trials), ``behind`` (the encoder) and
-        ``gap`` (behind − accuracy, paired by trial) mean, ``_std``, ``_low`` and ``_high`` as in :func:`summary`.
-        Empty where nothing was evaluated.
+        ``seeds``, and for ``accuracy`` (of the same trials and patches behind the trained channel), ``behind`` (the
+        encoder) and ``gap`` (behind − accuracy, paired by trial) mean, ``_std``, ``_low`` and ``_high`` as in
+        :func:`summary`. Empty where nothing was evaluated.
     """
     table = finished(table)
     by = ["camera", "isp", "mode", "lam", *axes(table), "codec"]
+    if DIFFERENTIABLE in table:
+        table = table.assign(accuracy=table[DIFFERENTIABLE].fillna(table["accuracy"]))
     parts = [
         table.assign(codec=codec_name(column), behind=table[column], gap=table[column] - table["accuracy"])
         for column in table.columns
@@ -317,7 +323,7 @@ def codec_name(metric: str) -> str:
     """``accuracy_jpeg_50_420`` → ``jpeg:50 4:2:0``"""
     found = CODEC.fullmatch(metric)
     assert found, metric
-    return f"{found[1]}:{found[2]}" + (" 4:2:0" if found[3] else "")
+    return f"{found[1]}:{found[2]}" + (f" {found[3]}:{found[4]}:{found[5]}" if found[3] else "")
 
 
 def fusions(tracking_uri: str, table: pd.DataFrame) -> pd.DataFrame:

@@ -4,6 +4,7 @@ Every call hands explicit run ids to the client; MLflow's fluent globals would r
 """
 
 import json
+import logging
 import os
 import platform
 import subprocess
@@ -89,6 +90,7 @@ def _database(uri: str) -> Path | None:
 def _create(database: Path) -> None:
     """Make the database beside its place and move it there: killed in between, it is absent rather than half there."""
     database.parent.mkdir(parents=True, exist_ok=True)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # its tables are no news to the user
     with tempfile.TemporaryDirectory(dir=database.parent) as folder:
         part = Path(folder) / database.name
         MlflowClient(f"sqlite:///{part}").search_experiments()

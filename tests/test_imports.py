@@ -33,14 +33,21 @@ sys.meta_path.insert(0, Blocker())
 
 def allowed_modules() -> list[str]:
     """The three, what they themselves require, and our own packages below study/."""
-    needed = {requirement for package in ALLOWED for requirement in requires(package) or () if "extra" not in requirement}
-    names = {requirement.split(";")[0].split("[")[0].split(">")[0].split("=")[0].split("<")[0] for requirement in needed}
+    needed = {
+        requirement for package in ALLOWED for requirement in requires(package) or () if "extra" not in requirement
+    }
+    names = {
+        requirement.split(";")[0].split("[")[0].split(">")[0].split("=")[0].split("<")[0] for requirement in needed
+    }
     indirect = {"mpmath", "markupsafe", "torchgen", "functorch", "setuptools", "pkg_resources", "_distutils_hack"}
     ours = {*BELOW_STUDY}
     return sorted({name.strip().replace("-", "_").lower() for name in names} | indirect | ALLOWED | ours)
 
 
-@pytest.mark.parametrize("module", ["cameras.patches", "cameras.simulate", "models", "models.checkpoint", "models.pretrain", "channel", "forensics"])
+@pytest.mark.parametrize(
+    "module",
+    ["cameras.patches", "cameras.simulate", "models", "models.checkpoint", "models.pretrain", "channel", "forensics"],
+)
 def test_imports_with_torch_numpy_and_safetensors_alone(module: str) -> None:
     code = BLOCK_THE_REST.format(allowed=allowed_modules()) + f"import {module}\n"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -74,6 +81,8 @@ def test_nothing_is_loaded_by_pickle() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 called = ast.unparse(node.func)
-                assert called not in {"torch.load", "pickle.load", "pickle.loads", "joblib.load", "pd.read_pickle"}, path
+                assert called not in {"torch.load", "pickle.load", "pickle.loads", "joblib.load", "pd.read_pickle"}, (
+                    path
+                )
             if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
                 assert isinstance(node.value, ast.Constant) and node.value.value is False, path

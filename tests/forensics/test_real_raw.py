@@ -46,7 +46,9 @@ def test_inet_starts_30_db_from_the_standard_pipeline(real: Pairs) -> None:
 @pytest.mark.parametrize("isp", ["INet", "UNet"])
 def test_real_photographs_can_be_trained_on(real: Pairs, isp: str) -> None:
     nip = models.build(isp, cfa=real.cfa, cam2srgb=real.cam2srgb.tolist())
-    settings = Pretraining(patch=16, batch=4, learning_rate=1e-3, max_iterations=20, check_every=10, validation_patch=32)
+    settings = Pretraining(
+        patch=16, batch=4, learning_rate=1e-3, max_iterations=20, check_every=10, validation_patch=32
+    )
     losses: list[float] = []
     pretrained = pretrain(
         nip,
@@ -68,6 +70,8 @@ def test_real_photographs_can_be_trained_on(real: Pairs, isp: str) -> None:
     outcome = train(trial, real, pretrained.nip)
     assert set(outcome.history) == {4, 8}
     for before, after in ((pretrained.nip, outcome.nip), (build_model(trial, pretrained.nip).fan, outcome.fan)):
-        changed = [name for name, value in before.named_parameters() if not torch.equal(value, after.get_parameter(name))]
+        changed = [
+            name for name, value in before.named_parameters() if not torch.equal(value, after.get_parameter(name))
+        ]
         assert changed == [name for name, _ in before.named_parameters()], "every weight takes part in joint training"
     assert outcome.scores.psnr > 10

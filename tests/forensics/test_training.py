@@ -128,14 +128,13 @@ def test_the_validation_set_is_the_same_for_all_trials_of_a_camera(pairs: Pairs)
     assert torch.equal(first.fidelity.target, second.fidelity.target)
 
 
-def test_joint_training_beats_the_fixed_nip(pairs: Pairs, nip: models.NIP) -> None:
-    """The effect itself, in miniature: with fidelity left out of the loss, the NIP makes the FAN's task easier."""
+def test_lambda_decides_whom_the_nip_serves(pairs: Pairs, nip: models.NIP) -> None:
+    """Eq. 2a at its ends: weighed heavily, fidelity improves upon the starting weights; without weight it is spent."""
     settings = {
-        "training": Training(iterations=150, batch=4, patch=16, learning_rate=2e-3, decay=1.0),
-        "validation": Validation(every=150, accuracy_patches=20, fidelity_patches=2, textured=False),
+        "training": Training(iterations=60, batch=2, patch=16, learning_rate=1e-3),
+        "validation": Validation(every=60, accuracy_patches=2, fidelity_patches=4, textured=False),
     }
-    fixed = train(small_trial("fixed", **settings), pairs, nip)
-    joint = train(small_trial(0.0, **settings), pairs, nip)
-    last = max(joint.history)
-    assert joint.history[last]["loss_fan"] < fixed.history[last]["loss_fan"]
-    assert joint.history[last]["psnr"] < fixed.history[last]["psnr"]
+    spent, untouched, improved = (
+        train(small_trial(lam, **settings), pairs, nip).scores.psnr for lam in (0.0, "fixed", 1e3)
+    )
+    assert spent < untouched < improved

@@ -1,15 +1,15 @@
 """Results of a synthetic study against figures computed by hand."""
 
+import io
 import itertools
 import json
 import math
+import shlex
 
 import numpy as np
 import pandas as pd
 import pytest
 import synthetic_tracking
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from mlflow import MlflowClient
 
 from study import results
@@ -47,7 +47,7 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
             number,
             status=status,
             tags={"kind": "trial", "trial_key": key, **tags},
-            params={"camera": camera, "isp": isp, "lambda": lam, "seed": seed, "channel.codec": "jpeg:50"},
+            params={"camera": camera, "isp": isp, "lambda": lam, "seed": seed, **synthetic_tracking.SETTINGS},
             history=history,
         )
     synthetic_tracking.write(uri, rows)
@@ -74,7 +74,8 @@ def test_a_row_per_trial(table: pd.DataFrame) -> None:
         expected = synthetic_tracking.metrics(CAMERAS.index(row["camera"]), ISPS.index(row["isp"]), lam, row["seed"])
         assert {metric: row[metric] for metric in results.METRICS} == pytest.approx(expected)
         assert row["seconds"] == 60
-    assert "channel.codec" not in table  # the same everywhere: no axis
+    assert set(table["channel.codec"]) == {"jpeg:50"}
+    assert results.axes(table) == []  # the same everywhere: no axis
     assert list(table["lam"].iloc[:9]) == pytest.approx([1e-3] * 3 + [1e-1] * 3 + [math.nan] * 3, nan_ok=True)
 
 
@@ -148,6 +149,7 @@ def test_interval_equals_the_exhaustive_bootstrap(seeds: int) -> None:
                 "lam": lam,
                 "seed": seed,
                 "run_id": f"{lam}-{seed}",
+                "trial_key": f"key {lam}-{seed}",
                 "accuracy": values[number, seed],
             }
             for seed in range(seeds)
@@ -188,28 +190,6 @@ def test_best_within_a_loss(table: pd.DataFrame) -> None:
     assert results.best_within(gains, 0).empty
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from("AB"), st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=30))
-def test_front_equals_brute_force(rows: list[tuple[str, int, int]]) -> None:
-    points = pd.DataFrame(rows, columns=["camera", "psnr", "accuracy"]).assign(isp="UNet", number=range(len(rows)))
-    expected = {
-        number
-        for number, (camera, psnr, accuracy) in enumerate(rows)
-        if not any(c == camera and p >= psnr and a >= accuracy and (p, a) != (psnr, accuracy) for c, p, a in rows)
-    }
-    front = results.front(points, "psnr")
-    assert set(front["number"]) == expected
-    assert all(group["psnr"].is_monotonic_increasing for _, group in front.groupby("camera"))
-
-
-def test_front_without_groups_and_with_a_misspelt_fidelity(table: pd.DataFrame) -> None:
-    summary = results.summary(table)
-    assert set(results.front(summary, "ssim", within=[])["isp"]) <= set(ISPS)
-    assert len(results.front(summary, "ssim", within=[])) < len(results.front(summary, "ssim"))
-    with pytest.raises(ValueError, match="use psnr or ssim"):
-        results.front(summary, "PSNR")
-
-
 def test_best_filters_and_ranks(table: pd.DataFrame) -> None:
     summary = results.summary(table)
     ranked = results.best(summary)
@@ -237,12 +217,38 @@ def test_best_refuses_what_cannot_be(table: pd.DataFrame, wish: dict, message: s
         results.best(results.summary(table), **wish)
 
 
+def test_queries_find_the_runs_of_a_setting(uri: str, table: pd.DataFrame) -> None:
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("plain").experiment_id
+    ranked = results.best(results.summary(table))
+    for row in ranked.to_dict("records"):
+        queries = results.queries(row)
+        found = client.search_runs([experiment], queries["filter"])
+        assert {run.info.run_id for run in found} == set(queries["run_ids"])
+        assert {run.data.tags["trial_key"] for run in found} == {
+            shlex.split(command)[-1] for command in queries["rerun"]
+        }
+        assert all(command.startswith("python -m study rerun ") for command in queries["rerun"])
+    text = pd.read_csv(io.StringIO(results.with_queries(ranked).to_csv(index=False)))
+    assert list(text["run_ids"].str.split()) == [list(ids) for ids in ranked["run_ids"]]
+    assert text["filter"].iloc[0] == results.queries(ranked.iloc[0].to_dict())["filter"]
+
+
+def test_queries_know_further_axes_and_quotation_marks(uri: str, table: pd.DataFrame) -> None:
+    row = results.summary(table).iloc[0].to_dict() | {"manipulations": synthetic_tracking.SETTINGS["manipulations"]}
+    query = results.queries(row)["filter"]
+    experiment = MlflowClient(uri).get_experiment_by_name("plain").experiment_id
+    assert len(MlflowClient(uri).search_runs([experiment], query)) == len(SEEDS)
+    other = query.replace("'gaussian', ", "")
+    assert other != query
+    assert len(MlflowClient(uri).search_runs([experiment], other)) == 0
+
+
 def test_a_varying_parameter_is_an_axis(table: pd.DataFrame) -> None:
     both = pd.concat([table.assign(**{"channel.codec": codec}) for codec in ("jpeg:50", "jpeg:80")])
     both.loc[both["channel.codec"] == "jpeg:80", "accuracy"] += 0.1
     assert results.axes(both) == ["channel.codec"]
     assert len(results.summary(both)) == 2 * len(results.summary(table))
-    assert set(results.front(results.summary(both), "psnr")["channel.codec"]) == {"jpeg:50", "jpeg:80"}
     assert set(results.summary(both)["seeds"]) == {len(SEEDS)}
     np.testing.assert_allclose(results.gain(both)["accuracy"].sum(), 2 * results.gain(table)["accuracy"].sum())
 
@@ -283,6 +289,54 @@ def test_a_repeated_iteration_counts_once_as_logged_last(uri: str, table: pd.Dat
     assert set(points["run_id"]) == {run_id}
 
 
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, pd.DataFrame]:
+    folder = tmp_path_factory.mktemp("evaluated")
+    uri = synthetic_tracking.fill(folder, "evaluated", CAMERAS[:1], ISPS[:1], LAMBDAS, SEEDS, evaluated=True)
+    return uri, results.trials(uri, "evaluated")
+
+
+def test_gaps_behind_real_encoders_are_paired_by_trial(evaluated: tuple[str, pd.DataFrame]) -> None:
+    _, table = evaluated
+    gaps = results.behind_codecs(table)
+    assert len(gaps) == len(LAMBDAS) * 3
+    expected = {"jpeg:50": -0.01, "jpeg:50 4:2:0": -0.05, "webp:50": -0.1}
+    for row in gaps.to_dict("records"):
+        assert row["gap"] == pytest.approx(expected[row["codec"]])
+        assert row["gap_high"] - row["gap_low"] == pytest.approx(0, abs=1e-9)  # the seeds' spread is in both
+        assert row["behind_high"] - row["behind_low"] == pytest.approx(0.008)
+        assert row["behind"] - row["accuracy"] == pytest.approx(row["gap"])
+        assert row["seeds"] == len(SEEDS)
+
+
+def test_a_trial_not_evaluated_does_not_count(evaluated: tuple[str, pd.DataFrame]) -> None:
+    _, table = evaluated
+    partly = table.assign(accuracy_webp_50=table["accuracy_webp_50"].where(table["seed"] > 1))
+    gaps = results.behind_codecs(partly)
+    assert set(gaps.loc[gaps["codec"] == "webp:50", "seeds"]) == {len(SEEDS) - 1}
+    assert set(gaps.loc[gaps["codec"] == "jpeg:50", "seeds"]) == {len(SEEDS)}
+    again = results.behind_codecs(table.assign(accuracy=0.0))  # what it was judged by then, not by its last validation
+    pd.testing.assert_frame_equal(again, results.behind_codecs(table))
+
+
+def test_decisions_about_images(evaluated: tuple[str, pd.DataFrame]) -> None:
+    uri, table = evaluated
+    decisions = results.fusions(uri, table)
+    assert len(decisions) == len(LAMBDAS) * 2 * 5
+    chosen = decisions[(decisions["rule"] == "mean_log_probability") & decisions["lam"].isna()].set_index("patches")
+    patches = table.loc[table["lam"].isna(), "accuracy"].mean()
+    for count in (1, 2, 5, 10, 20):
+        expected = 1 - (1 - patches) / count
+        assert chosen.loc[count, "accuracy"] == pytest.approx(expected)
+        assert chosen.loc[count, "low"] == pytest.approx(expected - 0.02)
+    assert set(decisions["seeds"]) == {len(SEEDS)}
+
+
+def test_without_evaluation_there_is_none(uri: str, table: pd.DataFrame) -> None:
+    assert results.behind_codecs(table).empty
+    assert results.fusions(uri, table).empty
+
+
 def test_pretrained(uri: str) -> None:
     pretrained = results.pretrained(uri, "plain")
     assert list(zip(pretrained["camera"], pretrained["isp"], strict=True)) == list(itertools.product(CAMERAS, ISPS))
@@ -299,10 +353,123 @@ def test_an_unknown_study_and_an_empty_one(uri: str) -> None:
         results.summary(empty),
         results.gain(empty),
         results.best(results.summary(empty)),
-        results.front(results.summary(empty), "psnr"),
+        results.behind_codecs(empty),
+        results.fusions(uri, empty),
+        results.with_queries(results.best(results.summary(empty))),
         results.confusions(uri, empty),
     ):
         assert frame.empty
     plan = [{"camera": "Alpha", "isp": "INet", "lambda": "fixed", "seed": 1, "key": None}]
     assert list(results.missing(empty, plan)["state"]) == ["not started"]
     assert json.loads(results.summary(empty).to_json(orient="records")) == []
+
+
+# The grid of the paper, with accidents: its 1,320 trials and what befell some of them.
+PAPER_CAMERAS = ("Canon EOS 40D", "Canon EOS 5D", "Nikon D7000", "Nikon D90")
+PAPER_ISPS = ("INet", "UNet", "DNet")
+ACCIDENTS = {
+    "duplicated": ("Nikon D90/UNet/0.1/0", "FINISHED", [0.123], {}),
+    "failed": ("Nikon D90/UNet/0.1/10", "FAILED", [], {"failure": "out of memory"}),
+    "running": ("Nikon D90/UNet/0.1/11", "RUNNING", [0.3], {}),
+    "nan": ("Nikon D90/UNet/0.1/12", "FINISHED", [math.nan], {}),
+}
+
+
+@pytest.fixture(scope="module")
+def grid_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("grid")
+    uri = synthetic_tracking.fill(
+        folder,
+        "paper",
+        PAPER_CAMERAS,
+        PAPER_ISPS,
+        synthetic_tracking.LAMBDAS,
+        range(10),
+        points=1,
+        confusions=False,
+        pretrained=True,
+    )
+    experiment = MlflowClient(uri).get_experiment_by_name("paper").experiment_id
+    rows: dict = {}
+    for number, (key, status, accuracy, tags) in enumerate(ACCIDENTS.values(), 5000):
+        camera, isp, lam, seed = key.split("/")
+        synthetic_tracking.add(
+            rows,
+            folder,
+            experiment,
+            number,
+            status=status,
+            tags={"kind": "trial", "trial_key": key, **tags},
+            params={"camera": camera, "isp": isp, "lambda": lam, "seed": seed, **synthetic_tracking.SETTINGS},
+            history={"accuracy": accuracy, "psnr": [40.0], "ssim": [0.9]} if accuracy else {},
+        )
+    synthetic_tracking.write(uri, rows)
+    return uri
+
+
+@pytest.fixture(scope="module")
+def grid(grid_uri: str) -> pd.DataFrame:
+    return results.trials(grid_uri, "paper")
+
+
+def test_the_grid_of_the_paper(grid: pd.DataFrame) -> None:
+    assert len(results.finished(grid)) == 1320
+    assert len(grid) == 1320 + 3
+    by_key = grid.set_index("trial_key")
+    assert {name: by_key.loc[key, "failure"] for name, (key, *_) in ACCIDENTS.items()} == {
+        "duplicated": "",
+        "failed": "out of memory",
+        "running": "",
+        "nan": "finished without a valid accuracy",
+    }
+    assert by_key.loc[ACCIDENTS["running"][0], "status"] == "RUNNING"
+    assert by_key.loc[ACCIDENTS["duplicated"][0], "accuracy"] != 0.123
+    assert by_key.loc[ACCIDENTS["duplicated"][0], "superseded"] == (f"{5000:032x}",)
+
+
+def test_best_of_the_grid_is_what_the_formula_says(grid: pd.DataFrame) -> None:
+    summary = results.summary(grid)
+    assert len(summary) == 4 * 3 * 11
+    assert set(summary["seeds"]) == {10}
+    # Ten seeds add 0.004 × 4.5 = 0.018. INet at the first camera: s(λ) = 1 + 0.2 log10 λ; accuracy 0.98 − s²/2 + 0.018;
+    # PSNR 26 + 17.5 s + 0.018. At λ = 0.1, s = 0.8: 67.8 %, 40.018 dB.
+    row = summary[(summary["camera"] == "Canon EOS 40D") & (summary["isp"] == "INet") & (summary["lam"] == 0.1)].iloc[0]
+    assert (row["accuracy"], row["psnr"]) == pytest.approx((0.678, 40.018))
+    assert row["accuracy_std"] == pytest.approx(0.004 * math.sqrt(sum((k - 4.5) ** 2 for k in range(10)) / 9))
+    # Above 40 dB DNet (2 dB better, errors × 0.8) can afford the smallest s: λ = 0.05, s = 0.7398, 40.965 dB.
+    best = results.best(summary, min_psnr=40).iloc[0]
+    assert (best["camera"], best["isp"], best["lam"]) == ("Canon EOS 40D", "DNet", 0.05)
+    strength = 1 + 0.2 * math.log10(0.05)
+    assert best["accuracy"] == pytest.approx(0.98 - 0.4 * strength**2 + 0.018)
+    assert best["psnr"] == pytest.approx(26 + 17.5 * strength + 2 + 0.018)
+
+
+@pytest.mark.parametrize(
+    ("question", "count"),
+    [
+        ("all finished trials", 1320 + 2),
+        # λ = 0.1, 0.25, 0.5, 1: UNet has 41.0 dB at 0.1, and at 0.05 never more than 39.95 + 0.004 × 9.
+        ("joint UNet trials of one camera above 40 dB", 4 * 10),
+        ("trials with a fixed ISP", 120),
+        ("one λ, all cameras and ISPs", 120 + 4),
+        ("one seed of everything", 132 + 1),
+        ("trials behind a certain codec", 1320 + 4),
+        ("failed trials", 1),
+        ("trials that are running", 1),
+        ("the pre-training of one ISP", 4),
+    ],
+)
+def test_the_filters_of_the_readme(grid_uri: str, question: str, count: int) -> None:
+    client = MlflowClient(grid_uri)
+    experiment = client.get_experiment_by_name("paper").experiment_id
+    assert len(client.search_runs([experiment], results.QUESTIONS[question], max_results=5000)) == count
+
+
+def test_a_filter_on_figures_is_a_filter_on_the_table(grid_uri: str, grid: pd.DataFrame) -> None:
+    client = MlflowClient(grid_uri)
+    experiment = client.get_experiment_by_name("paper").experiment_id
+    low = results.QUESTIONS["at least 90 % accuracy at 42 dB or better"].replace("0.9", "0.6")
+    found = {run.info.run_id for run in client.search_runs([experiment], low, max_results=5000)}
+    done = results.finished(grid)
+    assert found == set(done.loc[(done["accuracy"] >= 0.6) & (done["psnr"] >= 42), "run_id"])
+    assert found
