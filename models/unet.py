@@ -50,7 +50,7 @@ class UNet(NIP):
     def initialise(self, generator: torch.Generator) -> None:
         """He-normal weights and zero biases.
 
-        The authors' Glorot weights let the signal fade over 23 layers: 11 dB less after 420 iterations.
+        The authors' Glorot weights let the signal fade over 23 layers, and training starts slowly.
         """
         for module in self.modules():
             if isinstance(module, nn.ConvTranspose2d):

@@ -167,6 +167,19 @@ def import_(
         raise StudyError(f"{camera}: {len(imported)} photographs are too few, --at-least {at_least} were asked for")
 
 
+@app.command()
+def develop(
+    paths: Annotated[list[Path], typer.Argument(help="RAW files, or folders of them")],
+    out_folder: Annotated[Path, typer.Option("--out", help="where the PNG files go")] = Path("developed"),
+    pipeline: Annotated[str, typer.Option("--with", help="standard, libraw, or a NIP's safetensors file")] = "standard",
+) -> None:
+    """Develop whole photographs, by a NIP or by a standard pipeline, and look at them."""
+    from study.darkroom import develop_files
+
+    for path, picture, remark in develop_files(paths, pipeline, out_folder):
+        out.print(f"{path.name}: {picture or 'refused'} {remark}".rstrip(), markup=False, soft_wrap=True)
+
+
 RetryOption = Annotated[bool, typer.Option("--retry-failed", help="try again what failed by itself, such as a NaN")]
 
 

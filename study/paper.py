@@ -314,7 +314,7 @@ def _order(metric: str, sign: int) -> Callable[[Findings], Answer]:
     def answer(findings: Findings) -> Answer:
         table = _with_fronts(_trials(findings, DISTRIBUTED, "joint"))
         groups = results.summary(table).groupby(["camera", "isp"])
-        found = [group["lam"].corr(sign * group[metric], "spearman") for _, group in groups]
+        found = [group["lam"].rank().corr((sign * group[metric]).rank()) for _, group in groups]
         return (float(np.nan_to_num(found).min()), table) if found else None  # of a constant there is no order
 
     return answer

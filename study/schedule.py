@@ -39,11 +39,11 @@ OnProgress = Callable[[str, int, bool], None]  # key, finished steps, whether it
 
 
 def connect(address: str, resources: Resources) -> float:
-    """Join the cluster at ``address`` (``auto``: the one this machine belongs to), or start Ray on this machine alone
-    (``local``), without dashboard. Returns the GPUs of a job: none where the cluster has none.
+    """Join the cluster at ``address`` (``auto``: the one this machine belongs to), or start Ray on this machine
+    alone (``local``), without dashboard. Returns the GPUs of a job: none where the cluster has none.
 
-    Some of Ray's processes listen on all interfaces, whatever address they are given: alone on this machine, they answer
-    only to a token that is drawn for this call.
+    Some of Ray's processes listen on all interfaces, whatever address they are given: alone on this machine, they
+    answer only to a token that is drawn for this call.
 
     Raises:
         StudyError: there is no such cluster, or no node that a job would fit on.

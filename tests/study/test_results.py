@@ -290,9 +290,11 @@ def test_a_repeated_iteration_counts_once_as_logged_last(uri: str, table: pd.Dat
 
 
 @pytest.fixture(scope="module")
-def evaluated(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, pd.DataFrame]:
+def evaluated(uri: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, pd.DataFrame]:
     folder = tmp_path_factory.mktemp("evaluated")
-    uri = synthetic_tracking.fill(folder, "evaluated", CAMERAS[:1], ISPS[:1], LAMBDAS, SEEDS, evaluated=True)
+    synthetic_tracking.fill(
+        folder, "evaluated", CAMERAS[:1], ISPS[:1], LAMBDAS, SEEDS, evaluated=True, uri=uri, first=3000
+    )
     return uri, results.trials(uri, "evaluated")
 
 
@@ -376,9 +378,9 @@ ACCIDENTS = {
 
 
 @pytest.fixture(scope="module")
-def grid_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+def grid_uri(uri: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("grid")
-    uri = synthetic_tracking.fill(
+    synthetic_tracking.fill(
         folder,
         "paper",
         PAPER_CAMERAS,
@@ -388,10 +390,12 @@ def grid_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
         points=1,
         confusions=False,
         pretrained=True,
+        uri=uri,
+        first=5000,
     )
     experiment = MlflowClient(uri).get_experiment_by_name("paper").experiment_id
     rows: dict = {}
-    for number, (key, status, accuracy, tags) in enumerate(ACCIDENTS.values(), 5000):
+    for number, (key, status, accuracy, tags) in enumerate(ACCIDENTS.values(), 9000):
         camera, isp, lam, seed = key.split("/")
         synthetic_tracking.add(
             rows,
@@ -424,7 +428,7 @@ def test_the_grid_of_the_paper(grid: pd.DataFrame) -> None:
     }
     assert by_key.loc[ACCIDENTS["running"][0], "status"] == "RUNNING"
     assert by_key.loc[ACCIDENTS["duplicated"][0], "accuracy"] != 0.123
-    assert by_key.loc[ACCIDENTS["duplicated"][0], "superseded"] == (f"{5000:032x}",)
+    assert by_key.loc[ACCIDENTS["duplicated"][0], "superseded"] == (f"{9000:032x}",)
 
 
 def test_best_of_the_grid_is_what_the_formula_says(grid: pd.DataFrame) -> None:

@@ -124,5 +124,5 @@ def test_the_paper_preset_spells_out_the_defaults() -> None:
 
 
 def test_an_unknown_study_names_the_presets() -> None:
-    with pytest.raises(StudyError, match=r"no study 'demmo'.*demo, paper, smoke"):
+    with pytest.raises(StudyError, match=r"no study 'demmo'.*demo, fan-only, paper, smoke"):
         load_study("demmo")

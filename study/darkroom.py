@@ -1,0 +1,70 @@
+"""Whole photographs developed by any pipeline: the standard one, LibRaw's, or a NIP out of a file."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import models
+from cameras.develop import develop, develop_libraw
+from cameras.importing import raw_files
+from cameras.raw import RawError, RawFrame
+from models.fidelity import psnr
+from study.settings import StudyError
+
+
+def develop_files(paths: Iterable[Path], pipeline: str, folder: Path) -> Iterator[tuple[Path, Path | None, str]]:
+    """Develop RAW files into 8-bit PNG files of the same names, in sensor orientation.
+
+    Args:
+        paths: RAW files, or folders of them.
+        pipeline: ``standard``, ``libraw``, or a safetensors file with a NIP (of ``nips/`` or of a trial's artifacts).
+        folder: where the pictures go; it is created.
+
+    Yields:
+        For every file: it, its picture (None where it was refused), and the PSNR from the standard pipeline as text, or
+        why it was refused.
+
+    Raises:
+        StudyError: a path or NIP that cannot be used.
+    """
+    from PIL import Image
+
+    try:
+        files = raw_files(paths)
+        nip: Any = None if pipeline in ("standard", "libraw") else models.load(pipeline)
+    except ValueError as error:
+        raise StudyError(str(error)) from None
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in files:
+        try:
+            frame = RawFrame.open(path)
+            target = develop(frame)
+            picture = target if pipeline == "standard" else develop_libraw(path) if nip is None else _by(nip, frame)
+        except (RawError, CameraError) as error:
+            yield path, None, str(error)
+            continue
+        out = folder / f"{path.stem}.png"
+        part = out.with_name(f".{out.name}.part")
+        Image.fromarray((picture * 255).round().astype(np.uint8)).save(part, format="png")
+        part.replace(out)
+        yield path, out, "" if pipeline == "standard" else f"{_psnr(picture, target):.1f} dB from the standard pipeline"
+
+
+class CameraError(ValueError):
+    """A NIP and a photograph of different cameras."""
+
+
+@torch.no_grad()
+def _by(nip: models.NIP, frame: RawFrame) -> np.ndarray:
+    """(H, W, 3) float32 in [0, 1]"""
+    if nip.settings["cfa"] != frame.cfa:
+        raise CameraError(f"the NIP is of a camera with CFA {nip.settings['cfa']}, the file has {frame.cfa}")
+    bayer = torch.from_numpy(frame.bayer).movedim(-1, 0)[None]
+    return nip.eval()(bayer)[0].movedim(0, -1).contiguous().numpy()
+
+
+def _psnr(picture: np.ndarray, target: np.ndarray) -> float:
+    return psnr(*(torch.from_numpy(image).movedim(-1, 0)[None] for image in (picture, target))).item()
