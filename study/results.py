@@ -279,7 +279,8 @@ def queries(row: Mapping[str, Any]) -> dict[str, Any]:
     lam = FIXED if math.isnan(row["lam"]) else str(float(row["lam"]))
     params = {"camera": row["camera"], "isp": row["isp"], "lambda": lam}
     params |= {name: row[name] for name in row if _is_axis(name)}
-    conditions = [f"params.`{name}` = {_quoted(str(value))}" for name, value in params.items()]
+    names = {name: f"`{name}`" if "." in name else name for name in params}
+    conditions = [f"params.{names[name]} = {_quoted(str(value))}" for name, value in params.items()]
     return {
         "run_ids": list(row["run_ids"]),
         "rerun": [f"python -m study rerun {shlex.quote(key)}" for key in row["trial_keys"]],
