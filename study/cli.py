@@ -310,7 +310,9 @@ def evaluate(
     from study.evaluate import evaluate as evaluate_study
 
     table = evaluate_study(_load(source, storage), codec)
-    out.print(_table(source, table.columns, table.round(3).itertuples(index=False)))
+    setting = [name for name in table.columns[: table.columns.get_loc("dJPEG")] if name not in ("trial_key", "seed")]
+    means = table.drop(columns=["trial_key", "seed"]).groupby(setting, sort=False).mean().reset_index()
+    out.print(_table(f"{source}: accuracy, mean over seeds", means.columns, means.round(3).itertuples(index=False)))
 
 
 @app.command()

@@ -14,7 +14,6 @@ makes an axis. Accuracy and SSIM are fractions of 1, PSNR is in dB.
 
 import json
 import math
-import os
 import re
 import shlex
 import tempfile
@@ -58,7 +57,6 @@ QUESTIONS = {
     "the pre-training of one ISP": "tags.kind = 'pretrain' and params.isp = 'UNet'",
 }
 
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # else one bar per confusion matrix
 
 
 def trials(tracking_uri: str, experiment: str) -> pd.DataFrame:
