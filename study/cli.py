@@ -265,8 +265,9 @@ def best(
     isp: str | None = None,
     camera: str | None = None,
     as_json: JsonOption = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="comma-separated output, with run ids and queries")] = False,
 ) -> None:
-    """The best trade-offs of a study, out of MLflow: most accurate first."""
+    """The best trade-offs of a study, out of MLflow: most accurate first, and how to get to their runs."""
     from study import results, tracking
     from study.survey import survey
 
@@ -281,8 +282,9 @@ def best(
         )
     except ValueError as error:
         raise StudyError(str(error)) from None
-    if as_json:
-        print(found.to_json(orient="records", indent=1))
+    if as_csv or as_json:
+        found = results.with_queries(found)
+        print(found.to_csv(index=False) if as_csv else found.to_json(orient="records", indent=1))
         return
     axes = results.axes(found)
     rows = [
@@ -291,6 +293,10 @@ def best(
     ]
     headings = ("camera", "ISP", "λ", *axes, "seeds", "accuracy [95 %]", "PSNR (dB)", "SSIM")
     out.print(_table(study.name, headings, rows))
+    if len(found):
+        ways = results.queries(found.iloc[0].to_dict())
+        out.print("The first of them again, in this process:", *ways["rerun"][:1], soft_wrap=True, markup=False)
+        out.print("Its runs in MLflow:", ways["filter"], soft_wrap=True, markup=False)
 
 
 def _figures(row: Any) -> tuple[str, str, str]:

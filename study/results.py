@@ -58,7 +58,6 @@ QUESTIONS = {
 }
 
 
-
 def trials(tracking_uri: str, experiment: str) -> pd.DataFrame:
     """Every trial of a study, one row per trial key.
 

@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import shlex
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -477,3 +478,12 @@ def test_a_filter_on_figures_is_a_filter_on_the_table(grid_uri: str, grid: pd.Da
     done = results.finished(grid)
     assert found == set(done.loc[(done["accuracy"] >= 0.6) & (done["psnr"] >= 42), "run_id"])
     assert found
+
+
+def test_readme_asks_what_is_tested_here() -> None:
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    table = readme.partition("| question | filter |")[2].partition("\n\n")[0]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
+    assert rows
+    for question, query in rows:
+        assert query == f"`{results.QUESTIONS[question]}`"
