@@ -1,5 +1,7 @@
 """The stages of a study, in order: cameras → pre-trained NIPs → the grid. Each does only what is missing."""
 
+import os
+import secrets
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -163,6 +165,11 @@ def _restored(job: PretrainingJob, run: Run, client: MlflowClient) -> bool:
 
 
 def _perform(title: str, session: Session, jobs: Sequence[Job]) -> dict[str, str]:
+    if session.address == "local":
+        # Some of Ray's processes listen on all interfaces, whatever address they are given: let them answer only to a
+        # token drawn here. Ray reads it when it is imported.
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     from study import schedule  # Ray takes seconds to import and to start: only where there is work for it
 
     resources = session.study.resources

@@ -7,7 +7,6 @@ whichever driver, and no state of Ray's need be restored.
 
 import logging
 import os
-import secrets
 import shutil
 import sys
 import tempfile
@@ -44,9 +43,6 @@ def connect(address: str, resources: Resources) -> float:
     """Join the cluster at ``address`` (``auto``: the one this machine belongs to), or start Ray on this machine
     alone (``local``), without dashboard. Returns the GPUs of a job: none where the cluster has none.
 
-    Some of Ray's processes listen on all interfaces, whatever address they are given: alone on this machine, they
-    answer only to a token that is drawn for this call.
-
     Raises:
         StudyError: there is no such cluster, or no node that a job would fit on.
     """
@@ -56,7 +52,6 @@ def connect(address: str, resources: Resources) -> float:
     options: dict[str, Any] = {}
     if address == "local":
         options = {"include_dashboard": False, "object_store_memory": 256 * 2**20}
-        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     if not ray.is_initialized():
         try:
             ray.init(
