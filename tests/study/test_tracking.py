@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from forensics import Trial
 from study import tracking
+from study.jobs import TrialJob
+from study.run import place
 from study.settings import Study, load_study
 
 
@@ -22,8 +25,15 @@ def client(study: Study) -> MlflowClient:
 
 
 def open_run(client: MlflowClient, study: Study, key: str) -> str:
-    experiment = tracking.experiment(client, study)
-    return tracking.open_run(client, experiment, key, "trial", "a trial", {"seed": 1, "lambda": 0.1}, {"threads": "1"})
+    job = TrialJob(
+        key=key,
+        trial=Trial("a camera", "INet", 0.1, seed=1),
+        nip=Path("nip.safetensors"),
+        nip_sha256="",
+        data_fingerprint="",
+        place=place(study, tracking.experiment(client, study)),
+    )
+    return tracking.open_run(client, job)
 
 
 def test_the_environment_names_the_server_unless_the_study_does(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +56,8 @@ def test_a_key_has_one_run(client: MlflowClient, study: Study) -> None:
     assert open_run(client, study, "aa") == first
     assert open_run(client, study, "bb") != first
     run = client.get_run(first)
-    assert run.data.params == {"seed": "1", "lambda": "0.1"}
+    expected = {"camera": "a camera", "isp": "INet", "lambda": "0.1", "seed": "1", "channel.codec": "jpeg:50"}
+    assert expected.items() <= run.data.params.items()
     assert run.data.tags["trial_key"] == "aa"
     assert run.data.tags["threads"] == "1"
 
