@@ -4,6 +4,7 @@ All settings are checked where they are made: ValueError names the setting, its 
 """
 
 from dataclasses import dataclass, field
+from functools import cache
 from math import inf
 from typing import Literal
 
@@ -15,6 +16,11 @@ PRECISIONS = ("float32", "bfloat16")
 def _require(condition: bool, setting: str, value: object, remedy: str) -> None:
     if not condition:
         raise ValueError(f"{setting} = {value} is impossible: {remedy}")
+
+
+@cache  # a study asks 1,320 times about the same four, and each time all their tables would be made
+def _check_manipulations(names: tuple[str, ...]) -> None:
+    Manipulations(names)
 
 
 @dataclass(frozen=True)
@@ -120,7 +126,7 @@ class Trial:
         if not isinstance(self.lam, str):
             _require(0 <= self.lam < inf, "lambda", self.lam, "use a number ≥ 0 or 'fixed'")
         _require(len(self.manipulations) >= 1, "manipulations", "[]", "name at least one")
-        Manipulations(self.manipulations)
+        _check_manipulations(tuple(self.manipulations))
         side = 2 * self.training.patch // self.channel.downsample
         _require(
             side >= 16, "training.patch", self.training.patch, f"the FAN would receive {side} px, it needs 16 or more"

@@ -146,12 +146,17 @@ def _stage(title: str, session: Session, jobs: Sequence[Job]) -> dict[str, str]:
     for job in jobs:
         run = runs.get(job.key)
         if run is not None and run.info.status == "FAILED" and not session.retry_failed:
-            failures[job.name] = run.data.tags.get("failure", "unknown")
+            failures[_label(job)] = run.data.tags.get("failure", "unknown")
         elif tracking.is_done(job, run):
             session.place.checkpoint(job.key).unlink(missing_ok=True)  # killed between finishing and tidying up
         elif not (isinstance(job, PretrainingJob) and run is not None and _restored(job, run, session.client)):
             left.append(job)
     return failures | (_perform(title, session, left) if left else {})
+
+
+def _label(job: Job) -> str:
+    """Its name for people, and its key: trials that differ only along a further axis share their name."""
+    return f"{job.name} ({job.key[:8]})"
 
 
 def _restored(job: PretrainingJob, run: Run, client: MlflowClient) -> bool:
@@ -191,4 +196,4 @@ def _perform(title: str, session: Session, jobs: Sequence[Job]) -> dict[str, str
         run = tracking.find(session.client, here.experiment_id, key)
         if run is not None and run.info.status == "RUNNING":  # its process could not say so itself
             tracking.fail(session.client, run.info.run_id, reason, status="KILLED")
-    return {todo[key].name: reason for key, reason in failures.items()}
+    return {_label(todo[key]): reason for key, reason in failures.items()}

@@ -58,7 +58,7 @@ def survey(study: Study) -> Survey:
     """Look at a study without changing or starting anything.
 
     Raises:
-        StudyError: tracking cannot be used, or a camera's pairs are damaged.
+        StudyError: tracking cannot be used.
     """
     planned = tuple(study.planned())
     client = tracking.look(tracking.tracking_uri(study))
@@ -66,7 +66,7 @@ def survey(study: Study) -> Survey:
     runs = tracking.runs_by_key(client, found.experiment_id) if client and found else {}
     try:
         cameras = open_cameras(study)
-    except StudyError:  # not imported, or not simulated yet: everything waits
+    except StudyError:  # not imported, not simulated yet, or damaged, as `run` will say: everything waits
         return Survey(planned, (None,) * len(planned), (WAITING,) * len(planned), None)
     keys = resolve(study, cameras, place(study, experiment_id="")).keys
     statuses = tuple(_status(key, runs) for key in keys)
