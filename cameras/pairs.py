@@ -19,7 +19,7 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -96,6 +96,26 @@ class Index:
         """Number of Bayer pixels stored."""
         return self.images[-1].end if self.images else 0
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes that each data file holds at least."""
+        return {BAYER_FILE: self.end * BYTES_PER_BAYER_PIXEL, TARGET_FILE: self.end * BYTES_PER_CELL}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(image.name for image in self.images)
+
+    @property
+    def shortest_side(self) -> int:
+        """Shortest side of any image, in Bayer pixels."""
+        return min(min(image.height, image.width) for image in self.images)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 (hex) over names and contents of all images, CFA and matrix, whatever the order of import."""
+        images = sorted((image.name, image.sha256) for image in self.images)
+        return hashlib.sha256(json.dumps([images, self.cfa, self.cam2srgb]).encode()).hexdigest()
+
     @classmethod
     def read(cls, folder: Path | str) -> "Index":
         """The index of a camera's folder; an empty one if the folder holds none.
@@ -103,13 +123,16 @@ class Index:
         Raises ValueError if the index is damaged.
         """
         path = Path(folder) / INDEX_FILE
-        if not path.exists():
-            return cls()
+        return cls.parse(path.read_bytes(), str(path)) if path.exists() else cls()
+
+    @classmethod
+    def parse(cls, content: bytes, origin: str) -> "Index":
+        """The index in the content of a file ``origin``. Raises ValueError if it is damaged."""
         try:
-            return cls._parse(json.loads(path.read_text(encoding="utf-8")))
+            return cls._parse(json.loads(content))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-            raise ValueError(f"{path} is damaged ({reason}); {START_OVER}") from None
+            raise ValueError(f"{origin} is damaged ({reason}); {START_OVER}") from None
 
     @classmethod
     def _parse(cls, document: dict) -> "Index":
@@ -375,11 +398,11 @@ class Pairs:
             offset=torch.tensor([image.offset for image in index.images]),
             height=torch.tensor([image.height for image in index.images]),
             width=torch.tensor([image.width for image in index.images]),
-            names=tuple(image.name for image in index.images),
+            names=index.names,
             cfa=index.cfa,
             cam2srgb=np.array(index.cam2srgb, dtype=np.float32),
             camera=index.camera or "",
-            fingerprint=_fingerprint(index),
+            fingerprint=index.fingerprint,
         )
 
     def __len__(self) -> int:
@@ -460,6 +483,22 @@ def _map(path: Path, dtype: np.dtype, shape: tuple[int, int]) -> torch.Tensor:
         return torch.from_numpy(mapped)
 
 
-def _fingerprint(index: Index) -> str:
-    images = sorted((image.name, image.sha256) for image in index.images)
-    return hashlib.sha256(json.dumps([images, index.cfa, index.cam2srgb]).encode()).hexdigest()
+def verify(folder: Path | str, on_progress: Callable[[int, int], None] = lambda done, total: None) -> Index:
+    """Compare every stored image with the checksum in the index; returns the index.
+
+    Args:
+        folder: of the camera.
+        on_progress: told (images compared, images in all).
+
+    Raises:
+        ValueError: there are no pairs, or an image is not what was stored; the message names it.
+    """
+    pairs, index = Pairs.open(folder), Index.read(folder)
+    for done, image in enumerate(index.images):
+        on_progress(done, len(index.images))
+        bayer = pairs.bayer[image.offset : image.end].view(image.height, image.width, 4)
+        target = pairs.target[4 * image.offset : 4 * image.end].view(2 * image.height, 2 * image.width, 3)
+        if _digest(bayer.numpy(), target.numpy()) != image.sha256:
+            raise ValueError(f"{folder}: image {image.name} is damaged; {START_OVER}")
+    on_progress(len(index.images), len(index.images))
+    return index

@@ -4,7 +4,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -113,7 +113,7 @@ def pretrain(
         on_step: called after every iteration with the number made.
         on_metrics: called after every validation, the first of which precedes all training, with the number
             of iterations and `loss_nip`, `psnr`, `ssim` and, from the second on, `loss_train`, the mean of
-            the iterations between.
+            the iterations between; on resuming once more for those before.
         on_checkpoint: called next with the number of iterations and a function that writes a checkpoint.
         resume: a checkpoint to continue from, bit-identically on the same kind of device and as many threads.
 
@@ -143,26 +143,30 @@ def pretrain(
         "pairs": pairs.fingerprint,
         "images": [train_images.tolist(), validation_images.tolist()],
     }
-    state: dict[str, Any] = {"step": 0, "losses": [], "best": None}
+    history: dict[int, dict[str, float]] = {}  # figures of every validation, by step
     parts = ({"nip": nip, "best": best}, {"adam": adam}, {"patches": generator}, identity)
 
-    def check(loss_train: dict[str, float]) -> None:
+    def check(step: int, loss_train: dict[str, float]) -> None:
         figures = evaluate(nip.eval(), validation, settings.precision, chunk)
-        _require_finite(figures["loss_nip"], state["step"])
-        state["losses"].append(figures["loss_nip"])
-        if state["best"] is None or figures["loss_nip"] < state["best"]["loss_nip"]:
-            state["best"] = figures
+        _require_finite(figures["loss_nip"], step)
+        if figures["loss_nip"] < min(_losses(history), default=math.inf):
             best.load_state_dict(nip.state_dict())
-        on_metrics(state["step"], figures | loss_train)
-        on_checkpoint(state["step"], lambda path: save_checkpoint(path, *parts, state))
+        history[step] = figures | loss_train
+        on_metrics(step, history[step])
+        state = {"history": history}
+        on_checkpoint(step, lambda path: save_checkpoint(path, *parts, state))
 
     if resume is None:
-        check({})
+        check(0, {})
     else:
-        state = load_checkpoint(resume, *parts)
+        stored = load_checkpoint(resume, *parts)["history"]
+        history |= sorted((int(step), figures) for step, figures in stored.items())
+        for step, figures in history.items():
+            on_metrics(step, figures)
 
-    while not (done := converged(state["losses"], settings.window, tolerance)):
-        steps = min(settings.check_every, settings.max_iterations - state["step"])
+    while not (done := converged(_losses(history), settings.window, tolerance)):
+        made = max(history)
+        steps = min(settings.check_every, settings.max_iterations - made)
         if steps == 0:
             break
         nip.freeze_statistics(False).train()
@@ -174,18 +178,21 @@ def pretrain(
             loss.backward()
             adam.step()
             losses.append(loss.detach())
-            on_step(state["step"] + len(losses))
+            on_step(made + len(losses))
         values = torch.stack(losses).tolist()
-        for step, value in enumerate(values, start=state["step"] + 1):
+        for step, value in enumerate(values, start=made + 1):
             _require_finite(value, step)
-        state["step"] += steps
-        check({"loss_train": sum(values) / steps})
+        check(made + steps, {"loss_train": sum(values) / steps})
 
     nip.load_state_dict(best.state_dict())
     nip.freeze_statistics().eval()
-    figures = state["best"]
+    figures = min(history.values(), key=lambda figures: figures["loss_nip"])  # the first of equals, as kept in `best`
     reason: Literal["converged", "max_iterations"] = "converged" if done else "max_iterations"
-    return Pretrained(nip, state["step"], figures["loss_nip"], figures["psnr"], figures["ssim"], reason)
+    return Pretrained(nip, max(history), figures["loss_nip"], figures["psnr"], figures["ssim"], reason)
+
+
+def _losses(history: dict[int, dict[str, float]]) -> list[float]:
+    return [figures["loss_nip"] for figures in history.values()]
 
 
 def _require_finite(loss: float, step: int) -> None:

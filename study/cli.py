@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from study.settings import NAME, Study, StudyError, load_study, presets
+from study.settings import NAME, Study, StudyError, expanded, load_study, presets
 
 app = typer.Typer(
     help="How much picture quality must a camera give up so that later manipulation can be detected?",
@@ -26,7 +26,7 @@ err = Console(stderr=True)
 
 StudyArgument = Annotated[str, typer.Argument(help=f"a preset ({', '.join(presets())}) or a YAML file")]
 StorageOption = Annotated[
-    Path | None, typer.Option(help="folder of pairs, NIPs, checkpoints and tracking; overrides the study's own")
+    str | None, typer.Option(help="folder or bucket of pairs, NIPs and checkpoints; overrides the study's own")
 ]
 AddressOption = Annotated[str, typer.Option(help="'local', 'auto' for this machine's cluster, or host:port")]
 JsonOption = Annotated[bool, typer.Option("--json", help="machine-readable output")]
@@ -47,9 +47,9 @@ def _refuse(reason: str) -> NoReturn:
     sys.exit(2)
 
 
-def _load(source: str, storage: Path | None) -> Study:
+def _load(source: str, storage: str | None) -> Study:
     study = load_study(source)
-    return study if storage is None else study.model_copy(update={"storage": storage})
+    return study if storage is None else study.model_copy(update={"storage": expanded(storage)})
 
 
 def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> Table:
@@ -132,18 +132,20 @@ def import_(
 ) -> None:
     """RAW files → pairs of Bayer stack and developed target. Called again, it does only what is missing."""
     from cameras.importing import import_camera
-    from study.jobs import camera_folder
+    from study.data import publish_pairs
     from study.progress import work
+    from study.storage import Storage
 
     if not re.fullmatch(NAME, camera):
         raise StudyError(f"camera '{camera}': use letters, digits, spaces, dots, dashes and underscores")
-    root = camera_folder(storage or Path("results"), camera).parent
+    shared = Storage(expanded(storage or "results"))
+    here = shared.folder if shared.is_folder else Path("results")
     with work(f"{camera}: import", limit) as advance:
         try:
             imported = import_camera(
                 camera,
                 paths,
-                root,
+                here / "cameras",
                 limit=limit,
                 orientation=orientation.value,
                 demosaic=demosaic.value,
@@ -153,6 +155,8 @@ def import_(
             )
         except ValueError as error:
             raise StudyError(str(error)) from None
+    if len(imported):
+        publish_pairs(here, camera, shared)
     if imported.refused:
         rows = [(path.name, reason) for path, reason in imported.refused]
         out.print(_table("Refused", ("file", "reason"), rows))
@@ -333,8 +337,8 @@ def rerun(
     from study.rerun import rerun as rerun_trial
     from study.tracking import default_uri
 
-    folder = storage or Path("results")
-    comparison = rerun_trial(run_or_key, folder, tracking_uri or default_uri(folder))
+    place = str(Path(storage).resolve()) if "://" not in (storage := expanded(storage or "results")) else storage
+    comparison = rerun_trial(run_or_key, place, tracking_uri or default_uri(place))
     out.print(_table(comparison.name, ("figure", "logged", "now"), comparison.rows))
     out.print("bit-identical" if comparison.identical else f"not bit-identical: {comparison.difference}")
 

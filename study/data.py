@@ -4,11 +4,11 @@ from pathlib import Path
 
 from cameras.dng import simulate_folder
 from cameras.importing import import_camera
-from cameras.pairs import Pairs, split
+from cameras.pairs import INDEX_FILE, Index, split
 from cameras.simulate import PRESETS
-from study.jobs import camera_folder
 from study.progress import work
 from study.settings import Camera, Simulation, Study, StudyError
+from study.storage import Storage
 
 
 def prepare_cameras(study: Study) -> None:
@@ -23,11 +23,12 @@ def prepare_cameras(study: Study) -> None:
             open_camera(study, camera)  # before minutes are spent on the simulated ones
     for camera in study.cameras:
         if camera.simulate is not None:
-            _prepare(study.storage, camera.name, camera.simulate)
+            _prepare(study.folder, camera.name, camera.simulate)
+            publish_pairs(study.folder, camera.name, Storage(study.storage))
 
 
-def _prepare(storage: Path, name: str, simulation: Simulation) -> None:
-    raw, pairs = storage / "simulated" / name, camera_folder(storage, name)
+def _prepare(folder: Path, name: str, simulation: Simulation) -> None:
+    raw, pairs = folder / "simulated" / name, folder / "cameras" / name
     with work(f"{name}: simulated camera", 2 * simulation.images) as advance:
         try:
             files = simulate_folder(
@@ -58,41 +59,66 @@ def _prepare(storage: Path, name: str, simulation: Simulation) -> None:
         )
 
 
-def open_cameras(study: Study) -> dict[str, Pairs]:
-    """The pairs of every camera.
+def publish_pairs(folder: Path, camera: str, storage: Storage) -> None:
+    """Copy the pairs of a camera from a folder on this machine to a bucket, unless they are there already."""
+    if storage.is_folder:
+        return
+    name, content = f"cameras/{camera}/{INDEX_FILE}", (folder / "cameras" / camera / INDEX_FILE).read_bytes()
+    if storage.exists(name) and storage.read(name) == content:
+        return
+    files = Index.parse(content, name).sizes
+    with work(f"{camera}: copy to {storage.uri}", sum(files.values())) as advance:
+        done = 0
+        for file, size in files.items():
+            storage.upload(folder / "cameras" / camera / file, f"cameras/{camera}/{file}")
+            done += size
+            advance(done)
+        storage.write(name, content)  # last: where it is, all is
+
+
+def open_cameras(study: Study) -> dict[str, Index]:
+    """The index of every camera's pairs.
 
     Raises:
         StudyError: a camera is not imported, its pairs are damaged, or they do not suffice for the study.
     """
     cameras = {camera.name: open_camera(study, camera) for camera in study.cameras}
     for item in study.planned():
-        trial, pairs = item.trial, cameras[item.trial.camera]
+        trial, index = item.trial, cameras[item.trial.camera]
         try:
-            split(pairs.names, trial.split.train, trial.split.validation, trial.split.seed)
+            split(index.names, trial.split.train, trial.split.validation, trial.split.seed)
         except ValueError as error:
             raise StudyError(f"camera '{trial.camera}': {error}") from None
         largest = max(trial.training.patch, item.pretraining.patch, item.pretraining.validation_patch)
-        if pairs.shortest_side < largest:
+        if index.shortest_side < largest:
             raise StudyError(
                 f"camera '{trial.camera}': a patch of {largest} Bayer cells does not fit into its smallest photograph, "
-                f"which is {pairs.shortest_side} wide or high"
+                f"which is {index.shortest_side} wide or high"
             )
     return cameras
 
 
-def open_camera(study: Study, camera: Camera) -> Pairs:
-    """The pairs of one camera.
+def open_camera(study: Study, camera: Camera) -> Index:
+    """What the storage holds of a camera.
 
     Raises:
         StudyError: it is not imported, or its pairs are damaged.
     """
-    folder = camera_folder(study.storage, camera.name)
-    if not (folder / "index.json").is_file():
-        raise StudyError(
-            f"study {study.name}: camera '{camera.name}' is not in {folder.parent}: "
-            f"python -m study import --camera '{camera.name}' --storage {study.storage} FOLDER_WITH_RAW_FILES"
-        )
+    storage, name = Storage(study.storage), f"cameras/{camera.name}/{INDEX_FILE}"
     try:
-        return Pairs.open(folder)
+        index = Index.parse(storage.read(name), storage.where(name)) if storage.exists(name) else Index()
     except ValueError as error:
         raise StudyError(str(error)) from None
+    if not index.images:
+        raise StudyError(
+            f"study {study.name}: camera '{camera.name}' is not in {storage.where('cameras')}: "
+            f"python -m study import --camera '{camera.name}' --storage {study.storage} FOLDER_WITH_RAW_FILES"
+        )
+    for file, needed in index.sizes.items():
+        size = storage.size(f"cameras/{camera.name}/{file}") or 0
+        if size < needed:
+            raise StudyError(
+                f"{storage.where(f'cameras/{camera.name}/{file}')} holds {size} of the {needed} bytes its index lists: "
+                "remove the camera's folder and import it again"
+            )
+    return index

@@ -28,7 +28,7 @@ from mlflow.entities import Run
 from torch import Tensor
 
 import models
-from cameras.pairs import Pairs
+from cameras.pairs import Index, Pairs
 from channel.encoders import SUBSAMPLINGS, save_options
 from forensics import evaluation
 from forensics.evaluation import DIFFERENTIABLE, RULES, Evaluation, fused_accuracy
@@ -39,7 +39,7 @@ from study.jobs import TrialJob
 from study.progress import Advance, work
 from study.run import place, resolve
 from study.settings import Planned, Study, StudyError
-from study.work import set_up_process
+from study.work import open_pairs, set_up_process
 
 FILE = "evaluation.json"
 
@@ -98,9 +98,14 @@ def evaluate(study: Study, codecs: Iterable[str]) -> pd.DataFrame:
         set_up_process(left[0].job)
         with work(f"evaluation ({len(left)} trials)", sum(trial.patches for trial in left)) as advance:
             done = 0
-            for camera, pairs in cameras.items():
+            for camera in cameras:
                 mine = [trial for trial in left if trial.job.trial.camera == camera]
-                here = pairs.to(device) if mine else pairs  # once for all trials of the camera
+                if not mine:
+                    continue
+                try:
+                    here = open_pairs(mine[0].job, camera).to(device)  # once for all trials of the camera
+                except ValueError as error:
+                    raise StudyError(str(error)) from None
                 for trial in mine:
                     _evaluate(trial, here, codecs, device, partial(_advance, advance, done, camera))
                     done += trial.patches
@@ -132,7 +137,7 @@ class Finished:
         return {"trial_key": self.job.key, **setting, **self.planned.axes, **accuracies}
 
 
-def _finished(study: Study, cameras: Mapping[str, Pairs]) -> list[Finished]:
+def _finished(study: Study, cameras: Mapping[str, Index]) -> list[Finished]:
     grid = resolve(study, dict(cameras), place(study, experiment_id=""))
     uri = tracking.tracking_uri(study)
     runs: dict[str, Run] = {}
@@ -166,9 +171,8 @@ def _evaluate(
         raise StudyError(f"run {run_id} ({job.name}) cannot be evaluated: {error}") from None
     with tracking.reachable(client.tracking_uri):
         tracking.log_texts(client, run_id, {FILE: merged(document, judged)})
-        figures = tracking.MetricBuffer(client, run_id)
-        figures.log(job.steps, {metric(codec): judged.accuracy(codec) for codec in judged.posteriors})
-        figures.flush()
+        scores = {metric(codec): judged.accuracy(codec) for codec in judged.posteriors}
+        tracking.log_metrics(client, run_id, tracking.metrics(job.steps, scores))
 
 
 def _advance(advance: Advance, done: int, camera: str, patches: int) -> None:

@@ -7,33 +7,37 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cameras.pairs import Pairs
 from forensics.trial import Split, Trial
 from models.pretrain import Pretraining
+from study.checkpoints import Checkpoints
 from study.settings import Frozen, Planned
+from study.storage import Storage
 
 RECIPE = 1  # raise it when a change of the code changes results: keys of older results then no longer match
 
 
 class Place(Frozen):
-    """Where work is done: folders, tracking, hardware. Nothing here is part of a key.
+    """Where work is done: storage, tracking, hardware. Nothing here is part of a key.
 
-    The order of floating-point sums depends on ``threads`` and on ``device``: results differ in the last bits between
+    ``staging`` is where each machine keeps its copies of what it reads from ``storage``; None reads it in place. The
+    order of floating-point sums depends on ``threads`` and on ``device``: results differ in the last bits between
     them, and only a repetition on the same ones is bit-identical.
     """
 
-    storage: Path
+    storage: str
+    staging: Path | None
     tracking_uri: str
     experiment_id: str
     device: str = "cpu"
     threads: int = 1
     checkpoint_seconds: float = 30
 
-    def camera(self, name: str) -> Path:
-        return camera_folder(self.storage, name)
+    @property
+    def shared(self) -> Storage:
+        return Storage(self.storage)
 
-    def checkpoint(self, key: str) -> Path:
-        return self.storage / "checkpoints" / f"{key}.safetensors"
+    def checkpoints(self, key: str) -> Checkpoints:
+        return Checkpoints(self.shared, key)
 
 
 class PretrainingJob(Frozen):
@@ -71,16 +75,17 @@ class PretrainingJob(Frozen):
         return self.pretraining.max_iterations
 
     @property
-    def weights(self) -> Path:
-        return nip_file(self.place.storage, self.camera, self.isp, self.key)
+    def weights(self) -> str:
+        """Their name in the storage."""
+        return nip_name(self.camera, self.isp, self.key)
 
 
 class TrialJob(Frozen):
-    """Run one trial from a pre-trained NIP."""
+    """Run one trial from a pre-trained NIP: ``nip`` is its name in the storage."""
 
     key: str
     trial: Trial
-    nip: Path
+    nip: str
     nip_sha256: str
     data_fingerprint: str
     place: Place
@@ -124,17 +129,12 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def camera_folder(storage: Path, name: str) -> Path:
-    """Where the pairs of a camera lie."""
-    return storage / "cameras" / name
+def nip_name(camera: str, isp: str, key: str) -> str:
+    """Name in the storage of a pre-trained NIP."""
+    return f"nips/{camera}-{isp}-{key[:8]}.safetensors"
 
 
-def nip_file(storage: Path, camera: str, isp: str, key: str) -> Path:
-    """Where a pre-trained NIP lies."""
-    return storage / "nips" / f"{camera}-{isp}-{key[:8]}.safetensors"
-
-
-def pretraining_key(planned: Planned, pairs: Pairs) -> str:
+def pretraining_key(planned: Planned, data_fingerprint: str) -> str:
     """Key of the pre-training that a trial starts from."""
     return _key(
         "pretrain",
@@ -143,14 +143,14 @@ def pretraining_key(planned: Planned, pairs: Pairs) -> str:
             "isp": planned.trial.isp,
             "split": asdict(planned.trial.split),
             "pretraining": asdict(planned.pretraining),
-            "data": pairs.fingerprint,
+            "data": data_fingerprint,
         },
     )
 
 
-def trial_key(trial: Trial, pairs: Pairs, nip_sha256: str) -> str:
+def trial_key(trial: Trial, data_fingerprint: str, nip_sha256: str) -> str:
     """Key of a trial: its fully resolved settings, its data and the weights that it starts from."""
-    return _key("trial", {"trial": asdict(trial), "data": pairs.fingerprint, "nip": nip_sha256})
+    return _key("trial", {"trial": asdict(trial), "data": data_fingerprint, "nip": nip_sha256})
 
 
 def _key(kind: str, content: Mapping[str, Any]) -> str:

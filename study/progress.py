@@ -12,6 +12,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 LOG_SECONDS = 15.0
 
 
+def say(text: str) -> None:
+    """A line for people, beside what a command prints as its result."""
+    Console(stderr=True).print(text, highlight=False, markup=False, soft_wrap=True)
+
+
 def duration(seconds: float) -> str:
     """1:02:03"""
     return str(timedelta(seconds=round(seconds)))

@@ -28,7 +28,7 @@ def publish(study: Study) -> Path:
             study.name,
             uri,
             study.name,
-            study.storage / "reports" / study.name,
+            study.folder / "reports" / study.name,
             survey(study).plan,
             provenance,
         )

@@ -17,7 +17,8 @@ from forensics import fan
 from study import tracking
 from study.jobs import TrialJob
 from study.progress import work
-from study.settings import StudyError
+from study.settings import Resources, StudyError
+from study.storage import Storage
 from study.work import Callbacks, set_up_process, train_trial
 
 
@@ -34,7 +35,7 @@ class Comparison:
         return not self.difference
 
 
-def rerun(run_or_key: str, storage: Path, tracking_uri: str) -> Comparison:
+def rerun(run_or_key: str, storage: str, tracking_uri: str) -> Comparison:
     """Repeat a finished trial from its beginning, with the number of threads it had.
 
     Args:
@@ -51,10 +52,10 @@ def rerun(run_or_key: str, storage: Path, tracking_uri: str) -> Comparison:
     run = _find(client, run_or_key)
     with tempfile.TemporaryDirectory() as folder, tracking.reachable(tracking_uri):
         artifacts = Path(download_artifacts(run_id=run.info.run_id, tracking_uri=tracking_uri, dst_path=folder))
-        return _compare(client, run, artifacts, storage.resolve())
+        return _compare(client, run, artifacts, storage)
 
 
-def _compare(client: MlflowClient, run: Run, artifacts: Path, storage: Path) -> Comparison:
+def _compare(client: MlflowClient, run: Run, artifacts: Path, storage: str) -> Comparison:
     if run.info.status != "FINISHED":
         raise StudyError(f"run {run.info.run_id} is {run.info.status}: only a finished trial can be compared")
     try:
@@ -63,8 +64,8 @@ def _compare(client: MlflowClient, run: Run, artifacts: Path, storage: Path) -> 
         raise StudyError(f"run {run.info.run_id} was logged by another version of this project") from None
     if logged.place.device != "cpu" and not torch.cuda.is_available():
         raise StudyError(f"the trial ran on {logged.place.device}: only there are its figures the same to the bit")
-    place = logged.place.model_copy(update={"storage": storage})
-    job = logged.model_copy(update={"place": place, "nip": storage / "nips" / logged.nip.name})
+    staging = None if Storage(storage).is_folder else Resources().staging
+    job = logged.model_copy(update={"place": logged.place.model_copy(update={"storage": storage, "staging": staging})})
 
     set_up_process(job)
     try:

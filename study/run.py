@@ -3,29 +3,39 @@
 import os
 import secrets
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 
-from cameras.pairs import Pairs
+from cameras.pairs import Index
 from study import tracking
+from study.checkpoints import FOLDER as CHECKPOINTS
+from study.checkpoints import key_of
 from study.data import open_cameras, prepare_cameras
 from study.jobs import (
     Job,
     Place,
     PretrainingJob,
     TrialJob,
-    file_sha256,
-    nip_file,
+    nip_name,
     pretraining_key,
     trial_key,
 )
-from study.progress import work
-from study.settings import Planned, Study
-from study.work import place_nip
+from study.lease import driving
+from study.outbox import deliver, delivering
+from study.patience import patiently
+from study.progress import say, work
+from study.settings import Planned, Study, StudyError
+from study.storage import Storage
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -45,10 +55,12 @@ class Grid:
         return tuple(None if job is None else job.key for job in self.jobs)
 
 
-def place(study: Study, experiment_id: str) -> Place:
+def place(study: Study, experiment_id: str, address: str = "local") -> Place:
     """Where the study's jobs are done; whether on GPUs is decided when they are scheduled."""
+    storage = Storage(study.storage)
     return Place(
-        storage=study.storage.resolve(),
+        storage=str(storage.folder.resolve()) if storage.is_folder else storage.uri,
+        staging=None if storage.is_folder and address == "local" else study.resources.staging,
         tracking_uri=tracking.tracking_uri(study),
         experiment_id=experiment_id,
         threads=study.resources.cpus,
@@ -56,37 +68,38 @@ def place(study: Study, experiment_id: str) -> Place:
     )
 
 
-def resolve(study: Study, cameras: dict[str, Pairs], where: Place) -> Grid:
+def resolve(study: Study, cameras: dict[str, Index], where: Place) -> Grid:
     """Give every trial its job, as far as its NIP is there, and every NIP its pre-training."""
     pretrainings: dict[str, PretrainingJob] = {}
     jobs: list[TrialJob | None] = []
     planned = study.planned()
-    hashes: dict[Path, str] = {}  # of the NIP files
+    hashes: dict[str, str | None] = {}  # of the NIP files, None where there is none
     for item in planned:
-        trial, pairs = item.trial, cameras[item.trial.camera]
-        key = pretraining_key(item, pairs)
+        trial, fingerprint = item.trial, cameras[item.trial.camera].fingerprint
+        key = pretraining_key(item, fingerprint)
         pretrainings[key] = PretrainingJob(
             key=key,
             camera=trial.camera,
             isp=trial.isp,
             split=trial.split,
             pretraining=item.pretraining,
-            data_fingerprint=pairs.fingerprint,
+            data_fingerprint=fingerprint,
             place=where,
         )
-        nip = nip_file(where.storage, trial.camera, trial.isp, key)
-        if not nip.is_file():
+        nip = nip_name(trial.camera, trial.isp, key)
+        if nip not in hashes:
+            hashes[nip] = where.shared.sha256(nip) if where.shared.exists(nip) else None
+        sha256 = hashes[nip]
+        if sha256 is None:
             jobs.append(None)
             continue
-        if nip not in hashes:
-            hashes[nip] = file_sha256(nip)
         jobs.append(
             TrialJob(
-                key=trial_key(trial, pairs, hashes[nip]),
+                key=trial_key(trial, fingerprint, sha256),
                 trial=trial,
                 nip=nip,
-                nip_sha256=hashes[nip],
-                data_fingerprint=pairs.fingerprint,
+                nip_sha256=sha256,
+                data_fingerprint=fingerprint,
                 place=where,
             )
         )
@@ -98,14 +111,18 @@ class Session:
     """A study at work."""
 
     study: Study
-    cameras: dict[str, Pairs]
+    cameras: dict[str, Index]
     client: MlflowClient
     place: Place
     address: str
     retry_failed: bool
 
     def grid(self) -> Grid:
-        return resolve(self.study, self.cameras, self.place)
+        return patiently(lambda: resolve(self.study, self.cameras, self.place), say)
+
+    def ask(self, question: Callable[[], Result]) -> Result:
+        """Put a question to the tracker, and wait where it is away: a study of days does not end for that."""
+        return patiently(question, say, passes=tracking.is_away)
 
 
 def pretrain(study: Study, address: str = "local", retry_failed: bool = False) -> dict[str, str]:
@@ -114,8 +131,8 @@ def pretrain(study: Study, address: str = "local", retry_failed: bool = False) -
     Raises:
         StudyError: cameras, tracking or cluster are not there.
     """
-    session = _open(study, address, retry_failed)
-    return _stage("pre-training", session, session.grid().pretrainings)
+    with _session(study, address, retry_failed) as session:
+        return _stage("pre-training", session, session.grid().pretrainings)
 
 
 def run(study: Study, address: str = "local", retry_failed: bool = False) -> dict[str, str]:
@@ -125,32 +142,45 @@ def run(study: Study, address: str = "local", retry_failed: bool = False) -> dic
     its process, node or disk is always tried again.
 
     Raises:
-        StudyError: cameras, tracking or cluster are not there.
+        StudyError: cameras, tracking or cluster are not there, or another driver runs the study.
     """
-    session = _open(study, address, retry_failed)
-    failures = _stage("pre-training", session, session.grid().pretrainings)
-    return failures | _stage("trials", session, session.grid().ready)
+    with _session(study, address, retry_failed) as session:
+        failures = _stage("pre-training", session, session.grid().pretrainings)
+        return failures | _stage("trials", session, session.grid().ready)
 
 
-def _open(study: Study, address: str, retry_failed: bool) -> Session:
+@contextmanager
+def _session(study: Study, address: str, retry_failed: bool) -> Iterator[Session]:
     client, experiment_id = tracking.connect(study)
-    prepare_cameras(study)
-    return Session(study, open_cameras(study), client, place(study, experiment_id), address, retry_failed)
+    try:
+        with driving(client, experiment_id, say):
+            prepare_cameras(study)
+            where = place(study, experiment_id, address)
+            yield Session(study, open_cameras(study), client, where, address, retry_failed)
+    except MlflowException as error:
+        raise StudyError(f"tracking at {client.tracking_uri} refuses: {' '.join(str(error).split())}") from error
 
 
 def _stage(title: str, session: Session, jobs: Sequence[Job]) -> dict[str, str]:
     """Perform the jobs that are neither finished nor known to fail; returns the failures among all of them."""
-    runs = tracking.runs_by_key(session.client, session.place.experiment_id)
+    keys = {job.key for job in jobs}
+    # What the last driver could not deliver, if any:
+    session.ask(lambda: deliver(session.place.shared, session.client, session.place.experiment_id, keys))
+    runs = session.ask(lambda: tracking.runs_by_key(session.client, session.place.experiment_id))
     failures: dict[str, str] = {}
+    done: set[str] = set()
     left: list[Job] = []
     for job in jobs:
         run = runs.get(job.key)
         if run is not None and run.info.status == "FAILED" and not session.retry_failed:
             failures[_label(job)] = run.data.tags.get("failure", "unknown")
         elif tracking.is_done(job, run):
-            session.place.checkpoint(job.key).unlink(missing_ok=True)  # killed between finishing and tidying up
-        elif not (isinstance(job, PretrainingJob) and run is not None and _restored(job, run, session.client)):
+            done.add(job.key)
+        elif not (isinstance(job, PretrainingJob) and run is not None and _restored(job, run, session)):
             left.append(job)
+    for name in session.place.shared.names(CHECKPOINTS):
+        if key_of(name) in done:  # killed between finishing and tidying up
+            session.place.shared.delete(name)
     return failures | (_perform(title, session, left) if left else {})
 
 
@@ -159,13 +189,14 @@ def _label(job: Job) -> str:
     return f"{job.name} ({job.key[:8]})"
 
 
-def _restored(job: PretrainingJob, run: Run, client: MlflowClient) -> bool:
+def _restored(job: PretrainingJob, run: Run, session: Session) -> bool:
     """Fetch the weights of a finished pre-training that are missing or damaged in the storage: the keys of all finished
     trials depend on these very bytes, and another GPU might not make them again."""
     if run.info.status != "FINISHED":
         return False
     with tempfile.TemporaryDirectory() as folder:
-        place_nip(job, Path(client.download_artifacts(run.info.run_id, "nip.safetensors", folder)))
+        fetch = partial(session.client.download_artifacts, run.info.run_id, "nip.safetensors", folder)
+        job.place.shared.upload(Path(session.ask(fetch)), job.weights)
     return tracking.is_done(job, run)
 
 
@@ -191,9 +222,16 @@ def _perform(title: str, session: Session, jobs: Sequence[Job]) -> dict[str, str
             done[key] = todo[key].steps if key in ended else reached
             advance(sum(done.values()), f"{len(ended)} of {len(todo)} ended")
 
-        failures = schedule.schedule(list(todo.values()), resources, gpus, here.storage / "ray", on_progress)
+        notes = session.study.folder.resolve() / "ray"
+        with delivering(here.shared, session.client, here.experiment_id, set(todo), say):
+            failures = schedule.schedule(list(todo.values()), resources, gpus, notes, on_progress)
     for key, reason in failures.items():
-        run = tracking.find(session.client, here.experiment_id, key)
-        if run is not None and run.info.status == "RUNNING":  # its process could not say so itself
-            tracking.fail(session.client, run.info.run_id, reason, status="KILLED")
+        session.ask(partial(_close, session.client, here.experiment_id, key, reason))
     return {_label(todo[key]): reason for key, reason in failures.items()}
+
+
+def _close(client: MlflowClient, experiment_id: str, key: str, reason: str) -> None:
+    """End the run of a job whose process could not say so itself."""
+    run = tracking.find(client, experiment_id, key)
+    if run is not None and run.info.status == "RUNNING":
+        tracking.fail(client, run.info.run_id, reason, status="KILLED")

@@ -35,6 +35,11 @@ ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # MLflow keeps the figures
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the command, not just the stage
 }
+HANDED_ON = (
+    "MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
+)  # where the driver has them
 
 OnProgress = Callable[[str, int, bool], None]  # key, finished steps, whether it has ended
 
@@ -47,6 +52,7 @@ def connect(address: str, resources: Resources) -> float:
         StudyError: there is no such cluster, or no node that a job would fit on.
     """
     os.environ.update(ENVIRONMENT)
+    environment = ENVIRONMENT | {name: os.environ[name] for name in HANDED_ON if name in os.environ}
     # Tune logs every lost process with pages of traceback; on_trial_recover says it in a line.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     options: dict[str, Any] = {}
@@ -56,7 +62,7 @@ def connect(address: str, resources: Resources) -> float:
         try:
             ray.init(
                 address=address,
-                runtime_env={"env_vars": ENVIRONMENT},
+                runtime_env={"env_vars": environment},
                 log_to_driver=False,
                 logging_level="error",
                 **options,
@@ -64,8 +70,10 @@ def connect(address: str, resources: Resources) -> float:
         except (ConnectionError, RuntimeError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise StudyError(f"no Ray cluster at '{address}': {reason}") from error
-    gpus = resources.gpus if ray.cluster_resources().get("GPU", 0) else 0.0
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    # A cluster without any CPU for trials yet grows as they ask, and has what its file promises.
+    grows = not any(node.get("CPU") for node in nodes)
+    gpus = resources.gpus if grows or any(node.get("GPU") for node in nodes) else 0.0
     if address == "local" and not any(
         node.get("CPU", 0) >= resources.cpus and node.get("GPU", 0) >= gpus for node in nodes
     ):
@@ -77,7 +85,12 @@ def connect(address: str, resources: Resources) -> float:
 
 
 def schedule(
-    jobs: Sequence[Job], resources: Resources, gpus: float, folder: Path, on_progress: OnProgress
+    jobs: Sequence[Job],
+    resources: Resources,
+    gpus: float,
+    folder: Path,
+    on_progress: OnProgress,
+    perform: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, str]:
     """Perform all jobs; returns why those failed that did, by key.
 
@@ -87,6 +100,7 @@ def schedule(
         gpus: GPUs, or the share of one, of a job.
         folder: where Tune may keep its notes while it runs; they are never read.
         on_progress: told about every job that got further.
+        perform: what a worker does with ``{"job": …}``; :func:`perform_on_worker` where not given.
     """
     if not jobs:
         return {}
@@ -96,7 +110,7 @@ def schedule(
     folder.mkdir(parents=True, exist_ok=True)
     notes = tempfile.mkdtemp(dir=folder)
     tuner = tune.Tuner(
-        tune.with_resources(_perform, {"cpu": resources.cpus, "gpu": gpus}),
+        tune.with_resources(perform or perform_on_worker, {"cpu": resources.cpus, "gpu": gpus}),
         param_space={"job": tune.grid_search([adapter.dump_python(job, mode="json") for job in jobs])},
         tune_config=tune.TuneConfig(
             reuse_actors=True,  # 0.1 s instead of 3 s to start a job: torch stays imported
@@ -122,20 +136,21 @@ def _name(trial: Any) -> str:
     return trial.config["job"]["key"]
 
 
-def _perform(config: dict[str, Any]) -> None:
-    """Runs on a worker."""
+def perform_on_worker(config: dict[str, Any], work: Any = None) -> None:
+    """What a worker does: the job, or something else in its place (:func:`study.work.perform`)."""
     from study.work import perform  # imports torch and MLflow, which the driver's start need not wait for
 
     job: Job = TypeAdapter(Job).validate_python(config["job"])
-    last = time.monotonic()
+    last, steps = time.monotonic(), 0
 
     def on_step(done: int) -> None:
-        nonlocal last
+        nonlocal last, steps
+        steps = done
         if time.monotonic() - last >= REPORT_SECONDS:
             last = time.monotonic()
             tune.report({"steps": done})
 
-    failure = perform(job, on_step)
+    failure = perform(job, on_step, lambda text: tune.report({"steps": steps, "said": text}), work)
     tune.report({"steps": job.steps, "failure": failure, "ended": True})
 
 
@@ -153,8 +168,9 @@ class _Watcher(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        failure = result.get("failure")
-        if failure:
+        if said := result.get("said"):
+            print(f"{_name(trial)[:8]}: {said}", file=sys.stderr)
+        if failure := result.get("failure"):
             self.failures[_name(trial)] = failure
         self.on_progress(_name(trial), result["steps"], result.get("ended", False))
 

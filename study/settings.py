@@ -26,6 +26,13 @@ class StudyError(ValueError):
     """Something only the user can put right: its message is one line that says what and how."""
 
 
+def expanded(storage: str) -> str:
+    """A folder with ``~`` resolved, or the address of a bucket without a slash at its end."""
+    if "://" in storage:
+        return storage.rstrip("/")
+    return str(Path(storage).expanduser())
+
+
 class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -62,13 +69,15 @@ class Resources(Frozen):
     """What a trial is given, and how stubbornly it is repeated when a process, a node or a network fails.
 
     ``gpus`` may be a share of one; where there is no GPU, trials run on their CPUs. Checkpoints are at least
-    ``checkpoint_seconds`` apart.
+    ``checkpoint_seconds`` apart. ``staging`` is a folder on each machine's own disk for copies of pairs and NIPs: on a
+    cluster, and where the storage is a bucket.
     """
 
     cpus: Annotated[int, Field(ge=1)] = 1
     gpus: Annotated[float, Field(ge=0)] = 0
-    max_failures: Annotated[int, Field(ge=0)] = 5
+    max_failures: Annotated[int, Field(ge=0)] = 10
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 30
+    staging: Annotated[Path, AfterValidator(Path.expanduser)] = Path("~/.cache/imaging-pipelines").expanduser()
 
     @field_validator("gpus")
     @classmethod
@@ -111,7 +120,7 @@ class Study(Frozen):
     """A study file. See README, "A study of your own"."""
 
     name: Annotated[str, Field(pattern=NAME)]
-    storage: Annotated[Path, AfterValidator(Path.expanduser)] = Path("results")
+    storage: Annotated[str, AfterValidator(expanded)] = "results"
     tracking_uri: str | None = None
     cameras: Annotated[tuple[Camera, ...], Field(min_length=1)]
     isps: Annotated[tuple[ISP, ...], Field(min_length=1)]
@@ -124,6 +133,11 @@ class Study(Frozen):
     validation: dict[str, Any] = {}
     channel: dict[str, Any] = {}
     resources: Resources = Resources()
+
+    @property
+    def folder(self) -> Path:
+        """For what is made on this machine (pictures of simulated cameras, reports): the storage itself, if it can."""
+        return Path("results" if "://" in self.storage else self.storage)
 
     @field_validator("cameras", mode="before")
     @classmethod

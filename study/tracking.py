@@ -10,7 +10,7 @@ import platform
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
@@ -23,11 +23,15 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
-from study.jobs import Job, TrialJob, file_sha256
-from study.settings import Study, StudyError
+from study.jobs import Job, TrialJob
+from study.settings import Frozen, Study, StudyError
+from study.storage import Storage
 
 PACKAGES = ("torch", "numpy", "ray", "mlflow", "rawpy", "safetensors")
 BATCH = 500  # metrics in one request: measured 70 times faster than one by one
+
+# MLflow would repeat a failed request for minutes, while training waits, and log figures twice whose receipt was lost.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 
 
 def tracking_uri(study: Study) -> str:
@@ -35,9 +39,19 @@ def tracking_uri(study: Study) -> str:
     return study.tracking_uri or default_uri(study.storage)
 
 
-def default_uri(storage: Path) -> str:
-    """``MLFLOW_TRACKING_URI``, else sqlite in the storage."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage.resolve() / 'mlflow.db'}"
+def default_uri(storage: str) -> str:
+    """``MLFLOW_TRACKING_URI``, else sqlite in the storage.
+
+    Raises:
+        StudyError: neither, since a bucket holds no database.
+    """
+    if uri := os.environ.get("MLFLOW_TRACKING_URI"):
+        return uri
+    if not Storage(storage).is_folder:
+        raise StudyError(
+            f"results in {storage} need a tracking server: name it as tracking_uri or in MLFLOW_TRACKING_URI"
+        )
+    return f"sqlite:///{Path(storage).resolve() / 'mlflow.db'}"
 
 
 def experiment(client: MlflowClient, study: Study) -> str:
@@ -49,7 +63,7 @@ def experiment(client: MlflowClient, study: Study) -> str:
         return found.experiment_id
     # A server decides for itself where artifacts go; beside a database file they go into the study's storage.
     local = client.tracking_uri.startswith("sqlite")
-    location = (study.storage.resolve() / "artifacts" / study.name).as_uri() if local else None
+    location = (study.folder.resolve() / "artifacts" / study.name).as_uri() if local else None
     try:
         return client.create_experiment(study.name, artifact_location=location)
     except MlflowException:
@@ -143,44 +157,60 @@ def is_done(job: Job, run: Run | None) -> bool:
         return False
     if isinstance(job, TrialJob):
         return True
-    return job.weights.is_file() and file_sha256(job.weights) == run.data.tags.get("nip_sha256")
+    shared = job.place.shared
+    return shared.exists(job.weights) and shared.sha256(job.weights) == run.data.tags.get("nip_sha256")
 
 
-def open_run(client: MlflowClient, job: Job) -> str:
-    """The id of the job's run, reopened or created: the result is the same however often it is called."""
-    run = find(client, job.place.experiment_id, job.key)
+def open_run(client: MlflowClient, experiment_id: str, description: "Description") -> Run:
+    """The run of a key, reopened or created: the result is the same however often it is called."""
+    run = find(client, experiment_id, description.key)
     if run is None:
-        tags = {"trial_key": job.key, "kind": job.kind, MLFLOW_RUN_NAME: job.name}
-        run = client.create_run(job.place.experiment_id, tags=tags)
-    run_id = run.info.run_id
-    client.update_run(run_id, status="RUNNING")
+        tags = {"trial_key": description.key, "kind": description.kind, MLFLOW_RUN_NAME: description.name}
+        run = client.create_run(experiment_id, tags=tags)
+    client.update_run(run.info.run_id, status="RUNNING")
     # Also where the run was there already: whoever created it may have been killed before it came to this.
     client.log_batch(
-        run_id,
-        params=[Param(name, str(value)) for name, value in job.params.items()],
-        tags=[RunTag(name, value) for name, value in {**provenance(), **job.tags}.items()],
+        run.info.run_id,
+        params=[Param(name, value) for name, value in description.params.items()],
+        tags=[RunTag(name, value) for name, value in description.tags.items()],
     )
-    return run_id
+    return run
 
 
-class MetricBuffer:
-    """Figures on their way to a run, sent in batches. ``flush`` before anything relies on their having arrived."""
+class Description(Frozen):
+    """What the tracker knows of a run from its start."""
 
-    def __init__(self, client: MlflowClient, run_id: str) -> None:
-        self.client = client
-        self.run_id = run_id
-        self.waiting: list[Metric] = []
+    key: str
+    kind: str
+    name: str
+    params: dict[str, str]
+    tags: dict[str, str]
 
-    def log(self, step: int, figures: Mapping[str, float]) -> None:
-        now = time.time_ns() // 1_000_000
-        self.waiting += [Metric(name, value, now, step) for name, value in figures.items()]
-        if len(self.waiting) >= BATCH:
-            self.flush()
+    @classmethod
+    def of(cls, job: Job) -> "Description":
+        """Of a job that is done by this process."""
+        params = {name: str(value) for name, value in job.params.items()}
+        return cls(key=job.key, kind=job.kind, name=job.name, params=params, tags={**provenance(), **job.tags})
 
-    def flush(self) -> None:
-        while self.waiting:
-            self.client.log_batch(self.run_id, metrics=self.waiting[:BATCH])
-            del self.waiting[:BATCH]
+
+def metrics(step: int, figures: Mapping[str, float]) -> list[Metric]:
+    """Figures of one step, as MLflow takes them, at this moment."""
+    now = time.time_ns() // 1_000_000
+    return [Metric(name, value, now, step) for name, value in figures.items()]
+
+
+def log_metrics(client: MlflowClient, run_id: str, figures: Sequence[Metric]) -> None:
+    """Log figures in few requests."""
+    for start in range(0, len(figures), BATCH):
+        client.log_batch(run_id, metrics=figures[start : start + BATCH])
+
+
+def is_away(error: Exception) -> bool:
+    """Whether the tracker cannot be reached or cannot work just now; else it has refused what it was asked."""
+    if isinstance(error, MlflowException):
+        status = error.get_http_status_code()
+        return status >= 500 or status == 429
+    return isinstance(error, OSError)
 
 
 def finish(client: MlflowClient, run_id: str) -> None:
@@ -196,24 +226,23 @@ def fail(client: MlflowClient, run_id: str, reason: str, status: str = "FAILED")
     client.set_terminated(run_id, status)
 
 
-def log_files(client: MlflowClient, run_id: str, files: Iterable[Path]) -> None:
-    """Attach files under their own names."""
-    for path in files:
-        client.log_artifact(run_id, str(path))
+def write_texts(folder: Path, texts: Mapping[str, object]) -> None:
+    """Write objects as JSON, YAML or plain text, by the file's name."""
+    for name, content in texts.items():
+        path = folder / name
+        if path.suffix == ".yaml":
+            path.write_text(yaml.safe_dump(content, sort_keys=False))
+        elif path.suffix == ".json":
+            path.write_text(json.dumps(content, indent=1))
+        else:
+            path.write_text(str(content))
 
 
 def log_texts(client: MlflowClient, run_id: str, texts: Mapping[str, object]) -> None:
-    """Attach objects as JSON, YAML or plain text, by the artifact's name."""
+    """Attach objects as :func:`write_texts` writes them."""
     with tempfile.TemporaryDirectory() as folder:
-        for name, content in texts.items():
-            path = Path(folder) / name
-            if path.suffix == ".yaml":
-                path.write_text(yaml.safe_dump(content, sort_keys=False))
-            elif path.suffix == ".json":
-                path.write_text(json.dumps(content, indent=1))
-            else:
-                path.write_text(str(content))
-            client.log_artifact(run_id, str(path))
+        write_texts(Path(folder), texts)
+        client.log_artifacts(run_id, folder)
 
 
 @cache

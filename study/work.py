@@ -1,11 +1,11 @@
 """Do one job in this process: load, train, log. The same code on a cluster's worker and in a debugger."""
 
-import shutil
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,16 @@ from cameras.pairs import Pairs, split
 from forensics import Outcome, train
 from models.checkpoint import CheckpointError, Write
 from models.pretrain import Pretrained, pretrain
-from study import tracking
+from study import outbox, staging, tracking
 from study.jobs import Job, PretrainingJob, TrialJob, file_sha256
+from study.logbook import Ending, Logbook
+from study.patience import patiently
 
-# What may go better another time: a full disk, a lost server, a damaged checkpoint.
-TRANSIENT = (OSError, MlflowException, CheckpointError)
+# What may go better another time: a lost server, a storage that stays away for longer than a job's patience.
+TRANSIENT = (OSError, MlflowException)
+PATIENCE = 600.0  # seconds that a job waits for a storage that fails
+
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -35,55 +40,104 @@ class Callbacks:
     on_checkpoint: Callable[[int, Write], None] = lambda step, write: None
 
 
-def perform(job: Job, on_step: Callable[[int], None]) -> str | None:
+@dataclass(frozen=True)
+class Done:
+    """What a job's run gets at its end, besides its artifacts: the number of iterations made, and tags."""
+
+    steps: int
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+def perform(
+    job: Job,
+    on_step: Callable[[int], None],
+    say: Say = lambda text: None,
+    work: "Callable[[Job, Callbacks, Path | None, Path], Done] | None" = None,
+) -> str | None:
     """Do the job and log it, unless it is done already. Returns why it failed where repeating it would fail again.
 
+    Args:
+        job: what to do.
+        on_step: told the number of finished iterations.
+        say: told what people should know: trouble with tracking or storage that the job gets over.
+        work: what the job consists of; :func:`train_and_save` where not given.
+
     Raises:
-        OSError, MlflowException, CheckpointError: whoever scheduled the job may try again, and it goes on from its last
-            checkpoint.
+        OSError, MlflowException: whoever scheduled the job may try again, and it goes on from its last checkpoint.
     """
     set_up_process(job)
+    storage, checkpoints = job.place.shared, job.place.checkpoints(job.key)
     client = MlflowClient(job.place.tracking_uri)
-    if tracking.is_done(job, tracking.find(client, job.place.experiment_id, job.key)):
+    if _is_done(job, client):
         return None  # by another driver, or by an attempt whose process was lost after its last word
-    run_id = tracking.open_run(client, job)
-    figures = tracking.MetricBuffer(client, run_id)
-    checkpoint = job.place.checkpoint(job.key)
-    resume = checkpoint if checkpoint.exists() else None
-    earlier = client.get_run(run_id).data.metrics.get("seconds", 0.0) if resume else 0.0
+    logbook = Logbook(client, job.place.experiment_id, tracking.Description.of(job), say)
+    earlier = logbook.before("seconds")
     started = saved = time.monotonic()
+
+    def seconds() -> dict[str, float]:
+        return {"seconds": earlier + time.monotonic() - started}
 
     def on_checkpoint(step: int, write: Write) -> None:
         nonlocal saved
         if time.monotonic() - saved >= job.place.checkpoint_seconds:
-            figures.log(step, {"seconds": earlier + time.monotonic() - started})
-            figures.flush()  # what a checkpoint stands for is logged before it is there
-            write(checkpoint)
             saved = time.monotonic()
+            logbook.log(step, seconds())
+            try:
+                checkpoints.save(step, write)
+            except OSError as error:
+                say(f"no checkpoint at iteration {step}: {error}")
 
-    callbacks = Callbacks(on_step, figures.log, on_checkpoint)
-    try:
-        if isinstance(job, PretrainingJob):
-            last = _pretrain_and_log(job, client, run_id, callbacks, resume)
+    callbacks = Callbacks(on_step, logbook.log, on_checkpoint)
+    with tempfile.TemporaryDirectory() as folder:
+        artifacts = Path(folder)
+        try:
+            done = _from_newest_checkpoint(job, callbacks, artifacts, say, work or train_and_save)
+        except TRANSIENT:
+            raise
+        except Exception as error:  # the settings', the data's or this code's own fault
+            tracking.write_texts(artifacts, {"failure.txt": traceback.format_exc()})
+            plain = isinstance(error, FloatingPointError | ValueError)
+            ending = Ending(
+                status="FAILED", tags={}, reason=str(error) if plain else f"{type(error).__name__}: {error}"
+            )
         else:
-            last = _train_and_log(job, client, run_id, callbacks, resume)
-    except TRANSIENT as error:
-        if isinstance(error, CheckpointError):
-            checkpoint.unlink(missing_ok=True)  # the next attempt starts anew
-        raise
-    except Exception as error:  # the settings', the data's or this code's own fault
-        figures.flush()
-        tracking.log_texts(client, run_id, {"failure.txt": traceback.format_exc()})
-        reason = (
-            str(error) if isinstance(error, FloatingPointError | ValueError) else f"{type(error).__name__}: {error}"
-        )
-        tracking.fail(client, run_id, reason)
-        return reason
-    figures.log(last, {"seconds": earlier + time.monotonic() - started})
-    figures.flush()
-    tracking.finish(client, run_id)
-    checkpoint.unlink(missing_ok=True)
-    return None
+            ending = Ending(status="FINISHED", tags=done.tags, reason=None)
+            logbook.log(done.steps, seconds())
+        if not logbook.close(ending, artifacts):
+            patiently(lambda: outbox.post(storage, logbook, ending, artifacts), say, PATIENCE)
+    if ending.status == "FINISHED":
+        with suppress(OSError):  # the driver tidies up after it
+            checkpoints.clear()
+    return ending.reason
+
+
+def _is_done(job: Job, client: MlflowClient) -> bool:
+    if outbox.holds(job.place.shared, job.key):
+        return True
+    try:
+        return tracking.is_done(job, tracking.find(client, job.place.experiment_id, job.key))
+    except (MlflowException, OSError) as error:
+        if not tracking.is_away(error):
+            raise
+        return False
+
+
+def _from_newest_checkpoint(
+    job: Job,
+    callbacks: Callbacks,
+    artifacts: Path,
+    say: Say,
+    work: Callable[[Job, Callbacks, Path | None, Path], Done],
+) -> Done:
+    """Go on from the newest checkpoint that is sound, or start anew."""
+    checkpoints = job.place.checkpoints(job.key)
+    for name in patiently(checkpoints.names, say, PATIENCE):
+        try:
+            with checkpoints.storage.local(name) as path:
+                return work(job, callbacks, path, artifacts)
+        except CheckpointError as error:
+            say(f"{error}; going on from the one before it")
+    return work(job, callbacks, None, artifacts)
 
 
 def set_up_process(job: Job) -> None:
@@ -93,28 +147,22 @@ def set_up_process(job: Job) -> None:
     torch.backends.cudnn.allow_tf32 = False
 
 
-def _pretrain_and_log(
-    job: PretrainingJob, client: MlflowClient, run_id: str, callbacks: Callbacks, resume: Path | None
-) -> int:
-    """Returns the number of iterations made."""
-    pretrained = pretrain_nip(job, callbacks, resume)
-    with tempfile.TemporaryDirectory() as folder:
-        weights = Path(folder) / "nip.safetensors"
+def train_and_save(job: Job, callbacks: Callbacks, resume: Path | None, artifacts: Path) -> Done:
+    """The job itself; what its run keeps is written to the folder ``artifacts``."""
+    if isinstance(job, PretrainingJob):
+        pretrained = pretrain_nip(job, callbacks, resume)
+        weights = artifacts / "nip.safetensors"
         models.save(weights, pretrained.nip, key=job.key, data_fingerprint=job.data_fingerprint)
-        tracking.log_files(client, run_id, [weights])
-        tracking.log_texts(client, run_id, {"pretraining.yaml": job.model_dump(mode="json")})
-        client.set_tag(run_id, "nip_sha256", file_sha256(weights))
-        client.set_tag(run_id, "stopped", pretrained.reason)
-        place_nip(job, weights)
-    return pretrained.steps
-
-
-def place_nip(job: PretrainingJob, weights: Path) -> None:
-    """Put the weights where trials look for them, whole or not at all."""
-    job.weights.parent.mkdir(parents=True, exist_ok=True)
-    part = job.weights.with_name(f".{job.weights.name}.part")
-    shutil.copyfile(weights, part)
-    part.replace(job.weights)
+        tracking.write_texts(artifacts, {"pretraining.yaml": job.model_dump(mode="json")})
+        patiently(lambda: job.place.shared.upload(weights, job.weights), seconds=PATIENCE)
+        return Done(pretrained.steps, {"nip_sha256": file_sha256(weights), "stopped": pretrained.reason})
+    outcome = train_trial(job, callbacks, resume)
+    models.save(artifacts / "nip.safetensors", outcome.nip, trial_key=job.key)
+    models.save(artifacts / "fan.safetensors", outcome.fan, trial_key=job.key)
+    save_file(outcome.examples, artifacts / "examples.safetensors")
+    confusion = {"classes": list(outcome.classes), "confusion": outcome.scores.confusion.tolist()}
+    tracking.write_texts(artifacts, {"confusion.json": confusion, "trial.yaml": job.model_dump(mode="json")})
+    return Done(job.trial.training.iterations)
 
 
 def pretrain_nip(job: PretrainingJob, callbacks: Callbacks, resume: Path | None) -> Pretrained:
@@ -126,37 +174,26 @@ def pretrain_nip(job: PretrainingJob, callbacks: Callbacks, resume: Path | None)
     return pretrain(nip, pairs.to(job.place.device), *images, job.pretraining, resume=resume, **vars(callbacks))
 
 
-def _train_and_log(job: TrialJob, client: MlflowClient, run_id: str, callbacks: Callbacks, resume: Path | None) -> int:
-    """Returns the number of iterations made."""
-    outcome = train_trial(job, callbacks, resume)
-    with tempfile.TemporaryDirectory() as folder:
-        nip, fan, examples = (Path(folder) / f"{name}.safetensors" for name in ("nip", "fan", "examples"))
-        models.save(nip, outcome.nip, trial_key=job.key)
-        models.save(fan, outcome.fan, trial_key=job.key)
-        save_file(outcome.examples, examples)
-        tracking.log_files(client, run_id, [nip, fan, examples])
-    confusion = {"classes": list(outcome.classes), "confusion": outcome.scores.confusion.tolist()}
-    tracking.log_texts(client, run_id, {"confusion.json": confusion, "trial.yaml": job.model_dump(mode="json")})
-    return job.trial.training.iterations
-
-
 def train_trial(job: TrialJob, callbacks: Callbacks, resume: Path | None = None) -> Outcome:
     """The trial itself, without any tracking.
 
     Raises:
         ValueError: data or NIP are not those that the trial was planned with.
     """
-    if not job.nip.is_file():
-        raise ValueError(f"{job.nip} is missing: python -m study pretrain STUDY")
-    if file_sha256(job.nip) != job.nip_sha256:
-        raise ValueError(f"{job.nip} is not the file that the trial was planned with: run the study again")
-    nip: Any = models.load(job.nip)
+    try:
+        nip: Any = models.load(patiently(lambda: staging.nip(job.place, job.nip, job.nip_sha256), seconds=PATIENCE))
+    except FileNotFoundError:
+        raise ValueError(f"{job.place.shared.where(job.nip)} is missing: python -m study pretrain STUDY") from None
     return train(job.trial, open_pairs(job, job.trial.camera), nip, job.place.device, resume=resume, **vars(callbacks))
 
 
 def open_pairs(job: Job, camera: str) -> Pairs:
     """The pairs that the job was planned with, or a ValueError."""
-    pairs = Pairs.open(job.place.camera(camera))
+    try:
+        folder = patiently(lambda: staging.camera(job.place, camera, job.data_fingerprint), seconds=PATIENCE)
+    except FileNotFoundError:
+        raise ValueError(f"the pairs of {camera} are not in {job.place.storage}") from None
+    pairs = Pairs.open(folder)
     if pairs.fingerprint != job.data_fingerprint:
         raise ValueError(f"the pairs of {camera} are not those that the job was planned with: run the study again")
     return pairs

@@ -17,7 +17,7 @@ from study.data import open_cameras, prepare_cameras
 from study.evaluate import evaluate, metric, parse_codecs
 from study.run import place, resolve
 from study.settings import Study, StudyError, load_study
-from study.work import perform
+from study.work import open_pairs, perform
 
 STUDY = """
 name: judged
@@ -39,7 +39,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
     """Pre-trained, with two of its three trials finished; without Ray."""
     folder = tmp_path_factory.mktemp("evaluate")
     (folder / "study.yaml").write_text(STUDY)
-    study = load_study(str(folder / "study.yaml")).model_copy(update={"storage": folder / "results"})
+    study = load_study(str(folder / "study.yaml")).model_copy(update={"storage": str(folder / "results")})
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         prepare_cameras(study)
@@ -105,11 +105,11 @@ def test_judged_once_and_added_to(study: Study, tmp_path: Path, monkeypatch: pyt
 def test_interrupted_before_the_metrics_it_is_judged_again(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lost(buffer: tracking.MetricBuffer) -> None:
+    def lost(*_: object) -> None:
         raise OSError("connection lost")
 
     with monkeypatch.context() as patch:
-        patch.setattr(tracking.MetricBuffer, "flush", lost)
+        patch.setattr(tracking, "log_metrics", lost)
         with pytest.raises(StudyError, match="connection lost"):
             evaluate(study, ["jpeg:88"])
     assert not any("accuracy_jpeg_88" in run.data.metrics for run in runs(study))
@@ -130,7 +130,7 @@ def test_the_weights_are_those_of_the_trial(study: Study, tmp_path: Path) -> Non
     job = next(job for job in resolve(study, cameras, place(study, "")).ready if job.trial.lam == 0.01)
     judged = evaluation.evaluate(
         job.trial,
-        cameras["small-rggb"],
+        open_pairs(job, "small-rggb"),
         models.load(nip),
         models.load(fan, build=lambda name, classes: FAN(classes)),
         ["jpeg:70"],
@@ -166,7 +166,7 @@ def test_codecs_of_a_command_line() -> None:
     ],
 )
 def test_an_unknown_codec_is_refused_before_anything_is_looked_at(codecs: list[str], message: str) -> None:
-    nowhere = load_study("smoke").model_copy(update={"storage": Path("/nowhere")})
+    nowhere = load_study("smoke").model_copy(update={"storage": "/nowhere"})
     with pytest.raises(StudyError, match=message) as error:
         evaluate(nowhere, codecs)
     assert "\n" not in str(error.value)
@@ -180,7 +180,7 @@ def test_without_a_finished_trial_there_is_nothing_to_judge(study: Study) -> Non
 
 def test_lost_weights_are_named(study: Study) -> None:
     run = next(run for run in runs(study) if run.data.params["lambda"] == "fixed")
-    (weights,) = (study.storage / "artifacts").rglob(f"{run.info.run_id}/**/fan.safetensors")
+    (weights,) = (study.folder / "artifacts").rglob(f"{run.info.run_id}/**/fan.safetensors")
     hidden = weights.rename(weights.with_suffix(".hidden"))
     try:
         with pytest.raises(StudyError, match=run.info.run_id) as error:

@@ -18,6 +18,7 @@ from mlflow.entities import Run
 from typer.testing import CliRunner
 
 from study import tracking
+from study.checkpoints import key_of
 from study.cli import app, main
 from study.rerun import rerun
 from study.settings import Study, load_study
@@ -63,7 +64,7 @@ class Command:
         return output
 
     def study(self, source: str) -> Study:
-        return load_study(source).model_copy(update={"storage": self.folder / "results"})
+        return load_study(source).model_copy(update={"storage": str(self.folder / "results")})
 
     def runs(self, source: str, kind: str) -> list[Run]:
         study = self.study(source)
@@ -95,7 +96,7 @@ def test_killed_and_run_again_ends_bit_identical(command: Command) -> None:
     checkpoints = command.folder / "results" / "checkpoints"
 
     def trial_checkpoints() -> list[Path]:
-        return [path for path in checkpoints.glob("*.safetensors") if path.stem not in pretrainings]
+        return [path for path in checkpoints.glob("*.safetensors") if key_of(path.name) not in pretrainings]
 
     pretrainings: set[str] = set()
     driver = command.start("run", str(source))
@@ -107,8 +108,8 @@ def test_killed_and_run_again_ends_bit_identical(command: Command) -> None:
     assert workers
     for worker in workers:
         worker.kill()
-    hit = {path: path.stat().st_mtime_ns for path in trial_checkpoints()}
-    wait_for(lambda: any(path.exists() and path.stat().st_mtime_ns > before for path, before in hit.items()), driver)
+    before = set(trial_checkpoints())
+    wait_for(lambda: set(trial_checkpoints()) - before, driver)
     os.kill(driver.pid, signal.SIGKILL)
     driver.wait()
     assert trial_checkpoints(), "killed too late: no trial was in progress"
@@ -120,8 +121,9 @@ def test_killed_and_run_again_ends_bit_identical(command: Command) -> None:
     assert [run.info.status for run in trials] == ["FINISHED", "FINISHED"]
     assert len({run.data.tags["trial_key"] for run in trials}) == 2
     assert not trial_checkpoints()
+    study = command.study(str(source))
     for run in trials:
-        again = rerun(run.info.run_id, command.folder / "results", tracking.tracking_uri(command.study(str(source))))
+        again = rerun(run.info.run_id, study.storage, tracking.tracking_uri(study))
         assert again.identical, again.difference
 
     assert "to do" not in command.run("run", str(source)), "a finished study has nothing to do"

@@ -1,7 +1,5 @@
 """Idempotent logging: whatever is said twice counts once."""
 
-from pathlib import Path
-
 import pytest
 from mlflow import MlflowClient
 
@@ -9,12 +7,13 @@ from forensics import Trial
 from study import tracking
 from study.jobs import TrialJob
 from study.run import place
-from study.settings import Study, load_study
+from study.settings import Study, StudyError, load_study
+from study.tracking import Description
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    return load_study("smoke").model_copy(update={"storage": tmp_path_factory.mktemp("tracking")})
+    return load_study("smoke").model_copy(update={"storage": str(tmp_path_factory.mktemp("tracking"))})
 
 
 @pytest.fixture(scope="module")
@@ -28,20 +27,26 @@ def open_run(client: MlflowClient, study: Study, key: str) -> str:
     job = TrialJob(
         key=key,
         trial=Trial("a camera", "INet", 0.1, seed=1),
-        nip=Path("nip.safetensors"),
+        nip="nips/nip.safetensors",
         nip_sha256="",
         data_fingerprint="",
         place=place(study, tracking.experiment(client, study)),
     )
-    return tracking.open_run(client, job)
+    return tracking.open_run(client, job.place.experiment_id, Description.of(job)).info.run_id
 
 
 def test_the_environment_names_the_server_unless_the_study_does(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert tracking.tracking_uri(study) == f"sqlite:///{study.storage / 'mlflow.db'}"
+    assert tracking.tracking_uri(study) == f"sqlite:///{study.folder / 'mlflow.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
     assert tracking.tracking_uri(study) == "http://127.0.0.1:5000"
     assert tracking.tracking_uri(study.model_copy(update={"tracking_uri": "http://own"})) == "http://own"
+
+
+def test_a_bucket_needs_a_server(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(StudyError, match="s3://bucket/study need a tracking server"):
+        tracking.tracking_uri(study.model_copy(update={"storage": "s3://bucket/study"}))
 
 
 def test_a_study_has_one_experiment(client: MlflowClient, study: Study) -> None:
@@ -81,17 +86,6 @@ def test_of_two_runs_of_a_key_the_finished_counts(client: MlflowClient, study: S
     assert found.info.run_id == runs[1]
 
 
-def test_figures_arrive_in_order_whatever_the_batches(client: MlflowClient, study: Study) -> None:
-    run = open_run(client, study, "ee")
-    figures = tracking.MetricBuffer(client, run)
-    for step in range(tracking.BATCH + 10):
-        figures.log(step, {"loss_fan": step / 2})
-    assert len(client.get_metric_history(run, "loss_fan")) == tracking.BATCH
-    figures.flush()
-    history = client.get_metric_history(run, "loss_fan")
-    assert sorted((entry.step, entry.value) for entry in history) == [(s, s / 2) for s in range(tracking.BATCH + 10)]
-
-
 def test_a_failure_says_why_until_it_is_mended(client: MlflowClient, study: Study) -> None:
     run = open_run(client, study, "ff")
     tracking.fail(client, run, "loss is\nnot finite")
@@ -103,14 +97,11 @@ def test_a_failure_says_why_until_it_is_mended(client: MlflowClient, study: Stud
     assert "failure" not in client.get_run(run).data.tags
 
 
-def test_artifacts_lie_in_the_storage(client: MlflowClient, study: Study, tmp_path: Path) -> None:
+def test_artifacts_lie_in_the_storage(client: MlflowClient, study: Study) -> None:
     run = open_run(client, study, "gg")
     tracking.log_texts(client, run, {"confusion.json": {"classes": ["native"]}, "trial.yaml": {"seed": 1}})
-    weights = tmp_path / "nip.safetensors"
-    weights.write_bytes(b"weights")
-    tracking.log_files(client, run, [weights])
-    stored = {path.name for path in (study.storage / "artifacts").rglob("*") if path.is_file()}
-    assert stored == {"confusion.json", "trial.yaml", "nip.safetensors"}
+    stored = {path.name for path in (study.folder / "artifacts").rglob("*") if path.is_file()}
+    assert stored == {"confusion.json", "trial.yaml"}
 
 
 def test_provenance_names_what_ran() -> None:

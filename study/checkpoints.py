@@ -1,0 +1,37 @@
+"""Checkpoints of a job in progress, by its key: the newest is gone on from, and the one before is kept for its sake."""
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from models.checkpoint import Write
+from study.storage import Storage
+
+FOLDER = "checkpoints"
+KEPT = 2
+
+
+def key_of(name: str) -> str:
+    """The key of the job that a checkpoint belongs to."""
+    return PurePosixPath(name).name.rsplit("-", 1)[0]
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Those of one job: ``checkpoints/<key>-<step>.safetensors``."""
+
+    storage: Storage
+    key: str
+
+    def names(self) -> list[str]:
+        """Newest first."""
+        return [name for name in reversed(self.storage.names(FOLDER)) if key_of(name) == self.key]
+
+    def save(self, step: int, write: Write) -> None:
+        """Keep a new one and the one before it."""
+        self.storage.create(f"{FOLDER}/{self.key}-{step:09d}.safetensors", write)
+        for name in self.names()[KEPT:]:
+            self.storage.delete(name)
+
+    def clear(self) -> None:
+        for name in self.names():
+            self.storage.delete(name)

@@ -1,0 +1,133 @@
+"""One driver a study: a tag of its experiment says which, and its beat that it lives."""
+
+import _thread
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from pydantic import ValidationError
+
+from study import tracking
+from study.settings import Frozen, StudyError
+
+TAG = "driver"
+BEAT = 5.0  # seconds between two signs of life
+SILENCE = 20.0  # seconds without one, after which a driver counts as dead
+SETTLE = 1.0  # seconds in which two that take over at once both get to write
+
+
+class Driver(Frozen):
+    """Who drives a study. ``machine`` tells machines, and containers of one machine, apart."""
+
+    token: str
+    host: str
+    machine: str
+    pid: int
+    since: str
+    beat: int = 0
+
+    @classmethod
+    def here(cls) -> "Driver":
+        return cls(
+            token=secrets.token_hex(8),
+            host=socket.gethostname(),
+            machine=_machine(),
+            pid=os.getpid(),
+            since=time.strftime("%Y-%m-%d %H:%M:%S"),
+        )
+
+    @property
+    def is_known_dead(self) -> bool:
+        """Its process was here and is gone."""
+        if self.machine != _machine():
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            pass
+        return False
+
+
+def _machine() -> str:
+    processes = Path("/proc/self/ns/pid")
+    return f"{socket.gethostname()} {processes.readlink() if processes.exists() else ''}"
+
+
+@contextmanager
+def driving(client: MlflowClient, experiment_id: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Be the study's only driver while the block runs; a dead one is taken over.
+
+    Raises:
+        StudyError: another driver is alive.
+    """
+    own = Driver.here()
+    with tracking.reachable(client.tracking_uri):
+        _take(client, experiment_id, own, say)
+    over = threading.Event()
+
+    def beat() -> None:
+        life = own
+        while not over.wait(BEAT):
+            life = life.model_copy(update={"beat": life.beat + 1})
+            with suppress(MlflowException, OSError):  # tracking is away: nobody can take over meanwhile either
+                now = _read(client, experiment_id)
+                if now is not None and now.token != own.token:  # this machine slept, and was taken for dead
+                    say(f"process {now.pid} on {now.host} has taken the study over: this one ends")
+                    _thread.interrupt_main()
+                    return
+                _write(client, experiment_id, life)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        with suppress(MlflowException, OSError):
+            if (last := _read(client, experiment_id)) is not None and last.token == own.token:
+                client.delete_experiment_tag(experiment_id, TAG)
+
+
+def _take(client: MlflowClient, experiment_id: str, own: Driver, say: Callable[[str], None]) -> None:
+    before = _read(client, experiment_id)
+    if before is not None and not before.is_known_dead:
+        say(f"process {before.pid} on {before.host} was at this study: waiting {SILENCE:g} s for a sign of life")
+        end = time.monotonic() + SILENCE
+        while time.monotonic() < end and (now := _read(client, experiment_id)) is not None:
+            if now != before:
+                raise _taken(now)
+            time.sleep(1)
+    _write(client, experiment_id, own)
+    time.sleep(SETTLE)
+    now = _read(client, experiment_id)
+    if now is not None and now.token != own.token:
+        raise _taken(now)
+
+
+def _taken(driver: Driver) -> StudyError:
+    return StudyError(
+        f"the study is being run by process {driver.pid} on {driver.host} since {driver.since}: end that first, "
+        "or leave it to it (python -m study status shows how far it is)"
+    )
+
+
+def _read(client: MlflowClient, experiment_id: str) -> Driver | None:
+    text = client.get_experiment(experiment_id).tags.get(TAG)
+    with suppress(ValidationError):
+        return Driver.model_validate_json(text) if text else None
+    return None
+
+
+def _write(client: MlflowClient, experiment_id: str, driver: Driver) -> None:
+    client.set_experiment_tag(experiment_id, TAG, json.dumps(driver.model_dump()))

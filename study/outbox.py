@@ -1,0 +1,112 @@
+"""Results of jobs that ended while the tracker was away: they wait in the storage until the driver can deliver them.
+
+``outbox/<key>/`` holds a job's artifacts and, written last, ``parcel.json``.
+"""
+
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric
+from mlflow.exceptions import MlflowException
+
+from study.logbook import Ending, Logbook
+from study.settings import Frozen
+from study.storage import Storage
+from study.tracking import Description
+
+FOLDER, PARCEL = "outbox", "parcel.json"
+ROUND = 10.0  # seconds between two looks
+
+
+class Parcel(Frozen):
+    """All that a run lacks but its files. ``figures`` are (name, value, time in ms, step)."""
+
+    description: Description
+    figures: list[tuple[str, float, int, int]]
+    ending: Ending
+
+
+def post(storage: Storage, logbook: Logbook, ending: Ending, artifacts: Path) -> None:
+    """Leave what a logbook could not tell, and the files of a folder.
+
+    Raises:
+        OSError: the storage fails.
+    """
+    figures = [(metric.key, metric.value, metric.timestamp, metric.step) for metric in logbook.waiting]
+    parcel = Parcel(description=logbook.description, figures=figures, ending=ending)
+    for path in artifacts.iterdir():
+        storage.upload(path, f"{FOLDER}/{parcel.description.key}/{path.name}")
+    storage.write(f"{FOLDER}/{parcel.description.key}/{PARCEL}", parcel.model_dump_json().encode())
+
+
+def holds(storage: Storage, key: str) -> bool:
+    """Whether the result of a job waits."""
+    return storage.exists(f"{FOLDER}/{key}/{PARCEL}")
+
+
+def waiting(storage: Storage, keys: Collection[str]) -> list[str]:
+    """Those of the keys whose results wait."""
+    found = {PurePosixPath(name) for name in storage.names(FOLDER)}
+    return sorted({path.parts[1] for path in found if path.name == PARCEL} & set(keys))
+
+
+def deliver(storage: Storage, client: MlflowClient, experiment_id: str, keys: Collection[str]) -> int:
+    """Hand the results of these keys to the tracker. Returns how many still wait because it is away.
+
+    Raises:
+        OSError: the storage fails.
+        MlflowException: the tracker refuses them.
+    """
+    left = waiting(storage, keys)
+    while left and _delivered(storage, client, experiment_id, left[0]):
+        left = left[1:]
+    return len(left)
+
+
+def _delivered(storage: Storage, client: MlflowClient, experiment_id: str, key: str) -> bool:
+    names = storage.names(f"{FOLDER}/{key}")
+    parcel = Parcel.model_validate_json(storage.read(f"{FOLDER}/{key}/{PARCEL}"))
+    logbook = Logbook(client, experiment_id, parcel.description)
+    logbook.waiting = [Metric(*figure) for figure in parcel.figures]
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            if PurePosixPath(name).name != PARCEL:
+                storage.download(name, Path(folder) / PurePosixPath(name).name)
+        if not logbook.close(parcel.ending, Path(folder)):
+            return False
+    for name in sorted(names, key=lambda name: PurePosixPath(name).name != PARCEL):  # without it the rest is nothing
+        storage.delete(name)
+    return True
+
+
+@contextmanager
+def delivering(
+    storage: Storage, client: MlflowClient, experiment_id: str, keys: Collection[str], say: Callable[[str], None]
+) -> Iterator[None]:
+    """Deliver in the background while the block runs, and what is left at its end, however long that takes.
+
+    Raises:
+        OSError, MlflowException: as :func:`deliver`, at the end of the block.
+    """
+    over = threading.Event()
+
+    def rounds() -> None:
+        while not over.wait(ROUND):
+            with suppress(OSError, MlflowException):  # the next round may go better, and the last one tells
+                deliver(storage, client, experiment_id, keys)
+
+    thread = threading.Thread(target=rounds, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+    while left := deliver(storage, client, experiment_id, keys):
+        say(f"{left} results wait in {storage.where(FOLDER)} for tracking to come back; they are safe there")
+        time.sleep(ROUND)
