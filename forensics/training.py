@@ -18,9 +18,10 @@ from forensics.fan import FAN
 from forensics.joint import JointModel, loss_fan, loss_nip
 from forensics.trial import Trial
 from forensics.validation import Scores, develop, validate, validation_set
-from models.checkpoint import load_checkpoint, save_checkpoint
+from models.checkpoint import load_checkpoint, load_history, save_checkpoint
 from models.nip import NIP
 
+FIGURES = {"accuracy", "psnr", "ssim", "loss_fan", "loss_nip"}  # of a validation
 EXAMPLES = 6  # patches kept to look at
 
 Write = Callable[[str | os.PathLike[str]], None]
@@ -104,8 +105,9 @@ def train(
     }
     done, history = 0, {}
     if resume is not None:
-        state = load_checkpoint(resume, **kept)
-        done, history = state["done"], dict(sorted((int(step), figures) for step, figures in state["history"].items()))
+        validations = range(trial.validation.every, training.iterations, trial.validation.every)
+        history = load_history(resume, load_checkpoint(resume, **kept), validations, FIGURES)
+        done = max(history)
         for step, figures in history.items():
             on_metrics(step, figures)
 
@@ -129,8 +131,7 @@ def train(
         history[done] = {"accuracy": scores.accuracy, "psnr": scores.psnr, "ssim": scores.ssim, **mean_losses}
         on_metrics(done, history[done])
         if done < training.iterations:
-            state = {"done": done, "history": history}
-            on_checkpoint(done, partial(save_checkpoint, **kept, state=state))
+            on_checkpoint(done, partial(save_checkpoint, **kept, state={"history": history}))
 
     return Outcome(
         scores=scores,

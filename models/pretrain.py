@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cameras.pairs import Pairs
 from cameras.patches import fixed, sample
-from models.checkpoint import StrPath, Write, load_checkpoint, save_checkpoint
+from models.checkpoint import StrPath, Write, load_checkpoint, load_history, save_checkpoint
 from models.fidelity import evaluate, squared_error
 from models.nip import NIP, develop
 
@@ -159,8 +159,9 @@ def pretrain(
     if resume is None:
         check(0, {})
     else:
-        stored = load_checkpoint(resume, *parts)["history"]
-        history |= sorted((int(step), figures) for step, figures in stored.items())
+        validations = [*range(0, settings.max_iterations, settings.check_every), settings.max_iterations]
+        state = load_checkpoint(resume, *parts)
+        history |= load_history(resume, state, validations, {"loss_nip", "psnr", "ssim"}, later={"loss_train"})
         for step, figures in history.items():
             on_metrics(step, figures)
 

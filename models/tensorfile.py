@@ -53,10 +53,13 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Tensor], di
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
         sha256 = header.pop("sha256")
         found, document = header["kind"], header["document"]
-    except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        intact = _digest(tensors, header) == sha256
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: no {kind} file, or a truncated one ({error})") from error
-    if _digest(tensors, header) != sha256:
+    if not intact:
         raise ValueError(f"{path}: damaged: the contents do not match the checksum written with them")
     if found != kind:
-        raise ValueError(f"{path}: holds {found}, not {kind}")
+        raise ValueError(f"{path}: holds {found!r}, not {kind}")
+    if not isinstance(document, dict):
+        raise ValueError(f"{path}: its document is no JSON object")
     return tensors, document

@@ -40,7 +40,7 @@ def load(path: str | os.PathLike[str], build: Callable[..., Any] = registry.buil
     try:
         module: nn.Module = build(document["name"], **document["settings"])
         module.load_state_dict(tensors)
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, TypeError, LookupError, AttributeError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{path}: weights of another version or package: {reason}") from error
     return module

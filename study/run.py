@@ -202,8 +202,9 @@ def _restored(job: PretrainingJob, run: Run, session: Session) -> bool:
 
 def _perform(title: str, session: Session, jobs: Sequence[Job]) -> dict[str, str]:
     if session.address == "local":
-        # Some of Ray's processes listen on all interfaces, whatever address they are given: let them answer only to a
-        # token drawn here. Ray reads it when it is imported.
+        # Ray listens on loopback alone (whatever the name of that switch), and answers only to a token drawn here, as
+        # others may use this machine. It reads all three when it is imported.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     from study import schedule  # Ray takes seconds to import and to start: only where there is work for it
