@@ -27,10 +27,14 @@ class Checkpoints:
         return [name for name in reversed(self.storage.names(FOLDER)) if key_of(name) == self.key]
 
     def save(self, step: int, write: Write) -> None:
-        """Keep a new one and the one before it."""
-        self.storage.create(f"{FOLDER}/{self.key}-{step:09d}.safetensors", write)
-        for name in self.names()[KEPT:]:
-            self.storage.delete(name)
+        """Keep a new one and the one before it. Later ones, of an attempt that came further, have proved damaged."""
+        new = f"{FOLDER}/{self.key}-{step:09d}.safetensors"
+        self.storage.create(new, write)
+        names = self.names()
+        kept = [name for name in names if name <= new][:KEPT]
+        for name in names:
+            if name not in kept:
+                self.storage.delete(name)
 
     def clear(self) -> None:
         for name in self.names():

@@ -188,6 +188,22 @@ RetryOption = Annotated[bool, typer.Option("--retry-failed", help="try again wha
 
 
 @app.command()
+def check(source: StudyArgument, storage: StorageOption = None, address: AddressOption = "local") -> None:
+    """Is everything there that a study needs, on every node? One line for each fault, and exit code 2."""
+    from study.check import check as check_study
+
+    findings = check_study(_load(source, storage), address)
+    rows = [(f.what, f.node, "ok" if f.fault is None else "fault", f.remark) for f in findings]
+    out.print(_table("Check", ("what", "where", "", "remark"), rows))
+    faults = [finding for finding in findings if finding.fault is not None]
+    for finding in faults:
+        line = escape(f"{finding.what}, {finding.node}: {finding.fault}")
+        err.print(f"[bold red]fault:[/] {line}", soft_wrap=True, highlight=False)
+    if faults:
+        sys.exit(2)
+
+
+@app.command()
 def pretrain(
     source: StudyArgument,
     storage: StorageOption = None,
@@ -230,6 +246,7 @@ def _conclude(failures: dict[str, str]) -> None:
 
 
 def _dry_run(study: Study) -> None:
+    from study.estimate import estimate, gigabytes
     from study.survey import survey
 
     state = survey(study)
@@ -240,6 +257,20 @@ def _dry_run(study: Study) -> None:
     axes = tuple(state.planned[0].axes)
     out.print(_table(f"{study.name}: {len(rows)} trials", ("camera", "ISP", "λ", "seed", *axes, "status"), rows))
     out.print(", ".join(f"{count} {status}" for status, count in state.counts.items()))
+
+    cost = estimate(study)
+    jobs = [(job.isp, job.kind, job.count, job.finished, _hours(job.seconds, cost.share)) for job in cost.jobs]
+    out.print(_table("Estimate", ("ISP", "jobs", "planned", "finished", f"{cost.device} hours to go"), jobs))
+    unknown = f", and what was never measured: {', '.join(cost.unknown)}" if cost.unknown else ""
+    out.print(
+        f"to go: {cost.hours:.1f} {cost.device} hours{unknown}; to be written: {gigabytes(cost.written)}",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def _hours(seconds: float | None, share: float) -> str:
+    return "unknown" if seconds is None else f"{seconds * share / 3600:.1f}"
 
 
 @app.command()

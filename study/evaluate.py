@@ -36,8 +36,8 @@ from forensics.fan import build as build_fan
 from study import tracking
 from study.data import open_cameras
 from study.jobs import TrialJob
+from study.plan import place, resolve
 from study.progress import Advance, work
-from study.run import place, resolve
 from study.settings import Planned, Study, StudyError
 from study.work import open_pairs, set_up_process
 

@@ -1,9 +1,9 @@
 """One driver a study: a tag of its experiment says which, and its beat that it lives."""
 
-import _thread
 import json
 import os
 import secrets
+import signal
 import socket
 import threading
 import time
@@ -59,8 +59,16 @@ class Driver(Frozen):
 
 
 def _machine() -> str:
-    processes = Path("/proc/self/ns/pid")
-    return f"{socket.gethostname()} {processes.readlink() if processes.exists() else ''}"
+    boot, processes = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+    if boot.exists() and processes.exists():  # host names are less than unique
+        return f"{boot.read_text().strip()} {processes.readlink()}"
+    return socket.gethostname()
+
+
+def is_driven(client: MlflowClient, experiment_id: str) -> bool:
+    """Whether a driver is at a study that is not known to be dead."""
+    driver = _read(client, experiment_id)
+    return driver is not None and not driver.is_known_dead
 
 
 @contextmanager
@@ -73,7 +81,7 @@ def driving(client: MlflowClient, experiment_id: str, say: Callable[[str], None]
     own = Driver.here()
     with tracking.reachable(client.tracking_uri):
         _take(client, experiment_id, own, say)
-    over = threading.Event()
+    over, main = threading.Event(), threading.get_ident()
 
     def beat() -> None:
         life = own
@@ -83,7 +91,7 @@ def driving(client: MlflowClient, experiment_id: str, say: Callable[[str], None]
                 now = _read(client, experiment_id)
                 if now is not None and now.token != own.token:  # this machine slept, and was taken for dead
                     say(f"process {now.pid} on {now.host} has taken the study over: this one ends")
-                    _thread.interrupt_main()
+                    signal.pthread_kill(main, signal.SIGINT)  # wakes it from waiting, too
                     return
                 _write(client, experiment_id, life)
 
@@ -104,9 +112,11 @@ def _take(client: MlflowClient, experiment_id: str, own: Driver, say: Callable[[
     if before is not None and not before.is_known_dead:
         say(f"process {before.pid} on {before.host} was at this study: waiting {SILENCE:g} s for a sign of life")
         end = time.monotonic() + SILENCE
-        while time.monotonic() < end and (now := _read(client, experiment_id)) is not None:
+        while (now := _read(client, experiment_id)) is not None:
             if now != before:
                 raise _taken(now)
+            if time.monotonic() > end:
+                break
             time.sleep(1)
     _write(client, experiment_id, own)
     time.sleep(SETTLE)

@@ -14,6 +14,7 @@ from study.settings import Frozen
 from study.tracking import Description
 
 PAUSE = 10.0  # seconds between two tries, and between two tellings
+SHARE = 0.1  # of a job's time that tries may take, where each waits for its time-out
 
 
 class Ending(Frozen):
@@ -71,7 +72,7 @@ class Logbook:
         return self._try(end)
 
     def _try(self, action: Callable[[], object]) -> bool:
-        self.next_try = time.monotonic() + PAUSE
+        started = time.monotonic()
         try:
             action()
         except (MlflowException, OSError) as error:
@@ -82,6 +83,9 @@ class Logbook:
                 self.say(f"tracking is away ({_line(error)}); the job goes on, and its figures wait")
             self.is_away = True
             return False
+        finally:
+            ended = time.monotonic()
+            self.next_try = ended + max(PAUSE, (ended - started) / SHARE)
         self.is_away = False
         return True
 
@@ -94,10 +98,11 @@ class Logbook:
         run_id = self._open()
         for name in {metric.key for metric in self.waiting} - self.arrived.keys():
             self.arrived[name] = {metric.step for metric in self.client.get_metric_history(run_id, name)}
-        new = [metric for metric in self.waiting if metric.step not in self.arrived[metric.key]]
-        tracking.log_metrics(self.client, run_id, new)
-        for metric in new:
-            self.arrived[metric.key].add(metric.step)
+        new = {(metric.key, metric.step): metric for metric in self.waiting}
+        new = {(name, step): metric for (name, step), metric in new.items() if step not in self.arrived[name]}
+        tracking.log_metrics(self.client, run_id, list(new.values()))
+        for name, step in new:
+            self.arrived[name].add(step)
         self.waiting.clear()
         return run_id
 

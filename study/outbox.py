@@ -9,13 +9,16 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
+from typing import Annotated
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
+from pydantic import ConfigDict, Field, ValidationError
 
 from study.logbook import Ending, Logbook
-from study.settings import Frozen
+from study.patience import patiently
+from study.settings import Frozen, StudyError
 from study.storage import Storage
 from study.tracking import Description
 
@@ -24,10 +27,13 @@ ROUND = 10.0  # seconds between two looks
 
 
 class Parcel(Frozen):
-    """All that a run lacks but its files. ``figures`` are (name, value, time in ms, step)."""
+    """All that a run lacks, of its files the names. ``figures`` are (name, value, time in ms, step)."""
+
+    model_config = ConfigDict(ser_json_inf_nan="constants")  # the PSNR of equal images is infinite
 
     description: Description
     figures: list[tuple[str, float, int, int]]
+    artifacts: list[Annotated[str, Field(pattern=r"^\w[\w.-]*$")]]  # nothing outside the parcel
     ending: Ending
 
 
@@ -38,8 +44,11 @@ def post(storage: Storage, logbook: Logbook, ending: Ending, artifacts: Path) ->
         OSError: the storage fails.
     """
     figures = [(metric.key, metric.value, metric.timestamp, metric.step) for metric in logbook.waiting]
-    parcel = Parcel(description=logbook.description, figures=figures, ending=ending)
-    for path in artifacts.iterdir():
+    paths = sorted(artifacts.iterdir())
+    parcel = Parcel(
+        description=logbook.description, figures=figures, artifacts=[path.name for path in paths], ending=ending
+    )
+    for path in paths:
         storage.upload(path, f"{FOLDER}/{parcel.description.key}/{path.name}")
     storage.write(f"{FOLDER}/{parcel.description.key}/{PARCEL}", parcel.model_dump_json().encode())
 
@@ -61,6 +70,7 @@ def deliver(storage: Storage, client: MlflowClient, experiment_id: str, keys: Co
     Raises:
         OSError: the storage fails.
         MlflowException: the tracker refuses them.
+        StudyError: a result is damaged.
     """
     left = waiting(storage, keys)
     while left and _delivered(storage, client, experiment_id, left[0]):
@@ -69,17 +79,20 @@ def deliver(storage: Storage, client: MlflowClient, experiment_id: str, keys: Co
 
 
 def _delivered(storage: Storage, client: MlflowClient, experiment_id: str, key: str) -> bool:
-    names = storage.names(f"{FOLDER}/{key}")
-    parcel = Parcel.model_validate_json(storage.read(f"{FOLDER}/{key}/{PARCEL}"))
-    logbook = Logbook(client, experiment_id, parcel.description)
-    logbook.waiting = [Metric(*figure) for figure in parcel.figures]
+    place = f"{FOLDER}/{key}"
     with tempfile.TemporaryDirectory() as folder:
-        for name in names:
-            if PurePosixPath(name).name != PARCEL:
-                storage.download(name, Path(folder) / PurePosixPath(name).name)
+        try:
+            parcel = Parcel.model_validate_json(storage.read(f"{place}/{PARCEL}"))
+            for name in parcel.artifacts:
+                storage.download(f"{place}/{name}", Path(folder) / name)
+        except (ValidationError, FileNotFoundError):
+            raise StudyError(f"{storage.where(place)} is damaged: remove it, and its job is done again") from None
+        logbook = Logbook(client, experiment_id, parcel.description)
+        logbook.waiting = [Metric(*figure) for figure in parcel.figures]
         if not logbook.close(parcel.ending, Path(folder)):
             return False
-    for name in sorted(names, key=lambda name: PurePosixPath(name).name != PARCEL):  # without it the rest is nothing
+    storage.delete(f"{place}/{PARCEL}")  # without it the rest is nothing
+    for name in storage.names(place):
         storage.delete(name)
     return True
 
@@ -91,13 +104,13 @@ def delivering(
     """Deliver in the background while the block runs, and what is left at its end, however long that takes.
 
     Raises:
-        OSError, MlflowException: as :func:`deliver`, at the end of the block.
+        MlflowException, StudyError: as :func:`deliver`, at the end of the block.
     """
     over = threading.Event()
 
     def rounds() -> None:
         while not over.wait(ROUND):
-            with suppress(OSError, MlflowException):  # the next round may go better, and the last one tells
+            with suppress(OSError, MlflowException, StudyError):  # the next may go better, and the last one tells
                 deliver(storage, client, experiment_id, keys)
 
     thread = threading.Thread(target=rounds, daemon=True)
@@ -107,6 +120,9 @@ def delivering(
     finally:
         over.set()
         thread.join()
-    while left := deliver(storage, client, experiment_id, keys):
-        say(f"{left} results wait in {storage.where(FOLDER)} for tracking to come back; they are safe there")
+    told = 0
+    while left := patiently(lambda: deliver(storage, client, experiment_id, keys), say):
+        if left != told:
+            say(f"{left} results wait in {storage.where(FOLDER)} for tracking to come back; they are safe there")
+        told = left
         time.sleep(ROUND)

@@ -16,94 +16,19 @@ from mlflow.exceptions import MlflowException
 
 from cameras.pairs import Index
 from study import tracking
+from study.check import require
 from study.checkpoints import FOLDER as CHECKPOINTS
 from study.checkpoints import key_of
 from study.data import open_cameras, prepare_cameras
-from study.jobs import (
-    Job,
-    Place,
-    PretrainingJob,
-    TrialJob,
-    nip_name,
-    pretraining_key,
-    trial_key,
-)
+from study.jobs import Job, Place, PretrainingJob
 from study.lease import driving
 from study.outbox import deliver, delivering
 from study.patience import patiently
+from study.plan import Grid, place, resolve
 from study.progress import say, work
-from study.settings import Planned, Study, StudyError
-from study.storage import Storage
+from study.settings import Study, StudyError
 
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The trials of a study. ``jobs`` goes with ``planned``; a trial whose NIP is not pre-trained yet has no job."""
-
-    planned: tuple[Planned, ...]
-    pretrainings: tuple[PretrainingJob, ...]
-    jobs: tuple[TrialJob | None, ...]
-
-    @property
-    def ready(self) -> list[TrialJob]:
-        return [job for job in self.jobs if job is not None]
-
-    @property
-    def keys(self) -> tuple[str | None, ...]:
-        return tuple(None if job is None else job.key for job in self.jobs)
-
-
-def place(study: Study, experiment_id: str, address: str = "local") -> Place:
-    """Where the study's jobs are done; whether on GPUs is decided when they are scheduled."""
-    storage = Storage(study.storage)
-    return Place(
-        storage=str(storage.folder.resolve()) if storage.is_folder else storage.uri,
-        staging=None if storage.is_folder and address == "local" else study.resources.staging,
-        tracking_uri=tracking.tracking_uri(study),
-        experiment_id=experiment_id,
-        threads=study.resources.cpus,
-        checkpoint_seconds=study.resources.checkpoint_seconds,
-    )
-
-
-def resolve(study: Study, cameras: dict[str, Index], where: Place) -> Grid:
-    """Give every trial its job, as far as its NIP is there, and every NIP its pre-training."""
-    pretrainings: dict[str, PretrainingJob] = {}
-    jobs: list[TrialJob | None] = []
-    planned = study.planned()
-    hashes: dict[str, str | None] = {}  # of the NIP files, None where there is none
-    for item in planned:
-        trial, fingerprint = item.trial, cameras[item.trial.camera].fingerprint
-        key = pretraining_key(item, fingerprint)
-        pretrainings[key] = PretrainingJob(
-            key=key,
-            camera=trial.camera,
-            isp=trial.isp,
-            split=trial.split,
-            pretraining=item.pretraining,
-            data_fingerprint=fingerprint,
-            place=where,
-        )
-        nip = nip_name(trial.camera, trial.isp, key)
-        if nip not in hashes:
-            hashes[nip] = where.shared.sha256(nip) if where.shared.exists(nip) else None
-        sha256 = hashes[nip]
-        if sha256 is None:
-            jobs.append(None)
-            continue
-        jobs.append(
-            TrialJob(
-                key=trial_key(trial, fingerprint, sha256),
-                trial=trial,
-                nip=nip,
-                nip_sha256=sha256,
-                data_fingerprint=fingerprint,
-                place=where,
-            )
-        )
-    return Grid(tuple(planned), tuple(pretrainings.values()), tuple(jobs))
 
 
 @dataclass(frozen=True)
@@ -155,6 +80,7 @@ def _session(study: Study, address: str, retry_failed: bool) -> Iterator[Session
     try:
         with driving(client, experiment_id, say):
             prepare_cameras(study)
+            require(study, address)
             where = place(study, experiment_id, address)
             yield Session(study, open_cameras(study), client, where, address, retry_failed)
     except MlflowException as error:
@@ -210,9 +136,9 @@ def _perform(title: str, session: Session, jobs: Sequence[Job]) -> dict[str, str
     from study import schedule  # Ray takes seconds to import and to start: only where there is work for it
 
     resources = session.study.resources
-    gpus = schedule.connect(session.address, resources)
-    here = session.place.model_copy(update={"device": "cuda" if gpus else "cpu"})
-    todo = {job.key: job.model_copy(update={"place": here}) for job in jobs}
+    schedule.connect(session.address)
+    here = session.place
+    todo = {job.key: job for job in jobs}
     done = dict.fromkeys(todo, 0)
     ended: set[str] = set()
     with work(f"{title} ({len(todo)} to do)", sum(job.steps for job in todo.values())) as advance:
@@ -225,7 +151,7 @@ def _perform(title: str, session: Session, jobs: Sequence[Job]) -> dict[str, str
 
         notes = session.study.folder.resolve() / "ray"
         with delivering(here.shared, session.client, here.experiment_id, set(todo), say):
-            failures = schedule.schedule(list(todo.values()), resources, gpus, notes, on_progress)
+            failures = schedule.schedule(list(todo.values()), resources, notes, on_progress)
     for key, reason in failures.items():
         session.ask(partial(_close, session.client, here.experiment_id, key, reason))
     return {_label(todo[key]): reason for key, reason in failures.items()}

@@ -44,12 +44,12 @@ HANDED_ON = (
 OnProgress = Callable[[str, int, bool], None]  # key, finished steps, whether it has ended
 
 
-def connect(address: str, resources: Resources) -> float:
+def connect(address: str) -> None:
     """Join the cluster at ``address`` (``auto``: the one this machine belongs to), or start Ray on this machine
-    alone (``local``), without dashboard. Returns the GPUs of a job: none where the cluster has none.
+    alone (``local``), without dashboard. Joining twice is joining once.
 
     Raises:
-        StudyError: there is no such cluster, or no node that a job would fit on.
+        StudyError: there is no such cluster.
     """
     os.environ.update(ENVIRONMENT)
     environment = ENVIRONMENT | {name: os.environ[name] for name in HANDED_ON if name in os.environ}
@@ -70,24 +70,11 @@ def connect(address: str, resources: Resources) -> float:
         except (ConnectionError, RuntimeError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise StudyError(f"no Ray cluster at '{address}': {reason}") from error
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    # A cluster without any CPU for trials yet grows as they ask, and has what its file promises.
-    grows = not any(node.get("CPU") for node in nodes)
-    gpus = resources.gpus if grows or any(node.get("GPU") for node in nodes) else 0.0
-    if address == "local" and not any(
-        node.get("CPU", 0) >= resources.cpus and node.get("GPU", 0) >= gpus for node in nodes
-    ):
-        raise StudyError(
-            f"resources ask for {resources.cpus} CPUs and {gpus:g} GPUs a trial, but this machine has "
-            f"{nodes[0].get('CPU', 0):g} and {nodes[0].get('GPU', 0):g}"
-        )
-    return gpus
 
 
 def schedule(
     jobs: Sequence[Job],
     resources: Resources,
-    gpus: float,
     folder: Path,
     on_progress: OnProgress,
     perform: Callable[[dict[str, Any]], None] | None = None,
@@ -96,8 +83,7 @@ def schedule(
 
     Args:
         jobs: what to do, most important first.
-        resources: CPUs of a job and how often it is started again after its process or node was lost.
-        gpus: GPUs, or the share of one, of a job.
+        resources: what a job is given, and how often it is started again after its process or node was lost.
         folder: where Tune may keep its notes while it runs; they are never read.
         on_progress: told about every job that got further.
         perform: what a worker does with ``{"job": …}``; :func:`perform_on_worker` where not given.
@@ -110,7 +96,7 @@ def schedule(
     folder.mkdir(parents=True, exist_ok=True)
     notes = tempfile.mkdtemp(dir=folder)
     tuner = tune.Tuner(
-        tune.with_resources(perform or perform_on_worker, {"cpu": resources.cpus, "gpu": gpus}),
+        tune.with_resources(perform or perform_on_worker, {"cpu": resources.cpus, "gpu": resources.gpus}),
         param_space={"job": tune.grid_search([adapter.dump_python(job, mode="json") for job in jobs])},
         tune_config=tune.TuneConfig(
             reuse_actors=True,  # 0.1 s instead of 3 s to start a job: torch stays imported

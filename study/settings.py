@@ -68,7 +68,7 @@ class Camera(Frozen):
 class Resources(Frozen):
     """What a trial is given, and how stubbornly it is repeated when a process, a node or a network fails.
 
-    ``gpus`` may be a share of one; where there is no GPU, trials run on their CPUs. Checkpoints are at least
+    ``gpus`` may be a share of one; with 0, trials run on their CPUs. Checkpoints are at least
     ``checkpoint_seconds`` apart. ``staging`` is a folder on each machine's own disk for copies of pairs and NIPs: on a
     cluster, and where the storage is a bucket.
     """

@@ -5,6 +5,7 @@ earlier attempt was killed, and takes its place only once it is known to be what
 """
 
 import fcntl
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,7 +33,10 @@ def camera(place: Place, name: str, fingerprint: str) -> Path:
         for file in index.sizes:
             place.shared.download(f"cameras/{name}/{file}", part / file)
         (part / INDEX_FILE).write_bytes(content)
-        verify(part)
+        try:
+            verify(part)
+        except ValueError as error:  # names the copy, but what is to be mended is what it was made of
+            raise ValueError(str(error).replace(str(part), place.shared.where(f"cameras/{name}"))) from None
 
     return _staged(place.staging / "cameras" / f"{name}-{fingerprint[:16]}", fetch)
 
@@ -71,18 +75,24 @@ def _staged(folder: Path, fetch: Callable[[Path], None]) -> Path:
         if folder.is_dir():  # by whoever held the lock before
             return folder
         part = folder.with_name(f"{folder.name}.part")
-        begun = part.is_dir()
-        part.mkdir(exist_ok=True)
-        try:
-            fetch(part)
-        except ValueError:
-            shutil.rmtree(part)
-            if not begun:
-                raise
-            part.mkdir()  # what an earlier attempt had left was no good
-            fetch(part)
+        _fill(part, fetch)
+        for path in part.iterdir():  # nobody looks at the bytes again, not even after a power cut
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
         part.rename(folder)
     return folder
+
+
+def _fill(part: Path, fetch: Callable[[Path], None]) -> None:
+    begun = part.is_dir()
+    part.mkdir(exist_ok=True)
+    try:
+        fetch(part)
+    except ValueError:
+        shutil.rmtree(part)
+        if not begun:
+            raise
+        _fill(part, fetch)  # what an earlier attempt had left was no good
 
 
 @contextmanager

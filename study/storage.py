@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from typing import Any
 from cameras import atomic
 
 CHUNK = 8 * 2**20  # bytes
+UPLOAD_CHUNK = 8 * CHUNK  # sent in several parts at once
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,12 @@ class Storage:
         from pyarrow import fs  # takes a while, and folders do without
 
         try:
-            return fs.FileSystem.from_uri(self.uri)
+            filesystem, prefix = fs.FileSystem.from_uri(self.uri)
         except ValueError as error:  # pyarrow's word for an address that it cannot read
             raise OSError(f"{self.uri}: {error}") from None
+        if not prefix:
+            raise OSError(f"{self.uri} names no bucket")
+        return filesystem, prefix
 
     def _key(self, name: str) -> str:
         return f"{self._bucket[1]}/{name}"
@@ -56,8 +61,10 @@ class Storage:
     def size(self, name: str) -> int | None:
         """Bytes of a file, None where there is none."""
         if self.is_folder:
-            path = self.folder / name
-            return path.stat().st_size if path.is_file() else None
+            with suppress(FileNotFoundError):  # also where it is deleted just now
+                path = self.folder / name
+                return path.stat().st_size if path.is_file() else None
+            return None
         info = self._bucket[0].get_file_info(self._key(name))
         return info.size if info.is_file else None
 
@@ -96,8 +103,21 @@ class Storage:
             path.parent.mkdir(parents=True, exist_ok=True)
             atomic.write(path, content)
         else:
-            with self._bucket[0].open_output_stream(self._key(name)) as file:
+            with self._writing(name) as file:
                 file.write(content)
+
+    @contextmanager
+    def _writing(self, name: str) -> Iterator[Any]:
+        """A file of a bucket: there once the block has ended well."""
+        file = self._bucket[0].open_output_stream(self._key(name))
+        try:
+            yield file
+        except BaseException:
+            with suppress(OSError):
+                file.close()  # pyarrow cannot give up a file: this makes one of what has been written so far
+                self.delete(name)
+            raise
+        file.close()
 
     def delete(self, name: str) -> None:
         """Remove a file, if there is one."""
@@ -120,7 +140,7 @@ class Storage:
         if self.is_folder:
             target = self.folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            part = target.with_name(f".{target.name}.{os.getpid()}.part")
+            part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
             try:
                 with path.open("rb") as source, part.open("wb") as file:
                     shutil.copyfileobj(source, file, CHUNK)
@@ -130,14 +150,19 @@ class Storage:
             finally:
                 part.unlink(missing_ok=True)
         else:
-            with path.open("rb") as source, self._bucket[0].open_output_stream(self._key(name)) as file:
-                shutil.copyfileobj(source, file, CHUNK)
+            with path.open("rb") as source, self._writing(name) as file:
+                while chunk := source.read(UPLOAD_CHUNK):
+                    file.write(chunk)
+                    file.flush()  # waits for it to arrive: pyarrow would take in all of a file that memory cannot hold
 
     def download(self, name: str, path: Path) -> None:
-        """Copy a file to a local one; where that is there in part, the copy goes on from its end."""
+        """Copy a file to a local one; where that is there in part, the copy goes on from its end.
+
+        What is there already is taken on trust, and kept where it is longer than the file.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._reading(name) as source, path.open("ab") as file:
-            source.seek(file.tell())
+            source.seek(min(file.tell(), self.size(name) or 0))
             shutil.copyfileobj(source, file, CHUNK)
 
     @contextmanager

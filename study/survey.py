@@ -8,7 +8,8 @@ from mlflow.entities import Run
 
 from study import tracking
 from study.data import open_cameras
-from study.run import place, resolve
+from study.lease import is_driven
+from study.plan import place, resolve
 from study.settings import Planned, Study, StudyError
 
 FINISHED, RUNNING, FAILED, LEFT = "finished", "running", "failed", "left"
@@ -66,20 +67,23 @@ def survey(study: Study) -> Survey:
     runs = tracking.runs_by_key(client, found.experiment_id) if client and found else {}
     try:
         cameras = open_cameras(study)
-    except StudyError:  # not imported, not simulated yet, or damaged, as `run` will say: everything waits
+    except StudyError:  # not imported, not simulated yet, or damaged, as `check` and `run` say: everything waits
         return Survey(planned, (None,) * len(planned), (WAITING,) * len(planned), None)
     keys = resolve(study, cameras, place(study, experiment_id="")).keys
-    statuses = tuple(_status(key, runs) for key in keys)
+    driven = client is not None and found is not None and is_driven(client, found.experiment_id)
+    statuses = tuple(_status(key, runs, driven) for key in keys)
     return Survey(planned, keys, statuses, _speed([runs[key] for key in keys if key in runs]))
 
 
-def _status(key: str | None, runs: dict[str, Run]) -> str:
+def _status(key: str | None, runs: dict[str, Run], driven: bool) -> str:
     if key is None:
         return WAITING
     if key not in runs:
         return LEFT
-    status = runs[key].info.status  # RUNNING also where the driver was killed
-    return {"FINISHED": FINISHED, "FAILED": FAILED, "RUNNING": RUNNING}.get(status, LEFT)
+    status = runs[key].info.status
+    if status == "RUNNING":
+        return RUNNING if driven else LEFT  # its driver was killed
+    return {"FINISHED": FINISHED, "FAILED": FAILED}.get(status, LEFT)
 
 
 def _speed(runs: list[Run]) -> float | None:

@@ -15,7 +15,7 @@ from forensics.evaluation import RULES
 from study import tracking
 from study.data import open_cameras, prepare_cameras
 from study.evaluate import evaluate, metric, parse_codecs
-from study.run import place, resolve
+from study.plan import place, resolve
 from study.settings import Study, StudyError, load_study
 from study.work import open_pairs, perform
 

@@ -6,7 +6,7 @@ from mlflow import MlflowClient
 from forensics import Trial
 from study import tracking
 from study.jobs import TrialJob
-from study.run import place
+from study.plan import place
 from study.settings import Study, StudyError, load_study
 from study.tracking import Description
 
