@@ -189,7 +189,7 @@ def test_a_nip_is_fetched_again_as_long_as_its_run_holds_it(study: Study, state:
 @pytest.fixture
 def two_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cluster of two, asked in this process."""
-    monkeypatch.setattr(checks, "_nodes", lambda address, resources: ([HERE, THERE], []))
+    monkeypatch.setattr(checks, "_nodes", lambda address: ([HERE, THERE], []))
     monkeypatch.setattr(checks, "_ask", lambda nodes, question: [f for n in nodes for f in inspect_node(n, question)])
 
 
@@ -216,7 +216,7 @@ def test_the_driver_must_see_what_a_node_writes(study: Study, monkeypatch: pytes
 
 
 def test_a_cluster_that_is_not_there_is_a_fault(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(address: str, resources: Resources) -> None:
+    def refuse(address: str) -> None:
         raise checks.StudyError(f"no Ray cluster at '{address}'")
 
     monkeypatch.setattr(checks, "_nodes", refuse)
