@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: venv demo test lint
+.PHONY: venv demo lint test test-cluster test-ray-up
 
 venv: .venv/installed
 
@@ -19,3 +19,11 @@ lint: venv
 
 test: lint
 	$(BIN)/python -m pytest
+
+# Every fault on real processes: Ray nodes, an MLflow server and an S3 endpoint on this machine
+test-cluster: venv
+	$(BIN)/python -m pytest tests/cluster
+
+# `ray up`, `ray job submit` and `ray down` over ssh, on two machines made out of this one: needs root
+test-ray-up: venv
+	$(BIN)/python tests/cluster/ray_up.py

@@ -130,7 +130,7 @@ class Index:
         """The index in the content of a file ``origin``. Raises ValueError if it is damaged."""
         try:
             return cls._parse(json.loads(content))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             reason = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise ValueError(f"{origin} is damaged ({reason}); {START_OVER}") from None
 
@@ -144,7 +144,10 @@ class Index:
         )
         end = 0
         for image in images:
-            if image.offset != end or image.height < 1 or image.width < 1:
+            if {type(image.name), type(image.sha256)} != {str}:
+                raise ValueError("an image has no name or no checksum")
+            extent = (image.offset, image.height, image.width)
+            if {type(value) for value in extent} != {int} or image.offset != end or min(extent[1:]) < 1:
                 raise ValueError(f"image {image.name} has an impossible extent")
             end = image.end
         if len({image.name for image in images}) < len(images):

@@ -14,7 +14,7 @@ from typing import Annotated
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
 from study.logbook import Ending, Logbook
 from study.patience import patiently
@@ -83,9 +83,11 @@ def _delivered(storage: Storage, client: MlflowClient, experiment_id: str, key: 
     with tempfile.TemporaryDirectory() as folder:
         try:
             parcel = Parcel.model_validate_json(storage.read(f"{place}/{PARCEL}"))
+            if parcel.description.key != key:
+                raise ValueError(f"{place} holds the result of another job")
             for name in parcel.artifacts:
                 storage.download(f"{place}/{name}", Path(folder) / name)
-        except (ValidationError, FileNotFoundError):
+        except (ValueError, FileNotFoundError):  # ValidationError among them
             raise StudyError(f"{storage.where(place)} is damaged: remove it, and its job is done again") from None
         logbook = Logbook(client, experiment_id, parcel.description)
         logbook.waiting = [Metric(*figure) for figure in parcel.figures]
