@@ -43,7 +43,7 @@ FOLDER = "check"  # in the storage: the files that driver and nodes exchange
 ANSWER_SECONDS = 60  # that a node is given
 BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")  # `ray up` leaves it on the head: the nodes that may be started
 DRIVER = "driver"
-SHARE = "mount one folder on all machines, or use a bucket (s3://…)"
+SHARE = "name one folder that all machines see (/mnt/study), or a bucket (s3://…)"
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,10 @@ def check(study: Study, address: str = "local", thorough: bool = True) -> list[F
     findings: list[Finding] = []
     nodes: list[Node] = []
     startable: list[Node] = []
+    with _looking(findings, "storage", DRIVER):
+        if address != "local" and Storage(study.storage).is_folder and not Path(study.storage).is_absolute():
+            # The driver of `ray job submit` runs in a folder that is thrown away.
+            raise StudyError(f"{study.storage} is relative to the driver's working directory: {SHARE}")
     with _looking(findings, "cluster", address) as remarks:
         nodes, startable = _nodes(address)
         remarks.append(_hardware(study.resources, nodes, startable))
