@@ -44,6 +44,7 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Tensor], di
 
     Raises:
         ValueError: when the file is missing, foreign, truncated, altered, or of another kind.
+        OSError: when it cannot be read just now.
     """
     if not Path(path).is_file():
         raise ValueError(f"{path}: there is no such file")
@@ -54,7 +55,7 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Tensor], di
         sha256 = header.pop("sha256")
         found, document = header["kind"], header["document"]
         intact = _digest(tensors, header) == sha256
-    except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: no {kind} file, or a truncated one ({error})") from error
     if not intact:
         raise ValueError(f"{path}: damaged: the contents do not match the checksum written with them")

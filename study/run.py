@@ -104,9 +104,10 @@ def _stage(title: str, session: Session, jobs: Sequence[Job]) -> dict[str, str]:
             done.add(job.key)
         elif not (isinstance(job, PretrainingJob) and run is not None and _restored(job, run, session)):
             left.append(job)
-    for name in session.place.shared.names(CHECKPOINTS):
+    shared = session.place.shared
+    for name in patiently(lambda: shared.names(CHECKPOINTS), say):
         if key_of(name) in done:  # killed between finishing and tidying up
-            session.place.shared.delete(name)
+            patiently(partial(shared.delete, name), say)
     return failures | (_perform(title, session, left) if left else {})
 
 

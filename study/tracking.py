@@ -22,6 +22,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
+from requests import HTTPError
 
 from study.jobs import Job, TrialJob
 from study.settings import Frozen, Study, StudyError
@@ -32,6 +33,7 @@ BATCH = 500  # metrics in one request: measured 70 times faster than one by one
 
 # MLflow would repeat a failed request for minutes, while training waits, and log figures twice whose receipt was lost.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
 
 def tracking_uri(study: Study) -> str:
@@ -209,8 +211,11 @@ def is_away(error: Exception) -> bool:
     """Whether the tracker cannot be reached or cannot work just now; else it has refused what it was asked."""
     if isinstance(error, MlflowException):
         status = error.get_http_status_code()
-        return status >= 500 or status == 429
-    return isinstance(error, OSError)
+    elif isinstance(error, HTTPError) and error.response is not None:  # of a file's upload
+        status = error.response.status_code
+    else:
+        return isinstance(error, OSError)
+    return status >= 500 or status == 429
 
 
 def finish(client: MlflowClient, run_id: str) -> None:

@@ -4,8 +4,9 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def perform(
     set_up_process(job)
     storage, checkpoints = job.place.shared, job.place.checkpoints(job.key)
     client = MlflowClient(job.place.tracking_uri)
-    if _is_done(job, client):
+    if _is_done(job, client, say):
         return None  # by another driver, or by an attempt whose process was lost after its last word
     logbook = Logbook(client, job.place.experiment_id, tracking.Description.of(job), say)
     earlier = logbook.before("seconds")
@@ -111,15 +112,16 @@ def perform(
     return ending.reason
 
 
-def _is_done(job: Job, client: MlflowClient) -> bool:
-    if outbox.holds(job.place.shared, job.key):
+def _is_done(job: Job, client: MlflowClient, say: Say) -> bool:
+    if patiently(lambda: outbox.holds(job.place.shared, job.key), say, PATIENCE):
         return True
     try:
-        return tracking.is_done(job, tracking.find(client, job.place.experiment_id, job.key))
+        run = tracking.find(client, job.place.experiment_id, job.key)
     except (MlflowException, OSError) as error:
         if not tracking.is_away(error):
             raise
         return False
+    return patiently(lambda: tracking.is_done(job, run), say, PATIENCE)
 
 
 def _from_newest_checkpoint(
@@ -132,12 +134,16 @@ def _from_newest_checkpoint(
     """Go on from the newest checkpoint that is sound, or start anew."""
     checkpoints = job.place.checkpoints(job.key)
     for name in patiently(checkpoints.names, say, PATIENCE):
-        try:
-            with checkpoints.storage.local(name) as path:
-                return work(job, callbacks, path, artifacts)
-        except CheckpointError as error:
-            say(f"{error}; going on from the one before it")
+        with ExitStack() as copies:
+            try:
+                return work(job, callbacks, patiently(partial(_fetched, name, job, copies), say, PATIENCE), artifacts)
+            except CheckpointError as error:
+                say(f"{error}; going on from the one before it")
     return work(job, callbacks, None, artifacts)
+
+
+def _fetched(name: str, job: Job, copies: ExitStack) -> Path:
+    return copies.enter_context(job.place.shared.local(name))
 
 
 def set_up_process(job: Job) -> None:

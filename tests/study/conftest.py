@@ -1,0 +1,107 @@
+"""A folder and a bucket to store in, a tracker, and data for a trial that takes a second."""
+
+import logging
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mlflow import MlflowClient
+from small_study import Data, Record, new_experiment, recorded, small_job
+
+import models
+from cameras.pairs import Index, append
+from study import tracking
+from study.jobs import Place, TrialJob, file_sha256
+from study.settings import load_study
+from study.storage import Storage
+from study.work import perform
+
+BUCKET = "studies"
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """Address of an S3 server with one bucket."""
+    import boto3  # comes with moto
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    address = "http://{}:{}".format(*server.get_host_and_port())
+    keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing", "region_name": "us-east-1"}
+    boto3.client("s3", endpoint_url=address, **keys).create_bucket(Bucket=BUCKET)
+    yield address
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Storage:
+    """An empty storage in a bucket."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    return Storage(f"s3://{BUCKET}/{secrets.token_hex(4)}")
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    """An empty storage of either kind."""
+    return request.getfixturevalue("bucket") if request.param == "bucket" else Storage(str(tmp_path / "storage"))
+
+
+@pytest.fixture(scope="session")
+def client(tmp_path_factory: pytest.TempPathFactory) -> MlflowClient:
+    """Of a database that was made once: that takes seconds."""
+    study = load_study("smoke").model_copy(update={"storage": str(tmp_path_factory.mktemp("tracking"))})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        return tracking.connect(study)[0]
+
+
+@pytest.fixture
+def experiment_id(client: MlflowClient, tmp_path: Path) -> str:
+    return new_experiment(client, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
+    """Four photographs of noise, 96×128 px."""
+    folder, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
+    for number in range(4):
+        bayer, target = rng.random((48, 64, 4)), rng.random((96, 128, 3))
+        camera = {"cfa": "RGGB", "cam2srgb": np.eye(3), "camera": "a camera"}
+        append(folder / "cameras" / "camera", f"image {number}", bayer, target, **camera)
+    nip = models.build("INet", generator=torch.Generator().manual_seed(0), cfa="RGGB", cam2srgb=np.eye(3).tolist())
+    models.save(folder / "nips" / "nip.safetensors", nip)
+    fingerprint = Index.read(folder / "cameras" / "camera").fingerprint
+    return Data(folder, "camera", fingerprint, "nips/nip.safetensors", file_sha256(folder / "nips" / "nip.safetensors"))
+
+
+@pytest.fixture
+def job(storage: Storage, data: Data, client: MlflowClient, experiment_id: str, tmp_path: Path) -> TrialJob:
+    """The trial, in a storage that has what it needs."""
+    data.put(storage)
+    place = Place(
+        storage=storage.uri,
+        staging=None if storage.is_folder else tmp_path / "staging",
+        tracking_uri=client.tracking_uri,
+        experiment_id=experiment_id,
+        checkpoint_seconds=0,
+    )
+    return small_job(data, place)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(data: Data, client: MlflowClient, tmp_path_factory: pytest.TempPathFactory) -> Record:
+    """What the trial leaves that nothing happens to."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    experiment_id = new_experiment(client, folder)
+    place = Place(storage=str(data.folder), staging=None, tracking_uri=client.tracking_uri, experiment_id=experiment_id)
+    job = small_job(data, place)
+    assert perform(job, lambda step: None) is None
+    return recorded(client, experiment_id, job.key)
