@@ -42,6 +42,7 @@ class Logbook:
         self.run: Run | None = None
         self.waiting: list[Metric] = []
         self.arrived: dict[str, set[int]] = {}  # steps that the run has of a figure; asked for when it is unknown
+        self.doubts = False  # whether figures may have arrived that the run was without when it was opened
         self.next_try = 0.0
         self.is_away = False
 
@@ -78,7 +79,8 @@ class Logbook:
         except (MlflowException, OSError) as error:
             if not tracking.is_away(error):
                 raise
-            self.arrived.clear()  # a request may have been heeded although its answer was lost
+            self.arrived.clear()
+            self.doubts = True  # a request may have been heeded although its answer was lost
             if not self.is_away:
                 self.say(f"tracking is away ({_line(error)}); the job goes on, and its figures wait")
             self.is_away = True
@@ -97,7 +99,7 @@ class Logbook:
     def _tell(self) -> str:
         run_id = self._open()
         for name in {metric.key for metric in self.waiting} - self.arrived.keys():
-            self.arrived[name] = {metric.step for metric in self.client.get_metric_history(run_id, name)}
+            self.arrived[name] = self._logged(run_id, name)
         new = {(metric.key, metric.step): metric for metric in self.waiting}
         new = {(name, step): metric for (name, step), metric in new.items() if step not in self.arrived[name]}
         tracking.log_metrics(self.client, run_id, list(new.values()))
@@ -105,6 +107,11 @@ class Logbook:
             self.arrived[name].add(step)
         self.waiting.clear()
         return run_id
+
+    def _logged(self, run_id: str, name: str) -> set[int]:
+        if not self.doubts and self.run is not None and name not in self.run.data.metrics:
+            return set()
+        return {metric.step for metric in self.client.get_metric_history(run_id, name)}
 
 
 def _line(error: Exception) -> str:

@@ -244,7 +244,7 @@ def path(genuine: Checkpoint) -> Path:
 
 
 quick = settings(
-    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 json_values = st.recursive(
@@ -361,14 +361,11 @@ def test_other_tensors_under_their_own_checksum(genuine: Checkpoint, path: Path)
 
 
 DTYPES = {
-    torch.float64,
     torch.float32,
-    torch.bfloat16,
     torch.float8_e4m3fn,
     torch.complex64,
     torch.int64,
     torch.uint8,
-    torch.bool,
 }
 
 
@@ -431,9 +428,7 @@ HISTORIES: list[Any] = [
     {},
     {"first": ...},
     {"-2": ...},
-    {"3": ...},
     {"2.0": ...},
-    {"1e3": ...},
     {"10": ...},
     {"2": ..., "6": ...},
     {"2": ..., "x": ...},
@@ -445,7 +440,7 @@ HISTORIES: list[Any] = [
     *(
         {"0": {**figures, "psnr": value}, "2": {**figures, "psnr": value}}
         for figures in (FIGURES, PRETRAINED)
-        for value in (None, "30", True, 10**400)
+        for value in (None, True, 10**400)
     ),
     {"0": {**PRETRAINED, "a/b\n": 1.0}},
     {"2": {**FIGURES, "a/b\n": 1.0}},
