@@ -128,7 +128,7 @@ def trade_off(
         axes.margins(0.07)
         axes.xaxis.set_major_locator(MaxNLocator(6))
         figure.legend(loc="outside upper left", ncols=4, columnspacing=1.2, handletextpad=0.5, borderaxespad=0.2)
-        _settle(figure)
+        settle(figure)
         _label_lambdas(figure, axes, summary, fidelity)
     return figure
 
@@ -168,7 +168,7 @@ def progress(accuracy: pd.DataFrame, psnr: pd.DataFrame) -> Figure:
         lower.set_xlabel("Iteration")
         lower.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         _legend(figure, upper, 4)
-        _settle(figure)
+        settle(figure)
     return figure
 
 
@@ -196,7 +196,7 @@ def patch(target: np.ndarray, native: np.ndarray, developed: np.ndarray, scale: 
             axes.imshow(image.transpose(1, 2, 0), interpolation="none")
             axes.set_title(title, fontsize=7.5, pad=3)
             axes.set_axis_off()
-        _settle(figure)
+        settle(figure)
     return figure
 
 
@@ -219,7 +219,7 @@ def spectra(pretrained: np.ndarray, rows: Sequence[tuple[str, Sequence[np.ndarra
             for axes, image in zip(panels, images, strict=False):
                 axes.imshow(_grey(_reduced(image)).transpose(1, 2, 0), interpolation="none")
             panels[0].text(-0.08, 0.5, label, transform=panels[0].transAxes, ha="right", va="center", fontsize=6.5)
-        _settle(figure)
+        settle(figure)
     return figure
 
 
@@ -250,7 +250,7 @@ def behind_codecs(gaps: pd.DataFrame) -> Figure:
         axes.axhline(0.5, color=INK, linewidth=0.6)
         axes.set_xlabel("Accuracy (%)")
         _legend(figure, axes)
-        _settle(figure)
+        settle(figure)
     return figure
 
 
@@ -296,7 +296,7 @@ def fusion(decisions: pd.DataFrame) -> Figure:
         axes.set_xlabel("Patches per image")
         axes.set_ylabel("Image-level accuracy (%)")
         _legend(figure, axes)
-        _settle(figure)
+        settle(figure)
     return figure
 
 
@@ -361,7 +361,7 @@ def pdf(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _settle(figure: Figure) -> None:
+def settle(figure: Figure) -> None:
     """Lay the figure out once and for all, not again for every file it is saved to."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")

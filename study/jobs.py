@@ -5,12 +5,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from forensics.trial import Split, Trial
+from forensics.trial import Distribution, Split, Trial
 from models.pretrain import Pretraining
 from study.checkpoints import Checkpoints
-from study.settings import Frozen, Planned
+from study.settings import Fingerprints, Frozen, Simulation
 from study.storage import Storage
 
 RECIPE = 1  # raise it when a change of the code changes results: keys of older results then no longer match
@@ -118,7 +118,113 @@ class TrialJob(Frozen):
         return self.trial.training.iterations
 
 
-Job = PretrainingJob | TrialJob
+class PretrainedNip(Frozen):
+    """A pipeline of the PRNU experiments that imitates the standard one: ``file`` is its name in the storage."""
+
+    name: str
+    file: str
+    sha256: str
+
+
+class JointNip(Frozen):
+    """A pipeline of the PRNU experiments that a finished trial has trained jointly: an artifact of its run."""
+
+    name: str
+    lam: float
+    trial_key: str
+    run_id: str
+
+
+class FingerprintJob(Frozen):
+    """Compare all pipelines by what they do to the fingerprint of one camera.
+
+    ``others`` maps further cameras, whose photographs should not match, to their data fingerprints.
+    """
+
+    key: str = ""
+    camera: str
+    data_fingerprint: str
+    others: dict[str, str]
+    pretrained: tuple[PretrainedNip, ...]
+    joint: tuple[JointNip, ...]
+    settings: Fingerprints
+    channel: Distribution
+    place: Place
+
+    @property
+    def kind(self) -> str:
+        return "prnu"
+
+    @property
+    def name(self) -> str:
+        return f"{self.camera} fingerprints"
+
+    @property
+    def params(self) -> dict[str, Any]:
+        pipelines = [nip.name for nip in self.pretrained] + [nip.name for nip in self.joint]
+        return {"camera": self.camera, "pipelines": ", ".join(pipelines), **_prefixed("prnu", self.settings)}
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return {"data_fingerprint": self.data_fingerprint, "threads": str(self.place.threads)}
+
+    @property
+    def steps(self) -> int:
+        """Photographs developed, roughly."""
+        images = self.settings.estimation + self.settings.prediction + self.settings.evaluation
+        return images * (2 + len(self.pretrained) + len(self.joint))
+
+    @property
+    def identified(self) -> Self:
+        """With the key that its content gives it. Where a jointly trained NIP lies is no part of that."""
+        content = self.model_dump(mode="json", exclude={"key": True, "place": True, "joint": {"__all__": {"run_id"}}})
+        return self.model_copy(update={"key": _key("prnu", content)})
+
+
+class LowLightJob(Frozen):
+    """Examine a UNet that was trained on one simulated camera to develop short exposures like long ones."""
+
+    key: str = ""
+    camera: str
+    simulation: Simulation
+    pretraining: Pretraining
+    settings: Fingerprints
+    place: Place
+
+    @property
+    def kind(self) -> str:
+        return "prnu"
+
+    @property
+    def name(self) -> str:
+        return f"{self.camera} low light"
+
+    @property
+    def params(self) -> dict[str, Any]:
+        settings = {"pretraining": asdict(self.pretraining)}
+        return {"camera": self.camera, **_prefixed("prnu", self.settings), **_flat(settings)}
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return {"threads": str(self.place.threads)}
+
+    @property
+    def steps(self) -> int:
+        """Iterations at most."""
+        return self.pretraining.max_iterations
+
+    @property
+    def identified(self) -> Self:
+        """With the key that its content gives it."""
+        content = self.model_dump(mode="json", exclude={"key", "place"})
+        return self.model_copy(update={"key": _key("prnu", content)})
+
+
+Job = PretrainingJob | TrialJob | FingerprintJob | LowLightJob
+
+
+def _prefixed(section: str, settings: Frozen) -> dict[str, Any]:
+    return {f"{section}.{name}": value for name, value in settings.model_dump().items()}
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -134,18 +240,10 @@ def nip_name(camera: str, isp: str, key: str) -> str:
     return f"nips/{camera}-{isp}-{key[:8]}.safetensors"
 
 
-def pretraining_key(planned: Planned, data_fingerprint: str) -> str:
-    """Key of the pre-training that a trial starts from."""
-    return _key(
-        "pretrain",
-        {
-            "camera": planned.trial.camera,
-            "isp": planned.trial.isp,
-            "split": asdict(planned.trial.split),
-            "pretraining": asdict(planned.pretraining),
-            "data": data_fingerprint,
-        },
-    )
+def pretraining_key(camera: str, isp: str, split: Split, pretraining: Pretraining, data_fingerprint: str) -> str:
+    """Key of a pre-training."""
+    settings = {"split": asdict(split), "pretraining": asdict(pretraining)}
+    return _key("pretrain", {"camera": camera, "isp": isp, **settings, "data": data_fingerprint})
 
 
 def trial_key(trial: Trial, data_fingerprint: str, nip_sha256: str) -> str:

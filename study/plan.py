@@ -48,7 +48,7 @@ def resolve(study: Study, cameras: dict[str, Index], where: Place) -> Grid:
     hashes: dict[str, str | None] = {}  # of the NIP files, None where there is none
     for item in planned:
         trial, fingerprint = item.trial, cameras[item.trial.camera].fingerprint
-        key = pretraining_key(item, fingerprint)
+        key = pretraining_key(trial.camera, trial.isp, trial.split, item.pretraining, fingerprint)
         pretrainings[key] = PretrainingJob(
             key=key,
             camera=trial.camera,

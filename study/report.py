@@ -120,16 +120,16 @@ def report(
         settings=provenance.settings,
     )
     for entry in shown:
-        _write(folder / "tables" / f"{entry.name}.csv", entry.csv.encode())
-        _write(folder / "tables" / f"{entry.name}.tex", entry.latex.encode())
+        write(folder / "tables" / f"{entry.name}.csv", entry.csv.encode())
+        write(folder / "tables" / f"{entry.name}.tex", entry.latex.encode())
     trials = table.drop(columns=["packages", "artifact_uri"]).assign(superseded=table["superseded"].map(" ".join))
     for name, frame in (
         ("trials", trials),
         ("best", results.with_queries(results.best(summary))),
         ("fronts-by-seed", tables.front_measures_by_seed(done)),
     ):
-        _write(folder / "tables" / f"{name}.csv", frame.to_csv(index=False).encode())
-    _write(folder / "report.html", page.encode())
+        write(folder / "tables" / f"{name}.csv", frame.to_csv(index=False).encode())
+    write(folder / "report.html", page.encode())
     return folder / "report.html"
 
 
@@ -161,7 +161,7 @@ def _fronts(done: pd.DataFrame, summary: pd.DataFrame, fidelity: str, folder: Pa
         members = done[done["run_id"].isin(panel["run_ids"].explode())]
         theirs = published[(published["camera"] == panel["camera"].iloc[0]) & published["isp"].isin(panel["isp"])]
         figure = figures.trade_off(members, panel, fidelity, theirs if len(theirs) else None)
-        yield _picture(
+        yield picture(
             figure,
             f"front-{fidelity}",
             title,
@@ -176,7 +176,7 @@ def _progress(tracking_uri: str, done: pd.DataFrame, folder: Path) -> Iterator[P
         chosen = _spread(group)
         accuracy, psnr = (results.curves(tracking_uri, chosen, metric) for metric in ("accuracy", "psnr"))
         if len(accuracy) and len(psnr):
-            yield _picture(figures.progress(accuracy, psnr), "progress", title, folder, f"Training progress, {title}")
+            yield picture(figures.progress(accuracy, psnr), "progress", title, folder, f"Training progress, {title}")
 
 
 def _spread(group: pd.DataFrame) -> pd.DataFrame:
@@ -189,13 +189,13 @@ def _spread(group: pd.DataFrame) -> pd.DataFrame:
 def _codecs(gaps: pd.DataFrame, folder: Path) -> Iterator[Picture]:
     for title, group in _groups(gaps, ["camera", "isp", *results.axes(gaps)]):
         figure = figures.behind_codecs(_spread(group))
-        yield _picture(figure, "codecs", title, folder, f"Accuracy behind real encoders, {title}")
+        yield picture(figure, "codecs", title, folder, f"Accuracy behind real encoders, {title}")
 
 
 def _fusions(decisions: pd.DataFrame, folder: Path) -> Iterator[Picture]:
     for title, group in _groups(decisions, ["camera", "isp", *results.axes(decisions)]):
         figure = figures.fusion(_spread(group))
-        yield _picture(figure, "images", title, folder, f"Accuracy of decisions about images, {title}")
+        yield picture(figure, "images", title, folder, f"Accuracy of decisions about images, {title}")
 
 
 def _spectra(tracking_uri: str, done: pd.DataFrame, summary: pd.DataFrame, folder: Path) -> Iterator[Picture]:
@@ -216,7 +216,7 @@ def _spectra(tracking_uri: str, done: pd.DataFrame, summary: pd.DataFrame, folde
             )
         if pretrained is not None:
             figure = figures.spectra(pretrained, rows)
-            yield _picture(figure, "spectra", title, folder, f"Spectra of learned distortions, {title}")
+            yield picture(figure, "spectra", title, folder, f"Spectra of learned distortions, {title}")
 
 
 def _patches(tracking_uri: str, done: pd.DataFrame, gains: pd.DataFrame, folder: Path) -> Iterator[Picture]:
@@ -238,7 +238,7 @@ def _patches(tracking_uri: str, done: pd.DataFrame, gains: pd.DataFrame, folder:
         triples = zip(images["target"], images["native"], images["developed"], strict=True)
         for number, (target, native, developed) in enumerate(itertools.islice(triples, PATCHES), 1):
             figure = figures.patch(target, native, developed, scale)
-            yield _picture(figure, f"patch-{number}", setting, folder, f"Validation patch {number}, {setting}")
+            yield picture(figure, f"patch-{number}", setting, folder, f"Validation patch {number}, {setting}")
 
 
 def _confusions(confusions: pd.DataFrame, summary: pd.DataFrame) -> Iterator[dict[str, Any]]:
@@ -293,14 +293,14 @@ def _groups(frame: pd.DataFrame, by: list[str]) -> Iterable[tuple[str, pd.DataFr
         yield " · ".join(named), group
 
 
-def _picture(figure: Figure, kind: str, title: str, folder: Path, description: str) -> Picture:
+def picture(figure: Figure, kind: str, title: str, folder: Path, description: str) -> Picture:
     """Write the figure as PDF, and hand it back as SVG for the page."""
     name = f"{kind}-{re.sub(r'[^A-Za-z0-9.]+', '-', title).strip('-')}"
-    _write(folder / "figures" / f"{name}.pdf", figures.pdf(figure))
+    write(folder / "figures" / f"{name}.pdf", figures.pdf(figure))
     return Picture(name, title, figures.svg(figure, description))
 
 
-def _write(path: Path, content: bytes) -> None:
+def write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".tmp")
     unfinished.write_bytes(content)

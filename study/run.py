@@ -56,8 +56,8 @@ def pretrain(study: Study, address: str = "local", retry_failed: bool = False) -
     Raises:
         StudyError: cameras, tracking or cluster are not there.
     """
-    with _session(study, address, retry_failed) as session:
-        return _stage("pre-training", session, session.grid().pretrainings)
+    with at_work(study, address, retry_failed) as session:
+        return stage("pre-training", session, session.grid().pretrainings)
 
 
 def run(study: Study, address: str = "local", retry_failed: bool = False) -> dict[str, str]:
@@ -69,13 +69,18 @@ def run(study: Study, address: str = "local", retry_failed: bool = False) -> dic
     Raises:
         StudyError: cameras, tracking or cluster are not there, or another driver runs the study.
     """
-    with _session(study, address, retry_failed) as session:
-        failures = _stage("pre-training", session, session.grid().pretrainings)
-        return failures | _stage("trials", session, session.grid().ready)
+    with at_work(study, address, retry_failed) as session:
+        failures = stage("pre-training", session, session.grid().pretrainings)
+        return failures | stage("trials", session, session.grid().ready)
 
 
 @contextmanager
-def _session(study: Study, address: str, retry_failed: bool) -> Iterator[Session]:
+def at_work(study: Study, address: str, retry_failed: bool) -> Iterator[Session]:
+    """A study whose cameras are ready and whose cluster is checked, with this process as its only driver.
+
+    Raises:
+        StudyError: cameras, tracking or cluster are not there, or another driver runs the study.
+    """
     client, experiment_id = tracking.connect(study)
     try:
         with driving(client, experiment_id, say):
@@ -87,7 +92,7 @@ def _session(study: Study, address: str, retry_failed: bool) -> Iterator[Session
         raise StudyError(f"tracking at {client.tracking_uri} refuses: {' '.join(str(error).split())}") from error
 
 
-def _stage(title: str, session: Session, jobs: Sequence[Job]) -> dict[str, str]:
+def stage(title: str, session: Session, jobs: Sequence[Job]) -> dict[str, str]:
     """Perform the jobs that are neither finished nor known to fail; returns the failures among all of them."""
     keys = {job.key for job in jobs}
     # What the last driver could not deliver, if any:

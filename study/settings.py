@@ -9,10 +9,19 @@ import typing
 from dataclasses import dataclass, fields
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from cameras.simulate import PRESETS
 from forensics.trial import Distribution, Split, Training, Trial, Validation
@@ -87,6 +96,43 @@ class Resources(Frozen):
         return gpus
 
 
+class Fingerprints(Frozen):
+    """The PRNU experiments (section 3.3 of the paper).
+
+    Attributes:
+        estimation, prediction, evaluation: photographs that fingerprints and correlation predictors are made of, and
+            those they are tried on, drawn by ``seed``.
+        pixels: of a photograph at most: its middle is examined.
+        window, stride, forgery: of tampering localisation, in pixels.
+        instances: UNets of the first camera that differ in the seed of their pre-training alone.
+        dark_training, dark_scenes: scenes that a simulated camera takes long and short, and those of them that a UNet
+            learns to develop the short exposures from.
+        exposure: of the short ones, relative to the long.
+    """
+
+    estimation: Annotated[int, Field(ge=2)] = 90
+    prediction: Annotated[int, Field(ge=1)] = 30
+    evaluation: Annotated[int, Field(ge=1)] = 30
+    seed: int = 0
+    pixels: Annotated[int, Field(ge=128 * 128)] = 1024 * 1024
+    window: Annotated[int, Field(ge=9)] = 129
+    stride: Annotated[int, Field(ge=1)] = 8
+    forgery: Annotated[int, Field(ge=16)] = 256
+    instances: Annotated[int, Field(ge=1)] = 5
+    dark_scenes: Annotated[int, Field(ge=8)] = 160
+    dark_training: Annotated[int, Field(ge=2)] = 40
+    exposure: Annotated[float, Field(gt=0, lt=1)] = 1 / 30
+
+    @model_validator(mode="after")
+    def _scenes_left(self) -> Self:
+        if self.dark_scenes < self.dark_training + self.evaluation + 2:
+            raise ValueError(
+                f"dark_scenes: {self.dark_scenes} leave no scene for a fingerprint beside dark_training: "
+                f"{self.dark_training} and evaluation: {self.evaluation}"
+            )
+        return self
+
+
 @dataclass(frozen=True)
 class Protocol:
     """All that the trials of one study share, but for its axes."""
@@ -133,6 +179,7 @@ class Study(Frozen):
     validation: dict[str, Any] = {}
     channel: dict[str, Any] = {}
     resources: Resources = Resources()
+    prnu: Fingerprints = Fingerprints()
 
     @property
     def folder(self) -> Path:

@@ -90,7 +90,10 @@ def headline(gains: pd.DataFrame) -> Table:
                 row[f"Joint, ≤ {budget:g} dB lost", name] = text
         rows.append(row)
     return Table(
-        "gains", "Best accuracy for a bounded loss of PSNR", _printed(rows), flat(pd.concat(chosen, ignore_index=True))
+        "gains",
+        "Best accuracy for a bounded loss of PSNR",
+        as_printed(rows),
+        flat(pd.concat(chosen, ignore_index=True)),
     )
 
 
@@ -120,7 +123,7 @@ def front_measures(table: pd.DataFrame) -> Table:
         for row, found in zip(rows, measured.iloc[:, -3:].to_numpy(float), strict=True):
             row[top, name] = _with_interval(scale * found, digits)
     return Table(
-        "fronts", "What the fronts of the means enclose and offer, with 95 % intervals", _printed(rows), numbers
+        "fronts", "What the fronts of the means enclose and offer, with 95 % intervals", as_printed(rows), numbers
     )
 
 
@@ -189,7 +192,7 @@ def metrics(summary: pd.DataFrame) -> Table:
     numbers = flat(summary)
     if shared:
         numbers = numbers.merge(published, on=keys, how="left", suffixes=("", "_paper"))
-    return Table("metrics", "Validation metrics, mean ± standard deviation over seeds", _printed(rows), numbers)
+    return Table("metrics", "Validation metrics, mean ± standard deviation over seeds", as_printed(rows), numbers)
 
 
 def _same_lambda(published: pd.DataFrame, camera: str, lam: float) -> pd.DataFrame:
@@ -240,7 +243,7 @@ def confusions(confusions: pd.DataFrame) -> Table:
             rows.append(row)
             names = [""] * len(names)
     numbers = pd.DataFrame(entries, columns=[*by, "true", "predicted", "share"])
-    return Table("confusions", "Confusion matrices, percent, mean over seeds", _printed(rows), numbers)
+    return Table("confusions", "Confusion matrices, percent, mean over seeds", as_printed(rows), numbers)
 
 
 def percent(share: float) -> str:
@@ -274,7 +277,7 @@ def pretraining(pretrained: pd.DataFrame) -> Table:
             row[isp, "SSIM"] = NOTHING if theirs is None else f"{theirs.ssim:.3f}"
             row[isp, "Time (min)"] = NOTHING
         rows.append(row)
-    return Table("pretraining", "Fidelity of the pre-trained ISPs", _printed(rows if isps else []), pretrained)
+    return Table("pretraining", "Fidelity of the pre-trained ISPs", as_printed(rows if isps else []), pretrained)
 
 
 def codecs(gaps: pd.DataFrame) -> Table:
@@ -297,7 +300,7 @@ def codecs(gaps: pd.DataFrame) -> Table:
             row[found["codec"], "Gap (points)"] = signed(100 * found["gap"], 1) + interval
         rows.append(row)
     return Table(
-        "codecs", "Accuracy behind the trained channel and behind real encoders (8 bits)", _printed(rows), flat(gaps)
+        "codecs", "Accuracy behind the trained channel and behind real encoders (8 bits)", as_printed(rows), flat(gaps)
     )
 
 
@@ -367,7 +370,7 @@ def _heading(name: str) -> str:
     return {"camera": "Camera", "isp": "ISP"}.get(name, name)
 
 
-def _printed(rows: Sequence[Cells]) -> pd.DataFrame:
+def as_printed(rows: Sequence[Cells]) -> pd.DataFrame:
     if not rows:
         return pd.DataFrame(columns=["Camera"])
     columns = list(dict.fromkeys(column for row in rows for column in row))

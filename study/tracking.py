@@ -24,7 +24,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 from requests import HTTPError
 
-from study.jobs import Job, TrialJob
+from study.jobs import Job, PretrainingJob
 from study.settings import Frozen, Study, StudyError
 from study.storage import Storage
 
@@ -154,10 +154,10 @@ def runs_by_key(client: MlflowClient, experiment_id: str) -> dict[str, Run]:
 
 
 def is_done(job: Job, run: Run | None) -> bool:
-    """A trial is done when MLflow has it all, a pre-training when its weights lie in the storage as well."""
+    """A job is done when MLflow has it all, a pre-training when its weights lie in the storage as well."""
     if run is None or run.info.status != "FINISHED":
         return False
-    if isinstance(job, TrialJob):
+    if not isinstance(job, PretrainingJob):
         return True
     shared = job.place.shared
     return shared.exists(job.weights) and shared.sha256(job.weights) == run.data.tags.get("nip_sha256")

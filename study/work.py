@@ -20,8 +20,8 @@ from cameras.pairs import Pairs, split
 from forensics import Outcome, train
 from models.checkpoint import CheckpointError, Write
 from models.pretrain import Pretrained, pretrain
-from study import outbox, staging, tracking
-from study.jobs import Job, PretrainingJob, TrialJob, file_sha256
+from study import fingerprint_work, outbox, staging, tracking
+from study.jobs import FingerprintJob, Job, LowLightJob, PretrainingJob, TrialJob, file_sha256
 from study.logbook import Ending, Logbook
 from study.patience import patiently
 
@@ -162,6 +162,12 @@ def train_and_save(job: Job, callbacks: Callbacks, resume: Path | None, artifact
         tracking.write_texts(artifacts, {"pretraining.yaml": job.model_dump(mode="json")})
         patiently(lambda: job.place.shared.upload(weights, job.weights), seconds=PATIENCE)
         return Done(pretrained.steps, {"nip_sha256": file_sha256(weights), "stopped": pretrained.reason})
+    if isinstance(job, FingerprintJob):  # minutes: begun anew where they were lost
+        callbacks.on_metrics(job.steps, fingerprint_work.fingerprints(job, callbacks.on_step, artifacts))
+        return Done(job.steps)
+    if isinstance(job, LowLightJob):
+        callbacks.on_metrics(job.steps, fingerprint_work.low_light(job, callbacks.on_step, artifacts))
+        return Done(job.steps)
     outcome = train_trial(job, callbacks, resume)
     models.save(artifacts / "nip.safetensors", outcome.nip, trial_key=job.key)
     models.save(artifacts / "fan.safetensors", outcome.fan, trial_key=job.key)
@@ -193,7 +199,7 @@ def train_trial(job: TrialJob, callbacks: Callbacks, resume: Path | None = None)
     return train(job.trial, open_pairs(job, job.trial.camera), nip, job.place.device, resume=resume, **vars(callbacks))
 
 
-def open_pairs(job: Job, camera: str) -> Pairs:
+def open_pairs(job: PretrainingJob | TrialJob, camera: str) -> Pairs:
     """The pairs that the job was planned with, or a ValueError."""
     try:
         folder = patiently(lambda: staging.camera(job.place, camera, job.data_fingerprint), seconds=PATIENCE)

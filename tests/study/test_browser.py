@@ -1,4 +1,4 @@
-"""The report in a real browser: no complaint in its console, and no horizontal scroll, in light and in dark."""
+"""The pages in a real browser: no complaint in its console, and no horizontal scroll, in light and in dark."""
 
 import base64
 import html
@@ -8,8 +8,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import synthetic_fingerprints
 import synthetic_tracking
 
+from study import fingerprint_page
 from study.report import Provenance, report
 
 CAMERAS, ISPS, LAMBDAS, SEEDS = ("Nikon D90", "sim-rggb"), ("UNet",), (1e-3, 1e-2, 1e-1, 1.0, "fixed"), (1, 2)
@@ -44,9 +46,25 @@ def chromium() -> str:
     return found
 
 
-@pytest.fixture(scope="module")
-def page(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+TABLES = {  # some that must be on the page
+    "report.html": {"metrics.csv", "metrics.tex", "claims.csv", "codecs.csv", "missing.csv"},
+    "prnu.html": {"correlations.csv", "best-f1.tex", "low-light.csv", "attribution.csv", "mistakes.csv"},
+}
+
+
+@pytest.fixture(scope="module", params=["study", "fingerprints"])
+def page(chromium: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("study")
+    return study_page(folder) if request.param == "study" else fingerprints_page(folder)
+
+
+def fingerprints_page(folder: Path) -> Path:
+    cameras = [synthetic_fingerprints.camera(camera) for camera in CAMERAS]
+    found, notes = [synthetic_fingerprints.low_light(CAMERAS[0])], {"Code": "x" * 300}
+    return fingerprint_page.page("browser", cameras, found, synthetic_fingerprints.LAMBDAS, folder, notes)
+
+
+def study_page(folder: Path) -> Path:
     uri = synthetic_tracking.fill(
         folder, "browser", CAMERAS, ISPS, LAMBDAS, SEEDS, examples=True, evaluated=True, pretrained=True
     )
@@ -101,6 +119,6 @@ def test_downloads_are_complete(chromium: str, page: Path, tmp_path: Path) -> No
     """The browser sees each table's file behind its link, as it lies beside the report."""
     document, _ = open_page(chromium, page, tmp_path)
     links = re.findall(r'<a download="([^"]+)" href="data:text/plain;base64,([^"]+)"', document)
-    assert {name for name, _ in links} >= {"metrics.csv", "metrics.tex", "claims.csv", "codecs.csv", "missing.csv"}
+    assert {name for name, _ in links} >= TABLES[page.name]
     for name, content in links:
         assert base64.b64decode(content) == (page.parent / "tables" / name).read_bytes()

@@ -1,0 +1,37 @@
+"""Sensor fingerprints: what a camera leaves of itself in every photograph, estimated, matched, and missed in forgeries.
+
+Functions hide the modules of the same names: write `from prnu.residual import grey`, not `prnu.residual.grey`.
+"""
+
+from prnu.denoise import denoise, wavelet_noise
+from prnu.fingerprint import Accumulator, fingerprint, load, save
+from prnu.localise import Map, best_f1, f1_curve, forge, localise
+from prnu.match import Match, correlation, cross_correlation, pce, pce_matrix, query
+from prnu.predictor import Predictor, features
+from prnu.residual import residual, saturation, wiener_dft, zero_mean
+
+__all__ = [
+    "Accumulator",
+    "Map",
+    "Match",
+    "Predictor",
+    "best_f1",
+    "correlation",
+    "cross_correlation",
+    "denoise",
+    "f1_curve",
+    "features",
+    "fingerprint",
+    "forge",
+    "load",
+    "localise",
+    "pce",
+    "pce_matrix",
+    "query",
+    "residual",
+    "saturation",
+    "save",
+    "wavelet_noise",
+    "wiener_dft",
+    "zero_mean",
+]

@@ -1,0 +1,149 @@
+"""A camera's fingerprint: its PRNU pattern K, estimated from photographs, and kept in a file.
+
+A photograph I carries the noise residual W = I·K + Ξ (Chen, Fridrich, Goljan & Lukáš, "Determining image origin and
+integrity using sensor noise", IEEE TIFS 2008). For white Ξ the maximum likelihood estimate from many photographs is
+ΣWI / ΣI². Like the authors' own code it is estimated as
+
+    K = Σ W·I / (Σ I² + 1)
+
+which is the most probable K where K and Ξ have the same variance a priori. Pixels that were dark in all photographs
+then drown in no noise, which matters for a few photographs; a pixel that was never exposed has K = 0.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models import tensorfile
+from prnu.denoise import SIGMA
+from prnu.residual import channel_residual, check, grey, saturation, wiener_dft, zero_mean
+
+KIND = "PRNU fingerprint"
+PRIOR = 1.0  # variance of Ξ over that of K, for images in [0,1]
+
+
+@dataclass
+class Accumulator:
+    """The two sums, over any number of photographs in the memory of one.
+
+    sigma: σ₀ of the denoiser. images: how many were added. WI, II: ΣWI and ΣI², (C,H,W), None before the first.
+    """
+
+    sigma: float = SIGMA
+    images: int = field(default=0, init=False)
+    WI: Tensor | None = field(default=None, init=False, repr=False)
+    II: Tensor | None = field(default=None, init=False, repr=False)
+
+    @torch.no_grad()
+    def add(self, image: Tensor) -> None:
+        """Adds photographs (N,3,H,W) or grey ones (N,1,H,W), float in [0,1]; saturated pixels count for nothing.
+
+        Raises:
+            ValueError: another size or number of channels than before; values outside [0,1]; all channels constant
+                or saturated, so that there is no noise to see. Nothing is added then.
+        """
+        name = f"image {self.images + 1}"
+        check(image, name)
+        if self.WI is not None and self.WI.shape != image.shape[1:]:
+            raise ValueError(
+                f"{name} has (C,H,W) = {tuple(image.shape[1:])}, those before it {tuple(self.WI.shape)}: "
+                "a fingerprint needs images of one size; crop them alike"
+            )
+        lowest, highest = image.flatten().aminmax()
+        if not 0 <= float(lowest) <= float(highest) <= 1:
+            raise ValueError(f"{name} has values outside [0,1]; divide 8-bit images by 255")
+        seen = image.masked_fill(saturation(image), 0)  # I, (N,C,H,W)
+        constant = seen.amin(dim=(2, 3)) == seen.amax(dim=(2, 3))
+        if bool(constant.all(dim=1).any()):
+            raise ValueError(f"{name} is constant or saturated all over and shows no noise; leave it out")
+        noise = channel_residual(image, self.sigma)
+        if self.WI is None or self.II is None:
+            self.WI, self.II = torch.zeros_like(seen[0]), torch.zeros_like(seen[0])
+        for W, I in zip(noise, seen, strict=True):  # noqa: E741 (the paper's symbol)
+            self.WI.addcmul_(W, I)
+            self.II.addcmul_(I, I)
+        self.images += len(image)
+
+    def estimate(self, clean: bool = True) -> Tensor:
+        """K (H,W): estimated in each channel, then grey by luma weights, as the toolboxes do it.
+
+        clean: take out what cameras of a model share, by `zero_mean` and `wiener_dft`.
+
+        Raises:
+            ValueError: no image yet. One is enough for an estimate, if a poor one.
+        """
+        if self.WI is None or self.II is None:
+            raise ValueError("a fingerprint needs at least one image")
+        K = grey((self.WI / (self.II + PRIOR))[None])[0]
+        return wiener_dft(zero_mean(K)) if clean else K
+
+
+def fingerprint(images: Iterable[Tensor], sigma: float = SIGMA, clean: bool = True) -> Tensor:
+    """The fingerprint of the camera that took `images`.
+
+    Args:
+        images: each (N,3,H,W) or grey (N,1,H,W), float in [0,1], all of one size. They are read one by one.
+        sigma: σ₀ of the denoiser.
+        clean: as `Accumulator.estimate`.
+
+    Returns:
+        K (H,W)
+
+    Raises:
+        ValueError: no image, or as `Accumulator.add`.
+    """
+    sums = Accumulator(sigma)
+    for image in images:
+        sums.add(image)
+    return sums.estimate(clean)
+
+
+def save(
+    path: str | os.PathLike[str],
+    K: Tensor,
+    *,
+    camera: str,
+    pipeline: str,
+    images: int,
+    sigma: float = SIGMA,
+    **more: Any,
+) -> None:
+    """Writes a fingerprint (H,W) and where it comes from to one safetensors file, atomically.
+
+    camera: the body. pipeline: what developed its images. images: how many. more: whatever else JSON can hold.
+
+    Raises:
+        ValueError: K is no fingerprint.
+    """
+    provenance = {
+        "camera": camera,
+        "pipeline": pipeline,
+        "images": images,
+        "sigma": sigma,
+        "size": list(K.shape),
+        **more,
+    }
+    _check(K, "K")
+    tensorfile.write(path, KIND, {"K": K}, provenance)
+
+
+def load(path: str | os.PathLike[str]) -> tuple[Tensor, dict[str, Any]]:
+    """The fingerprint K (H,W) of a file written by `save`, on the CPU, and its provenance (`size` is H and W).
+
+    Raises:
+        ValueError: when the file is missing, damaged or no fingerprint.
+    """
+    tensors, provenance = tensorfile.read(path, KIND)
+    if set(tensors) != {"K"}:
+        raise ValueError(f"{path}: holds {', '.join(tensors)} where a fingerprint is one tensor, K")
+    _check(tensors["K"], str(path))
+    return tensors["K"], provenance
+
+
+def _check(K: Tensor, name: str) -> None:
+    if K.ndim != 2 or K.dtype != torch.float32 or not bool(K.isfinite().all()):
+        raise ValueError(f"{name}: a fingerprint is finite float32 (H,W), not {tuple(K.shape)} {K.dtype}")

@@ -1,0 +1,243 @@
+"""Is this fingerprint in that image? Normalised cross-correlation and its peak-to-correlation energy (PCE).
+
+    image I --> residual W --> zero mean, Wiener --> query W·I --+
+                                                                 +--> cross-correlation --> peak, PCE, p-value
+    fingerprint K -----------------------------------------------+
+
+An image of the camera has W = I·K + noise (Chen et al., IEEE TIFS 2008), so what tells is the inner product of W
+with I·K, and that is the inner product of W·I with K. In the second form a shift moves K alone. Hence an image of
+unknown position in the sensor's frame (a crop) still gets the exact product at every shift, the transform of a
+fingerprint serves for any number of images, and the values at wrong shifts, which say how large the value at the
+right one may be by chance, keep bright or textured places of W and I together, as the value of another camera does.
+
+M. Goljan, J. Fridrich, T. Filler, "Large scale test of sensor fingerprint camera identification", SPIE 7254, 2009;
+M. Goljan, J. Fridrich, "Camera identification from cropped and scaled images", SPIE 6819, 2008.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from prnu.residual import grey, wiener_dft, zero_mean
+from prnu.residual import residual as noise_residual
+
+NEIGHBOURHOOD = 11  # side of the square about the peak that does not count as noise
+ROUNDING = 1e-6  # deviations up to this one, relative to the values themselves, are float32 rounding
+
+PIXELS = (-2, -1)
+
+
+@dataclass(frozen=True)
+class Match:
+    """What speaks for a fingerprint in each of N images.
+
+    pce: (N,) float64, signed peak-to-correlation energy; some chance value about 1 for another camera.
+    peak: (N, 2) int64, where the image's top left corner (dy, dx) lies in the fingerprint.
+    correlation: (N,) in [−1, 1], of the residual W with I·K at the peak.
+    log_pvalue: (N,) float64, natural logarithm of the probability of such a PCE, or a larger one, by chance.
+    """
+
+    pce: Tensor
+    peak: Tensor
+    correlation: Tensor
+    log_pvalue: Tensor
+
+    @property
+    def pvalue(self) -> Tensor:
+        """(N,) float64 in (0, 1]; no lower than the smallest normal number: `log_pvalue` goes on below it."""
+        return self.log_pvalue.exp().clamp_min(torch.finfo(torch.float64).tiny)
+
+
+def pce(
+    fingerprint: Tensor, image: Tensor, residual: Tensor | None = None, shifts: Literal["none", "crop"] = "none"
+) -> Match:
+    """Looks for a fingerprint in images.
+
+    Args:
+        fingerprint: K, (H,W).
+        image: (N,3,h,w) or (N,1,h,w) in [0,1].
+        residual: `prnu.residual.residual(image)`, (N,h,w), where it is at hand. It is cleaned here.
+        shifts: "none": image and fingerprint are aligned pixel by pixel, and equally large; "crop": the image is a
+            part of the sensor's frame, sought at all (H−h+1)·(W−w+1) positions where it lies wholly within.
+
+    A constant image or fingerprint tells nothing: its PCE is 0, its correlation 0, its p-value 1.
+
+    Raises:
+        ValueError: sizes that do not fit each other, too small ones, and values that are not finite.
+    """
+    if fingerprint.ndim != 2:
+        raise ValueError(f"a fingerprint is (H, W), not {tuple(fingerprint.shape)}")
+    W, I = _clean_residual(image, residual), grey(image)  # (N, h, w)  # noqa: E741 (the paper's symbol)
+    (H, width), (h, w) = fingerprint.shape, W.shape[1:]
+    if shifts not in ("none", "crop"):
+        raise ValueError(f'unknown shifts {shifts!r}: use "none" or "crop"')
+    if shifts == "none" and (h, w) != (H, width):
+        raise ValueError(f'an image of {h}×{w} against a fingerprint of {H}×{width}: a part of it needs shifts="crop"')
+
+    surface = cross_correlation(W * I, fingerprint)  # (N, H, W), refuses an image that is larger
+    reach = (H - h, width - w)
+    energy, peak = peak_to_correlation_energy(surface, reach)
+    K = torch.stack([fingerprint[y : y + h, x : x + w] for y, x in peak.tolist()])
+    empty = energy == 0
+    log_p = log_pvalue(energy, positions=(reach[0] + 1) * (reach[1] + 1))
+    return Match(energy, peak, correlation(W, I * K).masked_fill(empty, 0), log_p.masked_fill(empty, 0))
+
+
+def query(image: Tensor, residual: Tensor | None = None) -> Tensor:
+    """What is compared with fingerprints: the residual, cleaned of periodic artefacts, times the intensity.
+
+    Args:
+        image: (N,3,H,W) or (N,1,H,W) in [0,1].
+        residual: as in `pce`.
+
+    Returns:
+        W·I, (N,H,W).
+    """
+    return _clean_residual(image, residual) * grey(image)
+
+
+def pce_matrix(queries: Tensor, fingerprints: Tensor) -> Tensor:
+    """The signed PCE of every query with every fingerprint, all aligned, as `pce` gives it one by one.
+
+    Args:
+        queries: (Q,H,W), each a `query`.
+        fingerprints: (F,H,W).
+
+    Returns:
+        (Q,F) float64.
+
+    Raises:
+        ValueError: as `pce`.
+    """
+    if queries.ndim != 3 or fingerprints.ndim != 3 or queries.shape[1:] != fingerprints.shape[1:]:
+        raise ValueError(
+            "queries (Q, H, W) and fingerprints (F, H, W) differ in size: "
+            f"{tuple(queries.shape)} and {tuple(fingerprints.shape)}"
+        )
+    size = fingerprints.shape[1:]
+    matrix = torch.empty(len(queries), len(fingerprints), dtype=torch.float64, device=queries.device)
+    spectra = torch.fft.rfft2(_centred(fingerprints))
+    for row, one in zip(matrix, queries, strict=True):  # F surfaces are held at a time; PCE has no scale
+        surface = torch.fft.irfft2(torch.fft.rfft2(_centred(one)).conj() * spectra, s=size)
+        row.copy_(peak_to_correlation_energy(surface)[0])
+    return matrix
+
+
+def correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Pearson's correlation over all pixels: (…,H,W), (…,H,W) -> (…) in [−1, 1]; 0 where either is constant."""
+    if a.shape[-2:] != b.shape[-2:]:
+        raise ValueError(f"{tuple(a.shape[-2:])} pixels against {tuple(b.shape[-2:])}: sizes differ")
+    a, b = _centred(a), _centred(b)
+    return (a * b).sum(PIXELS) / _norms(a, b)
+
+
+def cross_correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Normalised cross-correlation at every circular shift: the value at (dy, dx) is for a(y, x) upon b(y+dy, x+dx).
+
+    Args:
+        a: (…,h,w); where smaller than b, zeros follow below and to the right once its mean is subtracted. Then the
+            values at dy ≤ H−h, dx ≤ W−w are those where a lies wholly within b.
+        b: (…,H,W).
+
+    Returns:
+        (…,H,W) in [−1, 1]; 0 where either is constant.
+
+    Raises:
+        ValueError: a is larger than b.
+    """
+    size = b.shape[-2:]
+    if any(side > whole for side, whole in zip(a.shape[-2:], size, strict=True)):
+        raise ValueError(f"{tuple(a.shape[-2:])} pixels do not fit into {tuple(size)}")
+    a, b = _centred(a), _centred(b)
+    product = torch.fft.rfft2(a, s=size).conj() * torch.fft.rfft2(b)
+    return torch.fft.irfft2(product, s=size) / _norms(a, b)[..., None, None]
+
+
+def peak_to_correlation_energy(surface: Tensor, reach: tuple[int, int] = (0, 0)) -> tuple[Tensor, Tensor]:
+    """PCE: the squared peak over the mean square outside the 11×11 circular neighbourhood of the peak.
+
+    Args:
+        surface: cross-correlation, (…,H,W), of any scale.
+        reach: the peak is the largest value at shifts 0 … reach[0] down and 0 … reach[1] across.
+
+    Returns:
+        (…) float64 with the sign of the peak, and (…,2) int64, its (dy, dx). Where the peak is 0, so is the PCE.
+
+    Raises:
+        ValueError: no pixel lies outside the neighbourhood, the reach exceeds the surface, or a value is not finite.
+    """
+    H, W = surface.shape[-2:]
+    if max(H, W) <= NEIGHBOURHOOD:
+        raise ValueError(f"PCE needs more than {NEIGHBOURHOOD}×{NEIGHBOURHOOD} pixels, not {H}×{W}")
+    if not (0 <= reach[0] < H and 0 <= reach[1] < W):
+        raise ValueError(f"shifts up to {reach} exceed a correlation surface of {H}×{W}")
+    stack = surface.reshape(-1, H, W)
+    height, best = stack[:, : reach[0] + 1, : reach[1] + 1].flatten(1).max(dim=1)
+    peak = torch.stack((best // (reach[1] + 1), best % (reach[1] + 1)), dim=1)  # (n, 2)
+
+    rows, columns = (_around(peak[:, axis], side) for axis, side in enumerate((H, W)))
+    images = torch.arange(len(stack), device=stack.device)
+    near = stack[images[:, None, None], rows[:, :, None], columns[:, None, :]]  # (n, 11, 11), or a narrow surface's
+    near_energy, energy = (torch.linalg.vector_norm(x, dim=PIXELS, dtype=torch.float64).square() for x in (near, stack))
+    if not energy.isfinite().all():
+        raise ValueError("an image, a residual or a fingerprint holds values that are not finite")
+    noise = (energy - near_energy).clamp_min(0) / (H * W - near[0].numel())
+    height = height.double()
+    value = torch.where(height == 0, 0.0, height * height.abs() / noise)
+    return value.reshape(surface.shape[:-2]), peak.reshape(*surface.shape[:-2], 2)
+
+
+def log_pvalue(pce: Tensor, positions: int = 1) -> Tensor:
+    """log(1 − (1 − Q(√PCE))^k): the probability that noise alone exceeds the PCE at one or more of k positions.
+
+    Q is the upper tail of the standard normal distribution, and √ keeps the sign. Evaluated in logarithms: it stays
+    finite, and exact to rounding, where the probability is far below the smallest float and where it is almost 1.
+
+    Noise is taken to be the same at every shift. JPEG files of one grid deviate: at shifts by whole blocks their
+    cross-correlation has about twice the mean square of the others, so that their probabilities come out too small.
+    The threshold for such files is the customary PCE 60, whose margin covers it, rather than a probability.
+
+    Args:
+        pce: (…) signed.
+        positions: k, how many shifts the peak was sought at.
+
+    Returns:
+        (…) float64, at most 0.
+    """
+    z = pce.double().sign() * pce.double().abs().sqrt()
+    union = torch.special.log_ndtr(-z) + math.log(positions)  # log k·Q, which is p where it is small
+    log_none = positions * torch.special.log_ndtr(z)  # log (1 − Q)^k
+    p = torch.where(log_none > -0.5, (-torch.expm1(log_none)).log(), torch.log1p(-log_none.exp()))
+    return torch.where(union < -25, union, p)
+
+
+def _clean_residual(image: Tensor, residual: Tensor | None) -> Tensor:
+    """The noise residual without what images of different cameras share: row, column and periodic artefacts."""
+    W = noise_residual(image) if residual is None else residual
+    if W.shape != (len(image), *image.shape[2:]):
+        raise ValueError(f"a residual of {tuple(W.shape)} is not that of images {tuple(image.shape)}")
+    W = wiener_dft(zero_mean(W))
+    empty = torch.linalg.vector_norm(W, dim=PIXELS, keepdim=True) <= ROUNDING * W[0].numel() ** 0.5  # I is in [0,1]
+    return W.masked_fill(empty, 0)
+
+
+def _centred(x: Tensor) -> Tensor:
+    """x without its mean over the pixels, and exactly 0 where nothing but rounding would be left."""
+    centred = x - x.mean(PIXELS, keepdim=True)
+    left, whole = (torch.linalg.vector_norm(part, dim=PIXELS, keepdim=True) for part in (centred, x))
+    return centred.masked_fill(left <= ROUNDING * whole, 0)
+
+
+def _norms(a: Tensor, b: Tensor) -> Tensor:
+    """‖a‖·‖b‖, (…), never 0, so that what is 0 stays so."""
+    norms = torch.linalg.vector_norm(a, dim=PIXELS) * torch.linalg.vector_norm(b, dim=PIXELS)
+    return norms.clamp_min(torch.finfo(norms.dtype).tiny)
+
+
+def _around(centre: Tensor, side: int) -> Tensor:
+    """The neighbourhood of (n,) positions along a circular axis: (n, 11), or all of a shorter axis once."""
+    offset = torch.arange(min(NEIGHBOURHOOD, side), device=centre.device) - NEIGHBOURHOOD // 2
+    return (centre[:, None] + offset) % side

@@ -1,0 +1,174 @@
+"""Photographs out of files, pixel by pixel as the sensor took them; and a map painted over one.
+
+A fingerprint lies in the sensor's pixels, so a photograph is neither turned nor scaled. A camera held upright writes
+the sensor's rows as they are, and an EXIF orientation for the viewer to turn them by: that is *not* applied here.
+"""
+
+import hashlib
+import io
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from prnu.localise import Map
+from prnu.residual import grey
+
+if TYPE_CHECKING:
+    from PIL import Image  # imported where it is needed: no module that training reaches may
+
+SUFFIXES = (".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")  # of Pillow
+MODES = ("RGB", "L", "RGBA", "LA")  # of Pillow: colour, grey, and both with transparency
+ORIENTATION = 274  # EXIF's tag: 1 to 8, of which 5 to 8 change height and width
+OVERLAY_SIDE = 2048  # pixels at most: an overlay is to be looked at
+
+Size = tuple[int, int]  # height, width
+
+
+class PhotographError(ValueError):
+    """A file that is no photograph to look for a fingerprint in: its message is one line that says why."""
+
+
+def photograph_files(paths: Iterable[Path | str]) -> list[Path]:
+    """Files as given, and the photographs within folders, each once, sorted; hidden ones are left out.
+
+    Raises:
+        ValueError: a path does not exist, or nothing is found.
+    """
+    places = [Path(path) for path in paths]
+    found: set[Path] = set()
+    for path in places:
+        if path.is_dir():
+            found.update(
+                file.resolve()
+                for file in path.rglob("*")
+                if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
+            )
+        elif path.exists():
+            found.add(path.resolve())
+        else:
+            raise ValueError(f"{path}: no such file or folder")
+    if not found:
+        raise ValueError(f"no photographs in {', '.join(map(str, places))}: looked for {' '.join(SUFFIXES)}")
+    return sorted(found)
+
+
+def sha256(path: Path) -> str:
+    """Of a file's bytes, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def size(path: Path) -> Size:
+    """Height and width of a photograph in sensor orientation, by its header alone. Raises PhotographError as `read`."""
+    from PIL.TiffImagePlugin import TiffImageFile
+
+    with _opened(path) as image:
+        width, height = image.size
+        turned = isinstance(image, TiffImageFile) and image.tag_v2.get(ORIENTATION) in (5, 6, 7, 8)  # see `_as_stored`
+        return (width, height) if turned else (height, width)
+
+
+def read(path: Path) -> Tensor:
+    """A photograph in sensor orientation: RGB (1,3,H,W) float32 in [0,1].
+
+    Conventions: a grey photograph has three equal channels. 16 bits per channel are read as the upper 8. Of a JPEG file
+    with several pictures (phones add previews and gain maps) the first one is the photograph. A channel of transparency
+    is dropped where all is opaque.
+
+    Raises:
+        PhotographError: a RAW file, and any other that is no JPEG, PNG, TIFF or WebP; a damaged one; animations and
+            several pages; palettes, CMYK and other pixels that no camera writes; transparency.
+    """
+    with _opened(path) as image:
+        pixels = np.atleast_3d(np.array(_as_stored(image)))  # (H,W,1 to 4) uint8
+    if pixels.shape[2] in (2, 4):
+        if (pixels[..., -1] < 255).any():
+            raise PhotographError("has transparent pixels: give the photograph as the camera wrote it")
+        pixels = pixels[..., :-1]
+    channels = torch.from_numpy(pixels).movedim(-1, 0)[None]  # (1,1 or 3,H,W)
+    return (channels.float() / 255).expand(-1, 3, -1, -1).contiguous()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator["Image.Image"]:
+    from PIL import Image, UnidentifiedImageError
+
+    if path.suffix.lower() not in SUFFIXES:  # Pillow would take the thumbnail in a RAW file for the photograph
+        raise PhotographError(f"is none of {' '.join(SUFFIXES)}; RAW files have to be developed first")
+    try:
+        with (
+            warnings.catch_warnings(action="ignore"),
+            Image.open(path, formats=FORMATS) as image,
+        ):
+            pictures = getattr(image, "n_frames", 1)
+            if pictures > 1 and image.format != "MPO":
+                raise PhotographError(f"holds {pictures} pictures: save the photograph by itself")
+            if image.mode not in MODES:
+                raise PhotographError(f"has pixels of type {image.mode}: save it as RGB or grey in 8 bits")
+            yield image
+    except PhotographError:
+        raise
+    except UnidentifiedImageError:
+        raise PhotographError(f"is no {', '.join(FORMATS)} file inside") from None
+    except Exception as error:  # whatever a damaged file leads Pillow to
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise PhotographError(f"cannot be read: {' '.join(reason.split()) or type(error).__name__}") from error
+
+
+def _as_stored(image: "Image.Image") -> "Image.Image":
+    """The picture as its file has it: Pillow turns TIFF files, but no others, by their orientation on loading."""
+    from PIL.Image import Transpose
+
+    if image.format != "TIFF":
+        return image
+    back = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_90,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_270,
+    }.get(image.getexif().get(ORIENTATION, 1))  # asked first: loading forgets it
+    image.load()
+    return image if back is None else image.transpose(back)
+
+
+# --- maps ---
+
+
+def overlay(photograph: Tensor, found: Map, stride: int) -> bytes:
+    """The photograph in grey, red where windows speak for tampering: a PNG file, scaled down to 2048 pixels.
+
+    Args:
+        photograph: (1,3,H,W) in [0,1].
+        found: the map of it. stride: of its windows.
+
+    The red gets stronger from probability 0.5 to 1. Where no window is centred, near the edges, there is none.
+    """
+    from PIL import Image
+
+    height, width = photograph.shape[-2:]
+    suspicion = (2 * found.probability[0] - 1).clamp(0, 1).cpu()
+    top, left = (int(centres[0]) - stride // 2 for centres in (found.rows, found.columns))
+    cells = suspicion.repeat_interleave(stride, 0).repeat_interleave(stride, 1)
+    cells = cells[max(-top, 0) :, max(-left, 0) :][: height - max(top, 0), : width - max(left, 0)]
+    red = torch.zeros(height, width)
+    red[max(top, 0) :, max(left, 0) :][: cells.shape[0], : cells.shape[1]] = cells
+
+    painted = (
+        grey(photograph).cpu().expand(3, -1, -1) * (1 - 0.6 * red)
+        + 0.6 * red * torch.tensor([1.0, 0, 0])[:, None, None]
+    )
+    picture = Image.fromarray((painted * 255).round().to(torch.uint8).movedim(0, -1).contiguous().numpy())
+    picture.thumbnail((OVERLAY_SIDE, OVERLAY_SIDE))
+    file = io.BytesIO()
+    picture.save(file, "png")
+    return file.getvalue()

@@ -1,0 +1,199 @@
+"""What is done for a job of the PRNU experiments: photographs are developed by every pipeline, and compared."""
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from mlflow import MlflowClient
+from torch import Tensor
+
+import models
+from cameras.develop import develop_libraw
+from cameras.dng import write_dng
+from cameras.pairs import Index, Pairs
+from cameras.scenes import scene_sources
+from cameras.simulate import PRESETS, SimulatedCamera, frame
+from channel import Channel, encode
+from models.nip import NIP, develop
+from prnu import experiment, lowlight
+from prnu.experiment import OtherCamera, Pipeline, Settings, Split, central_crop, split
+from prnu.lowlight import Exposures, expose
+from study import staging
+from study.jobs import FingerprintJob, LowLightJob
+from study.patience import patiently
+from study.settings import Fingerprints
+from study.tracking import write_texts
+
+Develop = Callable[[int], Tensor]
+MARGIN = 32  # Bayer pixels that a NIP sees beyond the crop: more than any of its receptive fields' bulk
+
+
+def fingerprints(job: FingerprintJob, on_step: Callable[[int], None], artifacts: Path) -> dict[str, float]:
+    """Compare all pipelines on one camera; returns the figures that its run is found by.
+
+    Raises:
+        ValueError: data or NIPs are not those that the job was planned with.
+    """
+    pairs, files = _pairs(job, job.camera, job.data_fingerprint)
+    nips = {nip.name: _pretrained_nip(job, nip.file, nip.sha256) for nip in job.pretrained}
+    nips |= {nip.name: _joint_nip(job, nip.run_id) for nip in job.joint}
+    own = _developments(pairs, files, nips, job)
+    others = []
+    for name, fingerprint in job.others.items():
+        foreign, foreign_files = _pairs(job, name, fingerprint)
+        developments = _developments(foreign, foreign_files, nips, job)
+        # Divided as this camera's, since simulated cameras see the same scenes: none that the fingerprint was made of.
+        images = _split(len(foreign.names), job.settings).evaluation
+        shared = {pipeline: how for pipeline, how in developments.items() if pipeline in own}
+        others.append(OtherCamera(name, shared, images))
+    settings = job.settings
+    result = experiment.experiment(
+        job.camera,
+        [Pipeline(name, how) for name, how in own.items()],
+        _split(len(pairs.names), settings),
+        others,
+        receive=partial(_received, Channel(job.channel.downsample, "none"), job.channel.codec),
+        settings=_sizes(settings),
+        device=job.place.device,
+        on_progress=lambda done, total: on_step(done * job.steps // total),
+    )
+    experiment.save(artifacts / "fingerprints.safetensors", result)
+    matching = result.mean_f1.diagonal().mean().item()
+    mismatched = result.mean_f1[~torch.eye(len(own), dtype=torch.bool)].mean().item() if len(own) > 1 else matching
+    return {"f1_matching": matching, "f1_mismatched": mismatched}
+
+
+def _split(images: int, settings: Fingerprints) -> Split:
+    return split(images, settings.estimation, settings.prediction, settings.evaluation, settings.seed)
+
+
+def _sizes(settings: Fingerprints) -> Settings:
+    return Settings(settings.pixels, settings.window, settings.stride, settings.forgery)
+
+
+def _pairs(job: FingerprintJob, camera: str, fingerprint: str) -> tuple[Pairs, list[Path] | None]:
+    """The pairs of a camera, and the RAW files that they came from where all of them are still there."""
+    folder = patiently(lambda: staging.camera(job.place, camera, fingerprint))
+    pairs, index = Pairs.open(folder), Index.read(folder)
+    if pairs.fingerprint != fingerprint:
+        raise ValueError(f"the pairs of {camera} are not those that the job was planned with: run the study again")
+    files = [Path(image.source.path) for image in index.images if image.source]
+    there = len(files) == len(index.images) and all(file.is_file() for file in files)
+    return pairs, files if there else None
+
+
+def _pretrained_nip(job: FingerprintJob, file: str, sha256: str) -> NIP:
+    return models.load(patiently(lambda: staging.nip(job.place, file, sha256))).to(job.place.device)
+
+
+def _joint_nip(job: FingerprintJob, run_id: str) -> NIP:
+    client = MlflowClient(job.place.tracking_uri)
+    with tempfile.TemporaryDirectory() as folder:
+        return models.load(client.download_artifacts(run_id, "nip.safetensors", folder)).to(job.place.device)
+
+
+def _developments(
+    pairs: Pairs, files: list[Path] | None, nips: Mapping[str, NIP], job: FingerprintJob
+) -> dict[str, Develop]:
+    """How each pipeline develops image i, cut to what is examined: libraw first, if its files are there."""
+    pixels = job.settings.pixels
+
+    def libraw(i: int) -> Tensor:
+        assert files is not None
+        return central_crop(torch.from_numpy(develop_libraw(files[i])).movedim(-1, 0)[None], pixels)
+
+    def standard(i: int) -> Tensor:
+        return central_crop(pairs.image(i)[1], pixels)
+
+    def neural(nip: NIP, i: int) -> Tensor:
+        """The crop alone, and a margin around it: a whole photograph of 24 Mpx would take minutes."""
+        bayer, target = pairs.image(i)
+        if nip.reads == "target":
+            return central_crop(develop(nip, target, "float32"), pixels)
+        top, left, height, width = (
+            side // 2 for side in experiment.crop_box(target.shape[-2], target.shape[-1], pixels)
+        )
+        above, before = min(MARGIN, top), min(MARGIN, left)
+        part = bayer[..., top - above : top + height + MARGIN, left - before : left + width + MARGIN]
+        developed = develop(nip, part.to(job.place.device), "float32")
+        return developed[..., 2 * above :, 2 * before :][..., : 2 * height, : 2 * width]
+
+    how: dict[str, Develop] = {"libraw": libraw} if files else {}
+    return how | {"standard": standard} | {name: partial(neural, nip.eval()) for name, nip in nips.items()}
+
+
+def _received(channel: Channel, codec: str, photograph: Tensor) -> Tensor:
+    """What arrives of a photograph (1, 3, h, w) in [0, 1]: shrunk, and behind the real encoder of the codec's name."""
+    shrunk = channel(photograph)
+    if codec == "none":
+        return shrunk
+    pixels = (shrunk * 255).round().clamp(0, 255).to(torch.uint8)
+    return encode(pixels, codec).to(shrunk.device, torch.float32) / 255
+
+
+# --- Low light ---
+
+
+def low_light(job: LowLightJob, on_step: Callable[[int], None], artifacts: Path) -> dict[str, float]:
+    """Table 3 of the paper for one simulated camera: scenes that it takes long and short.
+
+    Returns the average PCE by pipeline.
+    """
+    camera, settings = PRESETS[job.simulation.preset], job.settings
+    taken = [_exposures(camera, job, number) for number in range(settings.dark_scenes)]
+    for_nip, examined = taken[: settings.dark_training], taken[settings.dark_training :]
+    validation = max(1, len(for_nip) // 5)
+    nip = lowlight.learn(camera, for_nip, validation, job.pretraining, job.place.device, on_step).nip
+    images = split(len(examined), len(examined) - settings.evaluation, 0, settings.evaluation, settings.seed)
+
+    # Another body of the same model takes the scenes that the examined one is queried with.
+    stranger = replace(camera, body=camera.body + 1)
+    foreign = [_exposures(stranger, job, settings.dark_training + i) for i in images.evaluation]
+    other = OtherCamera(
+        "another body", _in_the_dark(stranger, foreign, nip, job.place.device), tuple(range(len(foreign)))
+    )
+    result = lowlight.low_light(
+        job.camera,
+        [Pipeline(name, how) for name, how in _in_the_dark(camera, examined, nip, job.place.device).items()],
+        images,
+        [other],
+        _sizes(settings),
+        job.place.device,
+    )
+    write_texts(artifacts, {"low_light.json": result.to_json()})
+    models.save(artifacts / "nip.safetensors", nip)
+    names = ("pce_libraw_long", "pce_libraw_short", "pce_unet_short")
+    return dict(zip(names, result.average_pce, strict=True))
+
+
+def _in_the_dark(camera: SimulatedCamera, exposures: Sequence[Exposures], nip: NIP, device: str) -> dict[str, Develop]:
+    """The three pipelines of Table 3, on these exposures."""
+
+    def by_libraw(which: str, i: int) -> Tensor:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "photograph.dng"
+            write_dng(file, getattr(exposures[i], which), camera)
+            return torch.from_numpy(develop_libraw(file)).movedim(-1, 0)[None]
+
+    def by_nip(i: int) -> Tensor:
+        bayer = torch.from_numpy(frame(camera, exposures[i].short).bayer).movedim(-1, 0)[None]
+        return develop(nip, bayer.to(device), "float32")
+
+    return {
+        "libRAW (long)": partial(by_libraw, "long"),
+        "libRAW (short)": partial(by_libraw, "short"),
+        "UNet (short)": by_nip,
+    }
+
+
+def _exposures(camera: SimulatedCamera, job: LowLightJob, number: int) -> Exposures:
+    """One scene, taken long and short; scenes of its own, that no other experiment has seen."""
+    simulation = job.simulation
+    sources = list(scene_sources(simulation.scenes).values())
+    seed = (simulation.seed, 1, number)
+    scene = sources[number % len(sources)](simulation.height, simulation.width, np.random.default_rng(seed))
+    return expose(camera, scene, np.random.default_rng((*seed, *camera.identity)), job.settings.exposure)

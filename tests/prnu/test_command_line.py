@@ -1,0 +1,440 @@
+"""``python -m prnu`` on photographs of simulated cameras, saved as files as people have them."""
+
+import csv
+import io
+import json
+import sys
+import types
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+import prnu
+from cameras.develop import develop
+from cameras.simulate import PRESETS, SimulatedCamera, capture, frame
+from prnu.__main__ import main, spread
+from prnu.experiment import central_crop
+from prnu.localise import best_f1, forge
+from prnu.match import pce
+from prnu.photographs import PhotographError, photograph_files, read, sha256, size
+
+HEIGHT, WIDTH = 256, 384
+MINE = PRESETS["sim-rggb"]
+OTHER = replace(MINE, body=2)  # the same model
+
+
+# --- photographs ---
+
+
+def pattern(height: int = 24, width: int = 40) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def as_pixels(photograph: torch.Tensor) -> np.ndarray:
+    return (photograph[0] * 255).round().to(torch.uint8).movedim(0, -1).numpy()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(
+    ("suffix", "settings"),
+    [("png", {}), ("tif", {}), ("tiff", {"compression": "tiff_lzw"}), ("webp", {"lossless": True})],
+)
+def test_pixels_are_read_as_the_sensor_has_them(
+    tmp_path: Path, suffix: str, settings: dict[str, Any], orientation: int
+) -> None:
+    path = tmp_path / f"photo.{suffix}"
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.fromarray(pattern()).save(path, exif=exif, **settings)
+    photograph = read(path)
+    assert (photograph.shape, photograph.dtype) == ((1, 3, 24, 40), torch.float32)
+    assert np.array_equal(as_pixels(photograph), pattern())
+    assert size(path) == (24, 40)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_jpeg_is_read_as_it_is_stored(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.fromarray(pattern()).save(tmp_path / "turned.JPG", exif=exif)
+    Image.fromarray(pattern()).save(tmp_path / "plain.jpg")
+    assert torch.equal(read(tmp_path / "turned.JPG"), read(tmp_path / "plain.jpg"))
+    assert size(tmp_path / "turned.JPG") == (24, 40)
+
+
+def test_conventions_for_what_is_not_plain_rgb(tmp_path: Path) -> None:
+    rgb = Image.fromarray(pattern())
+    rgb.convert("L").save(tmp_path / "grey.png")
+    grey = read(tmp_path / "grey.png")
+    assert grey.shape == (1, 3, 24, 40)
+    assert np.array_equal(as_pixels(grey), np.repeat(np.array(rgb.convert("L"))[..., None], 3, -1))
+
+    rgb.convert("RGBA").save(tmp_path / "opaque.png")
+    assert np.array_equal(as_pixels(read(tmp_path / "opaque.png")), pattern())
+
+    import tifffile
+
+    sixteen = pattern().astype(np.uint16) * 256 + 255
+    tifffile.imwrite(tmp_path / "sixteen.tif", sixteen, photometric="rgb")
+    assert np.array_equal(as_pixels(read(tmp_path / "sixteen.tif")), pattern())
+
+    preview = Image.fromarray(pattern(12, 20))
+    rgb.save(tmp_path / "phone.jpg", format="MPO", save_all=True, append_images=[preview], quality=90)
+    rgb.save(tmp_path / "alone.jpg", quality=90)
+    assert torch.equal(read(tmp_path / "phone.jpg"), read(tmp_path / "alone.jpg"))
+
+
+def broken_files(folder: Path) -> dict[str, str]:
+    """Writes what is no photograph; a word of the reason by the file's name."""
+    rgb = Image.fromarray(pattern())
+    transparent = rgb.convert("RGBA")
+    transparent.putpixel((3, 5), (0, 0, 0, 254))
+    transparent.save(folder / "transparent.png")
+    rgb.quantize(16).save(folder / "palette.png")
+    rgb.convert("CMYK").save(folder / "cmyk.jpg")
+    Image.fromarray(pattern()[..., 0].astype(np.uint16)).save(folder / "deep.png")
+    rgb.save(folder / "animated.webp", save_all=True, append_images=[Image.fromarray(255 - pattern())])
+    rgb.save(folder / "pages.tif", save_all=True, append_images=[rgb])
+    rgb.save(folder / "whole.png")
+    (folder / "truncated.png").write_bytes((folder / "whole.png").read_bytes()[:-900])
+    (folder / "whole.png").unlink()
+    (folder / "text.jpg").write_text("no picture")
+    (folder / "empty.tif").touch()
+    rgb.save(folder / "raw.dng", format="TIFF")
+    return {
+        "transparent.png": "transparent",
+        "palette.png": "type P",
+        "cmyk.jpg": "CMYK",
+        "deep.png": "I;16",
+        "animated.webp": "2 pictures",
+        "pages.tif": "2 pictures",
+        "truncated.png": "truncated",
+        "text.jpg": "no JPEG",
+        "empty.tif": "no JPEG",
+        "raw.dng": "developed",
+    }
+
+
+def test_what_is_no_photograph_is_refused_in_one_line(tmp_path: Path) -> None:
+    for name, word in broken_files(tmp_path).items():
+        with pytest.raises(PhotographError, match=word) as refusal:
+            read(tmp_path / name)
+        assert "\n" not in str(refusal.value)
+    with pytest.raises(PhotographError, match="No such file"):
+        read(tmp_path / "missing.png")
+
+
+def test_folders_are_searched_and_files_taken_once(tmp_path: Path) -> None:
+    (tmp_path / "within").mkdir()
+    for name in ("b.JPG", "a.png", ".hidden.png", "notes.txt", "within/c.tif"):
+        (tmp_path / name).touch()
+    names = [path.name for path in photograph_files([tmp_path, tmp_path / "a.png", tmp_path / "within"])]
+    assert names == ["a.png", "b.JPG", "c.tif"]
+
+
+# --- commands ---
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Runs ``python -m prnu …`` in this process."""
+
+    def run(*arguments: Any) -> Done:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["prnu", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        streams = capsys.readouterr()
+        return Done(int(end.value.code or 0), streams.out, streams.err)
+
+    return run
+
+
+def take(camera: SimulatedCamera, index: int) -> Image.Image:
+    """A photograph of a smooth scene."""
+    rng = np.random.default_rng((camera.body, index))
+    light = torch.from_numpy(rng.uniform(0.1, 0.7, (1, 3, 9, 13)).astype(np.float32))
+    scene = F.interpolate(light, (HEIGHT, WIDTH), mode="bicubic").clamp(0, 1)[0].movedim(0, -1).numpy()
+    picture = develop(frame(camera, capture(camera, scene, rng)), demosaic="bilinear")
+    return Image.fromarray((picture * 255).round().astype(np.uint8))
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Photographs of the one camera, to estimate from and to try on; of another; and the fingerprint of the first."""
+
+    root: Path
+
+    @property
+    def estimation(self) -> Path:
+        return self.root / "estimation"
+
+    @property
+    def mine(self) -> Path:
+        return self.root / "mine"
+
+    @property
+    def other(self) -> Path:
+        return self.root / "other"
+
+    @property
+    def fingerprint(self) -> Path:
+        return self.root / "body1.safetensors"
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
+    folders = Folders(tmp_path_factory.mktemp("photographs"))
+    for folder, camera, indices in (
+        (folders.estimation, MINE, range(6)),
+        (folders.mine, MINE, range(6, 11)),
+        (folders.other, OTHER, range(3)),
+    ):
+        folder.mkdir()
+        for index in indices:
+            name = f"{index:02}.jpg" if index % 2 else f"{index:02}.png"
+            take(camera, index).save(folder / name, quality=92)
+    files = photograph_files([folders.estimation])
+    K = prnu.fingerprint(read(path) for path in files)
+    digests = [sha256(path) for path in files]
+    prnu.save(folders.fingerprint, K, camera="body 1", pipeline="photographs", images=6, photographs=digests)
+    return folders
+
+
+def test_fingerprint_of_a_folder(folders: Folders, command: Any, tmp_path: Path) -> None:
+    done = command("fingerprint", folders.estimation, "--out", tmp_path / "new" / "a.safetensors", "--json")
+    assert done.code == 0, done.err
+    K, provenance = prnu.load(tmp_path / "new" / "a.safetensors")
+    assert torch.equal(K, prnu.load(folders.fingerprint)[0])
+    assert json.loads(done.out).items() >= provenance.items()
+    assert set(provenance["photographs"]) == {sha256(path) for path in folders.estimation.iterdir()}
+    assert (provenance["camera"], provenance["images"], provenance["frame"]) == ("a", 6, [HEIGHT, WIDTH])
+
+    # Names and order are nothing, files that do not fit are refused and count for nothing.
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    for index, path in enumerate(reversed(photograph_files([folders.estimation]))):
+        (mixed / f"{index}{path.suffix}").write_bytes(path.read_bytes())
+    (mixed / "copy.png").write_bytes((folders.estimation / "00.png").read_bytes())
+    take(MINE, 20).rotate(90, expand=True).save(mixed / "turned.png")
+    Image.new("RGB", (WIDTH, HEIGHT), "grey").save(mixed / "constant.png")
+    expected = {"copy.png": "same file", "turned.png": "turned", "constant.png": "constant"}
+    broken = broken_files(mixed).keys() - {"raw.dng"}  # which is not looked for
+    done = command("fingerprint", mixed, "--camera", "my body", "--out", tmp_path / "b.safetensors", "--json")
+    refused = {Path(entry["file"]).name: entry["reason"] for entry in json.loads(done.out)["refused"]}
+    same = {"5.png", "copy.png"} & refused.keys()  # whichever came second
+    assert len(same) == 1
+    refused["copy.png"] = refused.pop(same.pop())
+    assert refused.keys() == expected.keys() | broken
+    assert all(word in refused[name] for name, word in expected.items())
+    K2, provenance2 = prnu.load(tmp_path / "b.safetensors")
+    assert provenance2["sha256"] == provenance["sha256"]
+    assert provenance2["camera"] == "my body"
+    torch.testing.assert_close(K2, K, rtol=0, atol=1e-5)
+
+
+def test_match_tells_cameras_apart(folders: Folders, command: Any) -> None:
+    done = command("match", folders.fingerprint, "--json", "--photos", folders.mine, folders.other)
+    assert done.code == 0, done.err
+    found = json.loads(done.out)["comparisons"]
+    assert len(found) == 8
+    for one in found:
+        mine = Path(one["photograph"]).parent == folders.mine
+        assert one["camera"] == "body 1"
+        assert one["match"] == mine == (one["pce"] > 60)
+        assert (one["pvalue"] < 1e-10) == mine
+
+    path = folders.mine / "06.png"
+    K, _ = prnu.load(folders.fingerprint)
+    direct = pce(K, read(path))
+    shown = next(one for one in found if one["photograph"] == str(path))
+    assert shown["pce"] == pytest.approx(direct.pce.item())
+    assert shown["correlation"] == pytest.approx(direct.correlation.item())
+
+    done = command("match", folders.fingerprint, folders.fingerprint, "--csv", "--photos", folders.mine)
+    rows = list(csv.DictReader(io.StringIO(done.out)))
+    assert [float(row["pce"]) for row in rows[::2]] == [one["pce"] for one in found[:5]]
+    assert rows[::2] == rows[1::2]
+    done = command("match", folders.fingerprint, "--photos", folders.mine)
+    assert done.out.count(" match ") == 5
+
+
+def test_a_crop_is_found_where_it_was_cut(folders: Folders, command: Any, tmp_path: Path) -> None:
+    for name in ("06.png", "07.jpg"):
+        with Image.open(folders.mine / name) as picture:
+            picture.crop((101, 37, 301, 217)).save(tmp_path / name.replace("jpg", "png"))
+    done = command("match", folders.fingerprint, "--json", "--photos", *tmp_path.glob("*.png"))
+    found = json.loads(done.out)["comparisons"]
+    assert [(one["dy"], one["dx"], one["match"]) for one in found] == [(37, 101, True)] * 2
+
+
+def test_the_fingerprint_of_a_crop_knows_where_it_lies(folders: Folders, command: Any, tmp_path: Path) -> None:
+    cropped = tmp_path / "cropped.safetensors"
+    assert command("fingerprint", folders.estimation, "--out", cropped, "--crop", 128).code == 0
+    K, provenance = prnu.load(cropped)
+    assert (K.shape, provenance["crop"]) == ((128, 128), 128)
+    done = command("match", cropped, "--json", "--photos", folders.mine, folders.other)
+    found = json.loads(done.out)["comparisons"]
+    assert [one["match"] for one in found] == [True] * 5 + [False] * 3
+    direct = pce(K, central_crop(read(folders.mine / "06.png"), 128**2))
+    assert found[0]["pce"] == pytest.approx(direct.pce.item())
+
+    take(MINE, 30).crop((0, 0, 300, 200)).save(tmp_path / "part.png")  # neither whole nor a part of the crop
+    take(MINE, 31).save(tmp_path / "whole.png")
+    done = command("match", cropped, folders.fingerprint, "--json", "--photos", tmp_path)
+    content = json.loads(done.out)
+    assert [Path(one["photograph"]).name for one in content["comparisons"]] == ["part.png", "whole.png", "whole.png"]
+    assert all(one["match"] for one in content["comparisons"])
+    assert [entry["reason"] for entry in content["refused"]] == [
+        "is 200×300, but cropped.safetensors is of photographs of 256×384, cropped to 128×128"
+    ]
+
+
+def test_localise_paints_a_map(folders: Folders, command: Any, tmp_path: Path) -> None:
+    forged, truth = forge(torch.from_numpy(np.array(take(MINE, 40))).movedim(-1, 0)[None], 128)
+    Image.fromarray(forged[0].movedim(0, -1).numpy()).save(tmp_path / "forged.png")
+    authentic = [folders.mine / "06.png", folders.mine / "08.png", folders.mine / "10.png", tmp_path / "forged.png"]
+    done = command(
+        *("localise", tmp_path / "forged.png", "--fingerprint", folders.fingerprint, "--authentic", *authentic),
+        *("--out", tmp_path / "maps" / "map.png", "--window", 65, "--stride", 16, "--json"),
+    )
+    assert done.code == 0, done.err
+    result = json.loads(done.out)
+    assert [entry["reason"] for entry in result["refused"]] == ["is the photograph in question"]
+    assert result["authentic"] == 3
+    probability = np.load(tmp_path / "maps" / "map.npy", allow_pickle=False)
+    inside = truth[32:-32:16, 32:-32:16].numpy()  # the windows' centres
+    assert probability.shape == inside.shape
+    assert best_f1(torch.from_numpy(probability), torch.from_numpy(inside)) > 0.85
+    assert result["suspicious"] == pytest.approx((probability > 0.5).mean())
+    with Image.open(tmp_path / "maps" / "map.png") as picture:
+        pixels = np.array(picture).astype(int)
+    assert pixels.shape == (HEIGHT, WIDTH, 3)
+    red = pixels[..., 0] > pixels[..., 2]
+    at_centres = red[32:-32:16, 32:-32:16]
+    assert at_centres[probability > 0.52].all()
+    assert not at_centres[probability < 0.5].any()
+    assert not red[:24].any()  # no window is centred there
+
+
+def test_localise_says_when_the_photograph_is_of_another_camera(folders: Folders, command: Any, tmp_path: Path) -> None:
+    done = command(
+        *("localise", folders.other / "00.png", "--fingerprint", folders.fingerprint, "--authentic", folders.mine),
+        *("--out", tmp_path / "map.png", "--stride", 32),
+    )
+    assert done.code == 0, done.err
+    assert "no match" in done.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("fingerprint", "{missing}", "--out", "{new}"), "no such file"),
+        (("fingerprint", "{empty}", "--out", "{new}"), "no photographs"),
+        (("fingerprint", "{broken}", "--out", "{new}"), "none of 1 photographs"),
+        (("fingerprint", "{constant}", "--out", "{new}"), "constant"),
+        (("fingerprint", "{mine}", "--out", "{mine}"), "is a folder"),
+        (("fingerprint", "{mine}", "--out", "{broken}/a.safetensors"), "text.jpg"),
+        (("match", "{missing}", "--photos", "{mine}"), "no such file"),
+        (("match", "{broken}", "--photos", "{mine}"), "text.jpg"),
+        (("match", "{K}", "--photos", "{missing}"), "no such file"),
+        (("match", "{K}", "--photos", "{broken}"), "none of 1 photographs"),
+        (("match", "{K}", "--photos", "{own}"), "estimated from"),
+        (("match", "{K}", "--json", "--csv", "--photos", "{mine}"), "exclude"),
+        (("localise", "{broken}", "--fingerprint", "{K}", "--authentic", "{mine}"), "text.jpg"),
+        (("localise", "{small}", "--fingerprint", "{K}", "--authentic", "{mine}"), "is 24×40"),
+        (("localise", "{photo}", "--fingerprint", "{K}", "--authentic", "{photo}"), "in question"),
+        (("localise", "{photo}", "--fingerprint", "{K}", "--authentic", "{own}"), "estimated from"),
+        (("localise", "{own}", "--fingerprint", "{K}", "--authentic", "{mine}"), "estimated from"),
+        (("localise", "{photo}", "--fingerprint", "{K}", "--authentic", "{mine}", "--window", "64"), "odd"),
+        (("localise", "{photo}", "--fingerprint", "{K}", "--authentic", "{mine}", "--out", "map.jpg"), "PNG"),
+        (("experiment", "{missing}"), "missing"),
+    ],
+)
+def test_wrong_input_gets_one_line_and_exit_code_2(
+    folders: Folders,
+    command: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    word: str,
+) -> None:
+    places = {
+        "missing": tmp_path / "missing",
+        "empty": tmp_path / "empty",
+        "broken": tmp_path / "text.jpg",
+        "constant": tmp_path / "constant.png",
+        "small": tmp_path / "small.png",
+        "new": tmp_path / "new.safetensors",
+        "mine": folders.mine,
+        "photo": folders.mine / "06.png",
+        "own": folders.estimation / "00.png",
+        "K": folders.fingerprint,
+    }
+    places["empty"].mkdir()
+    places["broken"].write_text("no picture")
+    Image.new("RGB", (WIDTH, HEIGHT), "grey").save(places["constant"])
+    Image.fromarray(pattern()).save(places["small"])
+    monkeypatch.setitem(sys.modules, "study.fingerprints", stand_in({}))
+    done = command(*(argument.format(**places) for argument in arguments))
+    assert done.code == 2
+    lines = [line for line in done.err.splitlines() if ": done in " not in line]
+    assert len(lines) == 1, done.err
+    assert lines[0].startswith("error: ")
+    assert word in lines[0]
+    assert done.out == ""
+    assert not places["new"].exists()
+
+
+@pytest.mark.parametrize(
+    ("typed", "parsed"),
+    [
+        ("match k --photos a.jpg b.jpg --json", "match k --photos a.jpg --photos b.jpg --json"),
+        ("localise --authentic a b --window 65 photo", "localise --authentic a --authentic b --window 65 photo"),
+        ("match k --photos", "match k"),  # whereupon the parser misses --photos
+    ],
+)
+def test_a_shells_pattern_may_follow_an_option(typed: str, parsed: str) -> None:
+    assert spread(typed.split()) == parsed.split()
+
+
+def stand_in(failures: dict[str, str], calls: list[Any] | None = None) -> types.ModuleType:
+    """``study.fingerprints`` without its work."""
+    module = types.ModuleType("study.fingerprints")
+
+    def run(study: Any, address: str, retry_failed: bool) -> tuple[Path, dict[str, str]]:
+        if calls is not None:
+            calls.append((study.name, study.storage, address, retry_failed))
+        return Path("reports/demo/fingerprints.html"), failures
+
+    module.run = run  # type: ignore[attr-defined]
+    return module
+
+
+def test_experiment_hands_the_study_over(monkeypatch: pytest.MonkeyPatch, command: Any, tmp_path: Path) -> None:
+    calls: list[Any] = []
+    monkeypatch.setitem(sys.modules, "study.fingerprints", stand_in({}, calls))
+    done = command("experiment", "demo", "--storage", tmp_path, "--address", "auto", "--retry-failed")
+    assert (done.code, done.out) == (0, "report: reports/demo/fingerprints.html\n")
+    assert calls == [("demo", str(tmp_path), "auto", True)]
+
+    monkeypatch.setitem(sys.modules, "study.fingerprints", stand_in({"sim-rggb": "NaN"}))
+    done = command("experiment", "demo", "--storage", tmp_path)
+    assert done.code == 1
+    assert "sim-rggb" in done.err
+    assert "--retry-failed" in done.err

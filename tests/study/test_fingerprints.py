@@ -1,0 +1,124 @@
+"""The PRNU experiments as jobs: what decides their keys, and what is left in their runs."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from mlflow import MlflowClient
+
+import models
+from cameras.dng import simulate_folder
+from cameras.importing import import_camera
+from cameras.pairs import Index
+from cameras.simulate import PRESETS
+from forensics.trial import Distribution
+from models.pretrain import Pretraining
+from prnu import experiment, lowlight
+from study import fingerprint_work
+from study.jobs import FingerprintJob, JointNip, LowLightJob, PretrainedNip, file_sha256
+from study.settings import Fingerprints, Simulation
+from study.work import perform
+
+SMALL = Fingerprints(
+    estimation=3, prediction=2, evaluation=2, window=33, stride=16, forgery=64, dark_scenes=10, dark_training=5
+)
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two simulated cameras and a pre-trained NIP."""
+    folder = tmp_path_factory.mktemp("storage")
+    for name in ("sim-rggb", "sim-gbrg"):
+        files = simulate_folder(PRESETS[name], folder / "simulated" / name, 7, 128, 160, seed=0)
+        import_camera(name, files, folder / "cameras", limit=7, orientation="any", demosaic="bilinear", workers=1)
+    pairs = Index.read(folder / "cameras" / "sim-rggb")
+    models.save(folder / "nips" / "inet.safetensors", models.build("INet", cfa=pairs.cfa, cam2srgb=pairs.cam2srgb))
+    return folder
+
+
+def job_in(storage: Path, client: MlflowClient, experiment_id: str) -> FingerprintJob:
+    from study.jobs import Place
+
+    fingerprints = {name: Index.read(storage / "cameras" / name).fingerprint for name in ("sim-rggb", "sim-gbrg")}
+    nip = storage / "nips" / "inet.safetensors"
+    return FingerprintJob(
+        camera="sim-rggb",
+        data_fingerprint=fingerprints["sim-rggb"],
+        others={"sim-gbrg": fingerprints["sim-gbrg"]},
+        pretrained=(PretrainedNip(name="INet", file="nips/inet.safetensors", sha256=file_sha256(nip)),),
+        joint=(),
+        settings=SMALL,
+        channel=Distribution(),
+        place=Place(storage=str(storage), staging=None, tracking_uri=client.tracking_uri, experiment_id=experiment_id),
+    ).identified
+
+
+def test_a_camera_is_compared_by_all_its_pipelines(
+    storage: Path, client: MlflowClient, experiment_id: str, tmp_path: Path
+) -> None:
+    job, seen = job_in(storage, client, experiment_id), []
+    assert perform(job, seen.append) is None
+    assert seen[-1] == job.steps
+    assert seen == sorted(seen)
+    (run,) = client.search_runs([experiment_id], f"tags.trial_key = '{job.key}'")
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["kind"] == "prnu"
+    result = experiment.load(client.download_artifacts(run.info.run_id, "fingerprints.safetensors", str(tmp_path)))
+    assert result.pipelines == ("libraw", "standard", "INet")
+    assert result.correlations.shape == (3, 3)
+    assert run.data.metrics["f1_matching"] == pytest.approx(result.mean_f1.diagonal().mean().item())
+    views = {(attribution.pipeline, attribution.view) for attribution in result.attributions}
+    assert len(views) == 6, "developed and received, of three pipelines"
+    assert all(len(a.same) == len(a.other) == SMALL.evaluation for a in result.attributions)
+    assert perform(job, seen.append) is None, "what is done is not repeated"
+
+
+def test_the_crop_of_a_nip_is_what_it_makes_of_the_whole(storage: Path, client: MlflowClient) -> None:
+    """The margin is wider than INet sees."""
+    job = job_in(storage, client, "0").model_copy(update={"settings": SMALL.model_copy(update={"pixels": 64 * 64})})
+    pairs, files = fingerprint_work._pairs(job, "sim-rggb", job.data_fingerprint)
+    nip = models.load(storage / "nips" / "inet.safetensors")
+    how = fingerprint_work._developments(pairs, files, {"INet": nip}, job)
+    with torch.no_grad():
+        whole = experiment.central_crop(nip(pairs.image(0)[0]), 64 * 64)
+        torch.testing.assert_close(how["INet"](0), whole)
+    assert how["libraw"](0).shape == how["standard"](0).shape == whole.shape
+
+
+def test_a_key_is_of_the_content_alone(storage: Path, client: MlflowClient) -> None:
+    job = job_in(storage, client, "0")
+    elsewhere = job.model_copy(update={"place": job.place.model_copy(update={"threads": 4})})
+    assert elsewhere.identified.key == job.key
+    joint = JointNip(name="UNet λ=0.1", lam=0.1, trial_key="aa", run_id="1")
+    one, two = (
+        job.model_copy(update={"joint": (joint.model_copy(update={"run_id": run}),)}).identified for run in "12"
+    )
+    assert one.key == two.key != job.key
+    wider = job.model_copy(update={"settings": SMALL.model_copy(update={"window": 65})})
+    assert wider.identified.key != job.key
+
+
+def test_other_pairs_than_planned_are_refused(storage: Path, client: MlflowClient, experiment_id: str) -> None:
+    job = job_in(storage, client, experiment_id)
+    failure = perform(job.model_copy(update={"data_fingerprint": "0" * 64}).identified, lambda step: None)
+    assert failure is not None
+    assert "are not those that the job was planned with" in failure
+
+
+def test_low_light(client: MlflowClient, experiment_id: str, storage: Path, tmp_path: Path) -> None:
+    place = job_in(storage, client, experiment_id).place
+    job = LowLightJob(
+        camera="sim-rggb",
+        simulation=Simulation(preset="sim-rggb", images=4, height=128, width=160),
+        pretraining=replace(Pretraining(), patch=16, batch=2, max_iterations=2, check_every=2, validation_patch=32),
+        settings=SMALL,
+        place=place,
+    ).identified
+    assert perform(job, lambda step: None) is None
+    (run,) = client.search_runs([experiment_id], f"tags.trial_key = '{job.key}'")
+    path = client.download_artifacts(run.info.run_id, "low_light.json", str(tmp_path))
+    table = lowlight.LowLight.from_json(json.loads(Path(path).read_text()))
+    assert table.pipelines == ("libRAW (long)", "libRAW (short)", "UNet (short)")
+    assert run.data.metrics["pce_libraw_long"] == pytest.approx(table.average_pce[0])
