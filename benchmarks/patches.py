@@ -26,6 +26,7 @@ from forensics import Trial
 from forensics.joint import loss_fan, loss_nip
 from forensics.training import build_model
 from forensics.trial import Training
+from models.nip import move
 
 
 def write_noise(folder: Path, images: int, megapixels: float) -> None:
@@ -88,7 +89,8 @@ def main() -> None:
         training = Training(batch=count, patch=patch, textured=settings.textured, precision=settings.precision)
         trial = Trial(camera="noise", isp=settings.isp, lam=0.1, training=training)
         nip = models.build(trial.isp, cfa=pairs.cfa, cam2srgb=pairs.cam2srgb.tolist())
-        model = build_model(trial, nip).to(device, memory_format=torch.channels_last)
+        model = build_model(trial, nip)
+        move(model, device, trial.training.precision)
         adam = torch.optim.Adam(model.parameters(), lr=training.learning_rate, fused=True)
 
         def step() -> None:

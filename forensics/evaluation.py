@@ -23,7 +23,7 @@ from forensics.fan import FAN
 from forensics.joint import JointModel
 from forensics.trial import Trial
 from forensics.validation import confusion_counts, validation_set
-from models.nip import NIP, autocast
+from models.nip import NIP, move
 
 DIFFERENTIABLE = "dJPEG"  # stands for the trial's own channel among the codecs
 RULES = ("mean_log_probability", "majority")
@@ -85,7 +85,7 @@ def evaluate(
             f"{fan.settings['classes']} classes were given"
         )
     model = JointModel(nip.eval(), manipulations, trial.channel.build(), fan, trial.joint, trial.training.precision)
-    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    move(model, device, model.precision)
     _, images = split(pairs.names, trial.split.train, trial.split.validation, trial.split.seed)
     pairs = pairs.to(device)
     inputs = validation_set(trial, pairs, images.to(device), nip.reads).inputs
@@ -98,7 +98,8 @@ def evaluate(
         stored = store(photographs, trial.channel.downsample).cpu()
         for codec, posteriors in parts.items():
             received = model.channel(photographs) if codec == DIFFERENTIABLE else encode(stored, codec).to(device) / 255
-            posteriors.append(_log_probabilities(model, received).unflatten(0, (classes, -1)))
+            log_probabilities = model.classify(received).double().log_softmax(dim=1).cpu()
+            posteriors.append(log_probabilities.unflatten(0, (classes, -1)))
         done += len(batch)
         on_patches(done)
     return Evaluation(
@@ -115,13 +116,6 @@ def store(photographs: Tensor, downsample: int) -> Tensor:
     """(N,3,H,W) in [0,1] -> (N,3,⌊H/k⌋,⌊W/k⌋) uint8: 8 bits, means of k×k pixels, 8 bits again (halves to even)."""
     pixels = (255 * photographs.float()).round().clamp(0, 255)
     return average(pixels, downsample).round().to(torch.uint8)
-
-
-def _log_probabilities(model: JointModel, received: Tensor) -> Tensor:
-    """(N,3,H,W) -> (N, classes) float64 on the CPU."""
-    with autocast(received, model.precision):
-        logits = model.fan(received.contiguous(memory_format=torch.channels_last))
-    return logits.double().log_softmax(dim=1).cpu()
 
 
 # --- Image-level decisions ---

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from channel import Channel, Manipulations
 from forensics.fan import FAN
 from models.fidelity import squared_error
-from models.nip import NIP, autocast, develop
+from models.nip import NIP, autocast, develop, layout
 
 
 class JointModel(nn.Module):
@@ -54,13 +54,17 @@ class JointModel(nn.Module):
         """
         developed = self.develop(bayer)
         received = self.channel(self.manipulations(developed, generator))
-        with autocast(received, self.precision):
-            return self.fan(received.contiguous(memory_format=torch.channels_last)), developed
+        return self.classify(received), developed
 
     def develop(self, bayer: Tensor) -> Tensor:
         """Photographs (N,3,2h,2w); without a graph in mode *fixed*."""
         with nullcontext() if self.joint else torch.no_grad():
             return develop(self.nip, bayer, self.precision)
+
+    def classify(self, received: Tensor) -> Tensor:
+        """The FAN's logits (N, classes) of what arrived (N,3,H,W)."""
+        with autocast(received, self.precision):
+            return self.fan(received.contiguous(memory_format=layout(received.device, self.precision)))
 
 
 def loss_fan(logits: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from forensics.joint import JointModel, loss_fan, loss_nip
 from forensics.trial import Trial
 from forensics.validation import Scores, develop, validate, validation_set
 from models.checkpoint import load_checkpoint, load_history, save_checkpoint
-from models.nip import NIP
+from models.nip import NIP, move
 
 FIGURES = {"accuracy", "psnr", "ssim", "loss_fan", "loss_nip"}  # of a validation
 EXAMPLES = 6  # patches kept to look at
@@ -90,7 +90,8 @@ def train(
     pairs = pairs.to(device)
     train_images, validation_images = (chosen.to(device) for chosen in images)
     patches = validation_set(trial, pairs, validation_images, nip.reads)
-    model = build_model(trial, nip).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = build_model(trial, nip)
+    move(model, device, training.precision)
     shown = Patches(patches.fidelity.bayer[:EXAMPLES], patches.fidelity.target[:EXAMPLES])
     native = develop(model, shown, training.batch)
 

@@ -77,18 +77,41 @@ def develop(nip: NIP, bayer: Tensor, precision: str) -> Tensor:
     """RGB (N,3,2h,2w) float32 from Bayer stacks (N,4,h,w), or whatever else the NIP reads, the way training does it.
 
     Args:
-        nip: on the device of `bayer`, best in the channels-last layout.
+        nip: on the device of `bayer`, best in the layout that `layout` names.
         bayer: is brought into that layout.
         precision: of the convolutions, "float32" or "bfloat16"; the last one, which makes the pixels, and the
             weights are float32 in any case.
     """
     with autocast(bayer, precision):
-        return nip(bayer.contiguous(memory_format=torch.channels_last))
+        return nip(bayer.contiguous(memory_format=layout(bayer.device, precision)))
 
 
 def autocast(tensor: Tensor, precision: str) -> torch.autocast:
-    """A context in which convolutions on the device of `tensor` compute in `precision`, "float32" or "bfloat16"."""
-    return torch.autocast(tensor.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+    """A context in which convolutions on the device of `tensor` compute in `precision`, "float32" or "bfloat16".
+
+    "bfloat16" is a permission: a processor that would only imitate it, several times slower, computes in float32.
+    """
+    return torch.autocast(tensor.device.type, dtype=torch.bfloat16, enabled=in_bfloat16(tensor.device, precision))
+
+
+def in_bfloat16(device: torch.device, precision: str) -> bool:
+    """Whether convolutions are computed in bfloat16: where it is asked for, and the device is made for it."""
+    if precision != "bfloat16":
+        return False
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()  # AVX-512 and its likes: PyTorch has no public name for it
+
+
+def layout(device: torch.device, precision: str) -> torch.memory_format:
+    """The memory layout in which convolutions of this precision train fastest: see NOTES.md."""
+    fast = device.type == "cuda" or in_bfloat16(device, precision)
+    return torch.channels_last if fast else torch.contiguous_format
+
+
+def move(module: nn.Module, device: torch.device | str, precision: str) -> None:
+    """Moves a network to a device, its weights in the `layout` to train in."""
+    module.to(device, memory_format=layout(torch.device(device), precision))  # type: ignore[call-overload]
 
 
 def no_autocast(tensor: Tensor) -> torch.autocast:

@@ -13,7 +13,7 @@ from cameras.pairs import Pairs
 from cameras.patches import fixed, sample
 from models.checkpoint import StrPath, Write, load_checkpoint, load_history, save_checkpoint
 from models.fidelity import evaluate, squared_error
-from models.nip import NIP, develop
+from models.nip import NIP, develop, move
 
 TOLERANCE = 1e-4
 TOLERANCE_DNET = 1e-5  # whose slow training sometimes ended early with wrong colours
@@ -125,7 +125,7 @@ def pretrain(
     if not list(nip.parameters()):
         raise ValueError(f"{nip.name} has no weights to train")
     device = pairs.bayer.device
-    nip.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    move(nip, device, settings.precision)
     best = copy.deepcopy(nip)
     adam = torch.optim.Adam(nip.parameters(), lr=settings.learning_rate, fused=True)
     train_images, validation_images = train_images.to(device), validation_images.to(device)

@@ -8,6 +8,7 @@ import torch
 import models
 from cameras.patches import Patches
 from models.fidelity import evaluate, psnr, squared_error, ssim
+from models.nip import autocast
 
 
 def images(size: tuple[int, int], generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -71,7 +72,7 @@ def test_evaluation_is_the_mean_over_patches_whatever_its_chunks(
 ) -> None:
     patches = Patches(torch.rand(6, 4, 8, 8, generator=generator), torch.rand(6, 3, 16, 16, generator=generator))
     nip = models.build(name).eval()
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+    with torch.no_grad(), autocast(patches.bayer, precision):
         developed = nip(patches.bayer if name == "DNet" else patches.target)
     expected = {
         measure: function(developed, patches.target).mean().item()

@@ -14,6 +14,7 @@ from cameras.pairs import Pairs
 from cameras.patches import fixed
 from cameras.raw import RawFrame
 from models.checkpoint import CheckpointError, Write
+from models.nip import develop as nip_develop
 from models.pretrain import Pretrained, Pretraining, converged, pretrain
 
 CAM2SRGB = np.array([[1.8, -0.6, -0.2], [-0.2, 1.6, -0.4], [0.0, -0.5, 1.5]], np.float32)
@@ -56,8 +57,8 @@ def test_it_learns_and_returns_the_best_weights(name: str, precision: Any, pairs
     generator = torch.Generator().manual_seed(settings.seed)
     patches = fixed(pairs, VALIDATION, 1, settings.validation_patch, generator, False)
     for training in (False, True):  # also in training mode: the statistics are frozen
-        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bfloat16"):
-            developed = nip.train(training)(patches.bayer.contiguous(memory_format=torch.channels_last))
+        with torch.no_grad():
+            developed = nip_develop(nip.train(training), patches.bayer, precision)
         loss = (255 * (developed - patches.target)).square().mean().item()
         assert loss == pytest.approx(result.loss, rel=1e-4)
     again = pretrain(build(name, pairs), pairs, TRAIN, VALIDATION, settings)
