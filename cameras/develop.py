@@ -33,15 +33,17 @@ def develop(
     return rgb.movedim(0, -1).contiguous().numpy()
 
 
-def develop_libraw(path: str | Path) -> np.ndarray:
+def develop_libraw(path: str | Path, gain: float = 1.0) -> np.ndarray:
     """LibRaw's own development (AHD demosaicing) of the same visible area, in sensor orientation.
 
     White balance of the shot, no automatic brightness, and the same gamma as ``develop``, so that the two
-    differ in the demosaicing and in nothing else that could be chosen. Returns (H, W, 3) float32 in [0, 1].
-    Raises RawError.
+    differ in the demosaicing and in nothing else that could be chosen. ``gain`` multiplies the light before the
+    gamma, for what was exposed too short. Returns (H, W, 3) float32 in [0, 1]. Raises RawError.
     """
     with open_raw(path) as (raw, _):
-        rgb = raw.postprocess(use_camera_wb=True, no_auto_bright=True, user_flip=0, gamma=(GAMMA, 0), output_bps=16)
+        rgb = raw.postprocess(
+            use_camera_wb=True, no_auto_bright=True, bright=gain, user_flip=0, gamma=(GAMMA, 0), output_bps=16
+        )
     height, width = (side // 2 * 2 for side in rgb.shape[:2])  # whole 2×2 cells, as in a RawFrame
     return rgb[:height, :width].astype(np.float32) / 65535
 

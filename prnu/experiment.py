@@ -5,10 +5,10 @@
                                        └─ evaluation ─┬─ forged ────┴───┼─ maps by Kᵢ, predictorᵢ (Fig. 5b, c)
     other cameras' images ── pipeline j ──────────────┴─────────────────┴─ PCE with Kⱼ
 
-Beyond the paper: how well the photographs of a pipeline match the fingerprint that they should match, and whether what
-a pipeline leaves in *every* camera's photographs is mistaken for a fingerprint; both before and after the distribution
-channel. There the analyst owns nothing but received photographs: fingerprints are estimated from them as well, at their
-size.
+Beyond the paper: how well the photographs of a pipeline match the fingerprint that they should match, whether what a
+pipeline leaves in *every* camera's photographs is mistaken for a fingerprint, and, where the sensor's pattern is known,
+how much of it is in the fingerprint; all before and after the distribution channel. There the analyst owns nothing but
+received photographs: fingerprints are estimated from them as well, at their size.
 
 A photograph is what a file would hold: a central crop in 8 bits. One of them is in memory at a time, beside the
 fingerprints.
@@ -31,6 +31,7 @@ from prnu.fingerprint import Accumulator
 from prnu.localise import best_f1, forge, tampering_probability
 from prnu.match import correlation, pce
 from prnu.predictor import Predictor, features, image_correlation, train, window_positions
+from prnu.recovery import Comparison, Recovery
 from prnu.residual import residual
 
 GRID = 32  # crops start at its multiples, which keeps the phase of the CFA, of JPEG's blocks and of a UNet's pooling
@@ -176,12 +177,13 @@ class CameraModel:
     """What an analyst knows of a camera by the photographs of one pipeline.
 
     pipeline: its name. K: fingerprints (h, w) by view: developed, and received where there is a channel.
-    predictor: of the correlation with the developed one.
+    predictor: of the correlation with the developed one. recoveries: how K came near the truth, where that is known.
     """
 
     pipeline: str
     K: Mapping[str, Tensor]
     predictor: Predictor
+    recoveries: tuple[Recovery, ...] = ()
 
 
 def estimate(
@@ -191,15 +193,18 @@ def estimate(
     settings: Settings,
     device: torch.device | str,
     advance: Callable[[], None],
+    compare: Callable[[Mapping[str, Accumulator]], None] = lambda sums: None,
 ) -> dict[str, Tensor]:
     """The fingerprint K (h, w) in every view; every image is developed once, whatever the number of views.
 
+    compare: shown the sums of every view after each image.
     Raises ValueError without images, and for images that differ in size or show no noise.
     """
     sums = {view: Accumulator(settings.sigma) for view in views}
     for photograph in photographs(develop, images, settings, device, advance):
         for view, see in views.items():
             sums[view].add(see(photograph))
+        compare(sums)
     return {view: accumulator.estimate() for view, accumulator in sums.items()}
 
 
@@ -207,14 +212,17 @@ def enrol(
     pipeline: Pipeline,
     images: Split,
     views: Mapping[str, View],
+    truth: Mapping[str, Tensor],
     settings: Settings,
     device: torch.device | str,
     advance: Callable[[], None],
 ) -> CameraModel:
     """The camera model by one pipeline. Raises ValueError as `estimate` and `prnu.predictor.train`."""
-    K = estimate(pipeline.develop, images.estimation, views, settings, device, advance)
+    compare = Comparison(truth, len(images.estimation))
+    K = estimate(pipeline.develop, images.estimation, views, settings, device, advance, compare)
     authentic = photographs(pipeline.develop, images.prediction, settings, device, advance)
-    return CameraModel(pipeline.name, K, train(authentic, K[DEVELOPED], settings.window, sigma=settings.sigma))
+    predictor = train(authentic, K[DEVELOPED], settings.window, sigma=settings.sigma)
+    return CameraModel(pipeline.name, K, predictor, compare.recoveries(pipeline.name))
 
 
 def correlations(K: Tensor) -> Tensor:
@@ -403,6 +411,7 @@ class CameraResult:
         image; their means over images are Fig. 5b.
     example: the first evaluation image, developed by the pipeline `example_pipeline`: Fig. 5c.
     attributions: of every pipeline, and of every view of it.
+    recoveries: likewise; none of a camera whose true pattern nobody knows.
     """
 
     camera: str
@@ -415,6 +424,7 @@ class CameraResult:
     example_pipeline: str
     example: Forgery
     attributions: tuple[Attribution, ...]
+    recoveries: tuple[Recovery, ...] = ()
 
     @property
     def mean_f1(self) -> Tensor:
@@ -434,6 +444,7 @@ class CameraResult:
             "chance_f1": self.example.chance,
             "example_pipeline": self.example_pipeline,
             "attributions": [attribution.to_json() for attribution in self.attributions],
+            "recoveries": [recovery.to_json() for recovery in self.recoveries],
         }
 
 
@@ -444,6 +455,7 @@ def experiment(
     images: Split,
     others: Sequence[OtherCamera] = (),
     receive: View | None = None,
+    truth: Mapping[str, Tensor] = MappingProxyType({}),
     example: str | None = None,
     settings: Settings = PAPER,
     device: torch.device | str = "cpu",
@@ -459,6 +471,7 @@ def experiment(
             learn whether a NIP leaves a fingerprint of its own, let them develop with this camera's NIP, not theirs.
         receive: the distribution channel on `device`, photograph (1, 3, h, w) -> (1, 3, h', w') in [0, 1], rounded to
             8 bits here. None leaves the view "received" out.
+        truth: where it is known, the sensor's pattern (h, w) as it lies in the crop, by view.
         example: pipeline of the example; the first one, if not named.
         settings: sizes.
         device: for all that is not development.
@@ -472,6 +485,8 @@ def experiment(
     example = names[0] if names and example is None else example
     _check(names, images, others, example)
     views = AS_DEVELOPED if receive is None else {**AS_DEVELOPED, RECEIVED: lambda sent: as_file(receive(sent))}
+    if not truth.keys() <= views.keys():
+        raise ValueError(f"a true pattern as {', '.join(truth)}, but photographs only as {', '.join(views)}")
     _check_sizes(camera, pipelines, images, others, settings)
 
     mine = len(names) * sum(len(part) for part in (images.estimation, images.prediction, images.evaluation))
@@ -479,7 +494,8 @@ def experiment(
     maps = len(names) ** 2 * len(images.evaluation)
     advance = steps(mine + theirs + maps, on_progress)
 
-    models = [enrol(pipeline, images, views, settings, device, advance) for pipeline in pipelines]
+    truth = {view: K.to(device) for view, K in truth.items()}
+    models = [enrol(pipeline, images, views, truth, settings, device, advance) for pipeline in pipelines]
     f1, shown, attributed = [], None, []
     for pipeline, model in zip(pipelines, models, strict=True):  # column by column
         column: list[Tensor] = []
@@ -510,6 +526,7 @@ def experiment(
         example_pipeline=example,
         example=Forgery(**{name: tensor.cpu() for name, tensor in vars(shown).items()}),
         attributions=tuple(attributed),
+        recoveries=tuple(recovery for model in models for recovery in model.recoveries),
     )
 
 
@@ -575,4 +592,5 @@ def load(path: str | os.PathLike[str]) -> CameraResult:
         example_pipeline=document["example_pipeline"],
         example=Forgery(**example),
         attributions=tuple(Attribution.from_json(entry) for entry in document["attributions"]),
+        recoveries=tuple(Recovery.from_json(entry) for entry in document["recoveries"]),
     )

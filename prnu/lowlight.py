@@ -9,15 +9,17 @@ and how well photographs match the fingerprint of their own pipeline.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
-import numpy as np
 import torch
+from torch import Tensor
 
 import models
-from cameras.develop import develop
+from cameras.develop import develop, develop_libraw
 from cameras.pairs import Pairs
-from cameras.simulate import SimulatedCamera, capture, frame
+from models.nip import NIP
+from models.nip import develop as develop_by_nip
 from models.pretrain import Pretrained, Pretraining, pretrain
 from prnu.experiment import (
     AS_DEVELOPED,
@@ -30,6 +32,7 @@ from prnu.experiment import (
     Settings,
     Split,
     attributions,
+    central_crop,
     correlations,
     estimate,
     photographs,
@@ -38,45 +41,14 @@ from prnu.experiment import (
     steps,
     strangers,
 )
-
-# --- A camera in the dark ---
-
-
-@dataclass(frozen=True)
-class Exposures:
-    """One scene taken twice by one camera: mosaics (H, W) uint16, the short one amplified to look like the long one."""
-
-    long: np.ndarray
-    short: np.ndarray
-
-
-def expose(camera: SimulatedCamera, scene: np.ndarray, rng: np.random.Generator, exposure: float = 1 / 30) -> Exposures:
-    """A scene (H, W, 3), linear sRGB in [0, 1], taken with all its light and with the part `exposure` of it.
-
-    The sensor's pattern is the same both times. The short mosaic has fewer electrons, and is amplified by 1/exposure
-    after the converter, its noise and its rounding included.
-
-    Raises:
-        ValueError: a scene of another shape, or an exposure outside ]0, 1].
-    """
-    if not 0 < exposure <= 1:
-        raise ValueError(f"a short exposure lies between 0 and 1, the long one, not at {exposure}")
-    long = capture(camera, scene, rng)
-    return Exposures(long, amplify(camera, capture(camera, scene, rng, exposure), 1 / exposure))
-
-
-def amplify(camera: SimulatedCamera, mosaic: np.ndarray, gain: float) -> np.ndarray:
-    """A mosaic (H, W) with digital gain on what differs from black, from 0 to white: viewable as a DNG or RawFrame."""
-    height, width = mosaic.shape
-    black = np.tile(np.reshape(camera.black, (2, 2)), (height // 2, width // 2))
-    return np.clip(np.rint(black + gain * (mosaic - black.astype(np.float64))), 0, camera.white).astype(np.uint16)
+from prnu.exposures import LONG, SHORT, Exposures, frames, gain
 
 
 def learn(
-    camera: SimulatedCamera,
-    exposures: Sequence[Exposures],
+    scenes: Sequence[Exposures],
     validation: int,
     settings: Pretraining,
+    pixels: int = PAPER.pixels,
     device: torch.device | str = "cpu",
     on_step: Callable[[int], None] = lambda step: None,
     on_metrics: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
@@ -84,29 +56,53 @@ def learn(
     """A UNet from its starting weights to one that develops short exposures like the standard pipeline long ones.
 
     Args:
-        camera: that took them.
-        exposures: best of other scenes than those that are examined afterwards.
+        scenes: of one camera; best others than those that are examined afterwards.
         validation: so many of them, the last ones, validate.
         settings: of the training; the seed of the starting weights is its seed, too.
+        pixels: of a photograph at most: its middle is learnt from.
         device: to train on.
         on_step, on_metrics: as in `models.pretrain.pretrain`.
 
     Raises:
-        ValueError: no exposure is left to train on, or they are smaller than the patches.
+        ValueError: no scene is left to train on, they are smaller than the patches, or of several cameras.
     """
-    training = len(exposures) - validation
+    training = len(scenes) - validation
     if min(training, validation) < 1:
-        raise ValueError(f"{len(exposures)} exposures are too few to validate on {validation} and train on the others")
+        raise ValueError(f"{len(scenes)} scenes are too few to validate on {validation} and train on the others")
+    taken = [frames(scene, pixels) for scene in scenes]
+    first = taken[0][0]
+    for scene, (long, _) in zip(scenes, taken, strict=True):
+        if (long.camera, long.cfa) != (first.camera, first.cfa):
+            raise ValueError(f"{scene.long} is of another camera than {scenes[0].long}")
     pairs = Pairs.from_images(
-        ((frame(camera, taken.short).bayer, develop(frame(camera, taken.long))) for taken in exposures),
-        camera.cfa,
-        camera.cam2srgb,
-        f"{camera.make} {camera.model}",
+        ((short.bayer, develop(long)) for long, short in taken), first.cfa, first.cam2srgb, first.camera
     ).to(device)
     start = torch.Generator().manual_seed(settings.seed)
     nip = models.build("UNet", generator=start, cfa=pairs.cfa, cam2srgb=pairs.cam2srgb.tolist())
-    train_images, validation_images = torch.arange(len(exposures)).split((training, validation))
+    train_images, validation_images = torch.arange(len(scenes)).split((training, validation))
     return pretrain(nip, pairs, train_images, validation_images, settings, on_step, on_metrics)
+
+
+def pipelines(scenes: Sequence[Exposures], nip: NIP, pixels: int, device: torch.device | str) -> list[Pipeline]:
+    """The three of Table 3, which develop the scene of an index: what LibRaw brightens, the UNet has learnt to.
+
+    nip: from `learn`; it is on `device`, which develops.
+    """
+
+    def by_libraw(i: int, which: str) -> Tensor:
+        taken = scenes[i]
+        rgb = develop_libraw(taken.long) if which == LONG else develop_libraw(taken.short, gain(taken))
+        return central_crop(torch.from_numpy(rgb).movedim(-1, 0)[None], pixels)
+
+    def by_nip(i: int) -> Tensor:
+        _, short = frames(scenes[i], pixels)
+        return develop_by_nip(nip, torch.from_numpy(short.bayer).movedim(-1, 0)[None].to(device), "float32")
+
+    return [
+        Pipeline("libRAW (long)", partial(by_libraw, which=LONG)),
+        Pipeline("libRAW (short)", partial(by_libraw, which=SHORT)),
+        Pipeline("UNet (short)", by_nip),
+    ]
 
 
 # --- Table 3 ---

@@ -2,21 +2,23 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from prnu.experiment import DEVELOPED, PCE_THRESHOLD, RECEIVED, Forgery
-from study.figures import COLUMN, INK, PALETTE, RULE, STYLE, settle
-from study.fingerprint_tables import FIXED, JOINT, STANDARD, VIEWS
+from prnu.recovery import Recovery
+from study.figures import COLUMN, INK, PALETTE, RAMP, RULE, STYLE, settle
+from study.fingerprint_tables import FIXED, JOINT, STANDARD, VIEWS, isp_of
 
 COLOURS = {DEVELOPED: PALETTE[0], RECEIVED: PALETTE[1]}
 DASHES: dict[str, Any] = {FIXED: (0, (4, 2)), STANDARD: (0, (1, 1.5))}
@@ -81,6 +83,71 @@ def forgery(example: Forgery, pipelines: Sequence[str]) -> Figure:
         last.set_horizontalalignment("right")
         settle(figure)
     return figure
+
+
+def recovery(recoveries: Sequence[Recovery], lambdas: Mapping[str, float]) -> Figure:
+    """Correlation with the true pattern by number of photographs: dots are measured, lines the law that fits them.
+
+    The smaller λ, the darker; below the dotted line (three standard deviations) is chance. Where nothing but chance was
+    found no law is drawn.
+
+    Args:
+        recoveries: of one camera.
+        lambdas: of the jointly trained pipelines, by name.
+    """
+    views = [view for view in COLOURS if view in {entry.view for entry in recoveries}]
+    names = list(dict.fromkeys(entry.pipeline for entry in recoveries))
+    looks = dict(zip(names, _looks(names, lambdas), strict=True))
+    most = max(max(entry.images) for entry in recoveries)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(COLUMN, 2.5 + 0.15 * -(-len(names) // 3)), layout="constrained")
+        panels = figure.subplots(1, len(views), sharey=True, squeeze=False)[0]
+        for axes, view in zip(panels, views, strict=True):
+            seen = [entry for entry in recoveries if entry.view == view]
+            for entry in seen:
+                colour, marker = looks[entry.pipeline]
+                axes.plot(entry.images, entry.correlations, marker, color=colour, markersize=3, label=entry.pipeline)
+                if entry.law is not None:
+                    a, b = entry.law
+                    N = np.geomspace(1, most, 50)
+                    axes.plot(N, (a + b / N) ** -0.5, color=colour, linewidth=0.9)
+            highest = max(entry.correlations[0] for entry in seen)
+            axes.plot([1, most], [highest, highest * most**0.5], color=INK, linewidth=0.7, linestyle=(0, (4, 2)))
+            axes.annotate("√N", (most**0.5, highest * most**0.25), (-9, 3), textcoords="offset points", fontsize=7)
+            axes.axhline(3 * seen[0].chance, color=INK, linewidth=0.8, linestyle=(0, (1, 1.5)))
+            axes.set_title(VIEWS[view])
+            axes.set_xscale("log", base=2)
+            axes.set_yscale("log", nonpositive="mask")
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.set_xlabel("Photographs N")
+        lowest = min(entry.chance for entry in recoveries)
+        panels[0].set_ylim(lowest, max(1, max(max(entry.correlations) for entry in recoveries)))
+        panels[0].set_ylabel("Correlation with the true pattern")
+        figure.legend(
+            *panels[0].get_legend_handles_labels(),
+            loc="outside upper left",
+            ncols=3,
+            columnspacing=1.0,
+            handletextpad=0.3,
+            borderaxespad=0.2,
+        )
+        settle(figure)
+    return figure
+
+
+def _looks(pipelines: Sequence[str], lambdas: Mapping[str, float]) -> list[tuple[Any, str]]:
+    """Colour and marker: what is jointly trained in the shades of λ, the rest in the colours of its kind."""
+    levels = sorted({lambdas[name] for name in pipelines if name in lambdas}, reverse=True)
+    shades = LinearSegmentedColormap.from_list("λ", RAMP)(np.linspace(0, 1, len(levels)) if len(levels) > 1 else [1.0])
+    others = [name for name in pipelines if name not in lambdas]
+    kinds = list(dict.fromkeys(isp_of(name) for name in others))
+    return [
+        (shades[levels.index(lambdas[name])], "s" if isp_of(name) == "UNet" else "^")
+        if name in lambdas
+        else (PALETTE[kinds.index(isp_of(name)) % len(PALETTE)], "o")
+        for name in pipelines
+    ]
 
 
 def survival(points: pd.DataFrame) -> Figure:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 
-from prnu.experiment import DEVELOPED, PCE_THRESHOLD, CameraResult, Proportion
+from prnu.experiment import DEVELOPED, PCE_THRESHOLD, RECEIVED, CameraResult, Proportion
 from prnu.lowlight import LowLight
 from study import fingerprint_figures as figures
 from study import fingerprint_tables as tables
@@ -51,6 +51,7 @@ def page(
     """
     pairs = tables.attributions(cameras, lambdas)
     shown = [
+        tables.recovery(cameras, lambdas),
         tables.correlations(cameras),
         tables.localisation(cameras),
         tables.low_light(low_light),
@@ -71,6 +72,7 @@ def page(
         paper={"correlations": tables.CORRELATIONS, "f1": tables.BEST_F1},
         tables={table.name: table for table in shown},
         findings={
+            "recovery": recovery_finding(cameras, lambdas),
             "correlations": correlations_finding(cameras, lambdas),
             "localisation": localisation_finding(cameras),
             "example": example_finding(cameras),
@@ -78,6 +80,7 @@ def page(
             "survival": survival_findings(pairs),
             "mistakes": mistakes_findings(pairs),
         },
+        recovery=list(_recovery(cameras, lambdas, folder)),
         correlations=list(_correlations(cameras)),
         localisation=list(_localisation(cameras)),
         chance=_chance(cameras),
@@ -97,6 +100,31 @@ def page(
 
 
 # --- findings: what the numbers say, or None where there are none ---
+
+
+def recovery_finding(cameras: Sequence[CameraResult], lambdas: Mapping[str, float]) -> str | None:
+    """How near the fingerprints come to the sensor's pattern, and whether joint training keeps them from it."""
+    found = [(entry, result.camera) for result in cameras for entry in result.recoveries]
+    if not found:
+        return None
+    parts = []
+    for view, where in ((DEVELOPED, "Before the channel"), (RECEIVED, "After the channel")):
+        last: dict[bool, list[tuple[float, str]]] = {True: [], False: []}  # by whether jointly trained
+        for entry, camera in found:
+            if entry.view == view:
+                last[entry.pipeline in lambdas].append((entry.correlations[-1], f"{entry.pipeline} on {camera}"))
+        kinds = [
+            f"those of {what} with {_number(min(values)[0], 3)} ({min(values)[1]}) to {_number(max(values)[0], 3)}"
+            for what, values in (("jointly trained pipelines", last[True]), ("all others", last[False]))
+            if values
+        ]
+        if kinds:
+            chance = max(entry.chance for entry, _ in found if entry.view == view)
+            parts.append(
+                f"{where}, fingerprints correlate with the true pattern of the sensor as follows: {', '.join(kinds)}; "
+                f"chance gives 0 ± {_number(chance, 3)}."
+            )
+    return " ".join(parts)
 
 
 def correlations_finding(cameras: Sequence[CameraResult], lambdas: Mapping[str, float]) -> str | None:
@@ -292,6 +320,14 @@ def mistakes_findings(pairs: pd.DataFrame) -> list[str]:
 
 
 # --- parts of the page ---
+
+
+def _recovery(cameras: Sequence[CameraResult], lambdas: Mapping[str, float], folder: Path) -> Iterator[Picture]:
+    for result in cameras:
+        if result.recoveries:
+            figure = figures.recovery(result.recoveries, lambdas)
+            alt = f"Correlation with the true pattern by number of photographs, {result.camera}"
+            yield picture(figure, "recovery", result.camera, folder, alt)
 
 
 def _correlations(cameras: Sequence[CameraResult]) -> Iterator[dict[str, Any]]:

@@ -275,6 +275,53 @@ def mistakes(pairs: pd.DataFrame) -> Table:
     )
 
 
+def recovery(cameras: Sequence[CameraResult], lambdas: Mapping[str, float]) -> Table:
+    """How a fingerprint comes near the sensor's true pattern: a row per camera × pipeline × view."""
+    printed: list[Cells] = []
+    numbers = []
+    for result in cameras:
+        for entry in result.recoveries:
+            lam = lambdas.get(entry.pipeline, math.nan)
+            law = entry.law
+            a, b = law or (math.nan, math.nan)
+            printed.append(
+                {
+                    ("", "Camera"): result.camera,
+                    ("", "Pipeline"): entry.pipeline,
+                    ("", "λ"): NOTHING if math.isnan(lam) else f"{lam:g}",
+                    ("", "Photographs"): VIEWS[entry.view],
+                    **{
+                        ("Correlation with the true pattern after", str(N)): number(rho, 3)
+                        for N, rho in zip(entry.images, entry.correlations, strict=True)
+                    },
+                    ("", "chance"): f"± {entry.chance:.3f}",
+                    ("", "1/ρ²"): NOTHING if law is None else f"{number(a, 1)} + {number(b, 0 if b >= 10 else 1)}/N",
+                }
+            )
+            numbers += [
+                {
+                    "camera": result.camera,
+                    "pipeline": entry.pipeline,
+                    "lam": lam,
+                    "view": entry.view,
+                    "images": N,
+                    "correlation": rho,
+                    "chance": entry.chance,
+                    "a": a,
+                    "b": b,
+                }
+                for N, rho in zip(entry.images, entry.correlations, strict=True)
+            ]
+    columns = ["camera", "pipeline", "lam", "view", "images", "correlation", "chance", "a", "b"]
+    return Table(
+        "recovery",
+        "Correlation of the fingerprint with the sensor’s true pattern after N photographs, its standard deviation "
+        "where nothing is shared, and the law that fits",
+        as_printed(printed),
+        pd.DataFrame(numbers, columns=columns),
+    )
+
+
 def _same_cells(row: Mapping[str, Any]) -> Cells:
     quartiles = f" [{energy(row['pce_low'])}, {energy(row['pce_high'])}]" if row["found"].pairs else ""
     return {

@@ -13,19 +13,19 @@ from torch import Tensor
 
 import models
 from cameras.develop import develop_libraw
-from cameras.dng import write_dng
 from cameras.pairs import Index, Pairs
 from cameras.scenes import scene_sources
-from cameras.simulate import PRESETS, SimulatedCamera, frame
+from cameras.simulate import PRESETS, SimulatedCamera, prnu_pattern
 from channel import Channel, encode
+from channel.filters import average
 from models.nip import NIP, develop
-from prnu import experiment, lowlight
-from prnu.experiment import OtherCamera, Pipeline, Settings, Split, central_crop, split
-from prnu.lowlight import Exposures, expose
+from prnu import experiment, exposures, lowlight
+from prnu.experiment import DEVELOPED, RECEIVED, OtherCamera, Pipeline, Settings, Split, central_crop, split
+from prnu.exposures import Exposures
 from study import staging
-from study.jobs import FingerprintJob, LowLightJob
+from study.jobs import DarkFolders, FingerprintJob, LowLightJob
 from study.patience import patiently
-from study.settings import Fingerprints
+from study.settings import Fingerprints, Simulation
 from study.tracking import write_texts
 
 Develop = Callable[[int], Tensor]
@@ -57,6 +57,7 @@ def fingerprints(job: FingerprintJob, on_step: Callable[[int], None], artifacts:
         _split(len(pairs.names), settings),
         others,
         receive=partial(_received, Channel(job.channel.downsample, "none"), job.channel.codec),
+        truth=_truth(job),
         settings=_sizes(settings),
         device=job.place.device,
         on_progress=lambda done, total: on_step(done * job.steps // total),
@@ -73,6 +74,16 @@ def _split(images: int, settings: Fingerprints) -> Split:
 
 def _sizes(settings: Fingerprints) -> Settings:
     return Settings(settings.pixels, settings.window, settings.stride, settings.forgery)
+
+
+def _truth(job: FingerprintJob) -> dict[str, Tensor]:
+    """The pattern of a simulated sensor, as it lies in photographs before and after the channel."""
+    if job.simulation is None:
+        return {}
+    camera = PRESETS[job.simulation.preset]
+    K = torch.from_numpy(prnu_pattern(camera, job.simulation.height, job.simulation.width))
+    K = central_crop(K[None, None], job.settings.pixels)
+    return {DEVELOPED: K[0, 0], RECEIVED: average(K, job.channel.downsample)[0, 0]}
 
 
 def _pairs(job: FingerprintJob, camera: str, fingerprint: str) -> tuple[Pairs, list[Path] | None]:
@@ -139,61 +150,70 @@ def _received(channel: Channel, codec: str, photograph: Tensor) -> Tensor:
 
 
 def low_light(job: LowLightJob, on_step: Callable[[int], None], artifacts: Path) -> dict[str, float]:
-    """Table 3 of the paper for one simulated camera: scenes that it takes long and short.
+    """Table 3 of the paper for one camera: scenes that it takes long and short.
 
     Returns the average PCE by pipeline.
-    """
-    camera, settings = PRESETS[job.simulation.preset], job.settings
-    taken = [_exposures(camera, job, number) for number in range(settings.dark_scenes)]
-    for_nip, examined = taken[: settings.dark_training], taken[settings.dark_training :]
-    validation = max(1, len(for_nip) // 5)
-    nip = lowlight.learn(camera, for_nip, validation, job.pretraining, job.place.device, on_step).nip
-    images = split(len(examined), len(examined) - settings.evaluation, 0, settings.evaluation, settings.seed)
 
-    # Another body of the same model takes the scenes that the examined one is queried with.
-    stranger = replace(camera, body=camera.body + 1)
-    foreign = [_exposures(stranger, job, settings.dark_training + i) for i in images.evaluation]
-    other = OtherCamera(
-        "another body", _in_the_dark(stranger, foreign, nip, job.place.device), tuple(range(len(foreign)))
-    )
-    result = lowlight.low_light(
-        job.camera,
-        [Pipeline(name, how) for name, how in _in_the_dark(camera, examined, nip, job.place.device).items()],
-        images,
-        [other],
-        _sizes(settings),
-        job.place.device,
-    )
+    Raises:
+        ValueError: files are not those that the job was planned with, or do not fit each other.
+    """
+    training, iterations = job.settings.training, job.pretraining.max_iterations
+    with tempfile.TemporaryDirectory() as folder:
+        scenes, foreign = _scenes(job, Path(folder))
+        examined = scenes[training:]
+        images = split(len(examined), len(examined) - job.evaluation, 0, job.evaluation, job.seed)
+        strangers = foreign(images.evaluation)
+        learnt = lowlight.learn(
+            scenes[:training], max(1, training // 5), job.pretraining, job.pixels, job.place.device, on_step
+        )
+
+        def develop(scenes: Sequence[Exposures]) -> list[Pipeline]:
+            return lowlight.pipelines(scenes, learnt.nip, job.pixels, job.place.device)
+
+        others = {pipeline.name: pipeline.develop for pipeline in develop(strangers)}
+        result = lowlight.low_light(
+            job.camera,
+            develop(examined),
+            images,
+            [OtherCamera("another camera", others, tuple(range(len(strangers))))],
+            Settings(job.pixels),
+            job.place.device,
+            lambda done, total: on_step(iterations + done * job.photographs // total),
+        )
     write_texts(artifacts, {"low_light.json": result.to_json()})
-    models.save(artifacts / "nip.safetensors", nip)
+    models.save(artifacts / "nip.safetensors", learnt.nip)
     names = ("pce_libraw_long", "pce_libraw_short", "pce_unet_short")
     return dict(zip(names, result.average_pce, strict=True))
 
 
-def _in_the_dark(camera: SimulatedCamera, exposures: Sequence[Exposures], nip: NIP, device: str) -> dict[str, Develop]:
-    """The three pipelines of Table 3, on these exposures."""
-
-    def by_libraw(which: str, i: int) -> Tensor:
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "photograph.dng"
-            write_dng(file, getattr(exposures[i], which), camera)
-            return torch.from_numpy(develop_libraw(file)).movedim(-1, 0)[None]
-
-    def by_nip(i: int) -> Tensor:
-        bayer = torch.from_numpy(frame(camera, exposures[i].short).bayer).movedim(-1, 0)[None]
-        return develop(nip, bayer.to(device), "float32")
-
-    return {
-        "libRAW (long)": partial(by_libraw, "long"),
-        "libRAW (short)": partial(by_libraw, "short"),
-        "UNet (short)": by_nip,
-    }
+Foreign = Callable[[Sequence[int]], list[Exposures]]
 
 
-def _exposures(camera: SimulatedCamera, job: LowLightJob, number: int) -> Exposures:
-    """One scene, taken long and short; scenes of its own, that no other experiment has seen."""
-    simulation = job.simulation
+def _scenes(job: LowLightJob, folder: Path) -> tuple[list[Exposures], Foreign]:
+    """The scenes of the job's camera, and how to get those that another camera took.
+
+    The other one of a real camera is another one of its own scenes; that of a simulated one is another body of its
+    model, and takes those of the examined scenes that the fingerprint is tried on.
+    """
+    source, count = job.source, job.settings.scenes
+    if isinstance(source, DarkFolders):
+        known, foreign = exposures.find(source.folder), exposures.find(source.others) if source.others else []
+        if exposures.identity([*known, *foreign]) != source.sha256:
+            raise ValueError(f"the files in {source.folder} are not those that the job was planned with")
+        order = torch.randperm(len(known), generator=torch.Generator().manual_seed(job.seed)).tolist()
+        return [known[i] for i in order[:count]], lambda images: foreign[: len(images)]
+    camera = PRESETS[source.preset]
+    stranger = replace(camera, body=camera.body + 1)
+    mine = [_taken(camera, source, number, folder / "own", job.settings.exposure) for number in range(count)]
+    return mine, lambda images: [
+        _taken(stranger, source, job.settings.training + i, folder / "other", job.settings.exposure) for i in images
+    ]
+
+
+def _taken(camera: SimulatedCamera, simulation: Simulation, number: int, folder: Path, exposure: float) -> Exposures:
+    """A scene of its own, that no other experiment has seen."""
     sources = list(scene_sources(simulation.scenes).values())
     seed = (simulation.seed, 1, number)
     scene = sources[number % len(sources)](simulation.height, simulation.width, np.random.default_rng(seed))
-    return expose(camera, scene, np.random.default_rng((*seed, *camera.identity)), job.settings.exposure)
+    rng = np.random.default_rng((*seed, *camera.identity))
+    return exposures.take(camera, scene, folder, f"{number:04d}", rng, exposure)

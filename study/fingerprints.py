@@ -8,10 +8,12 @@ from pathlib import Path
 
 from mlflow.entities import Run
 
-from prnu import experiment, lowlight
+from cameras.raw import RawFrame
+from prnu import experiment, exposures, lowlight
 from study import tracking
 from study.fingerprint_page import page
 from study.jobs import (
+    DarkFolders,
     FingerprintJob,
     JointNip,
     LowLightJob,
@@ -21,7 +23,7 @@ from study.jobs import (
     pretraining_key,
 )
 from study.run import Session, at_work, stage
-from study.settings import Study, StudyError
+from study.settings import Simulation, Study, StudyError
 
 
 def run(study: Study, address: str = "local", retry_failed: bool = False) -> tuple[Path, dict[str, str]]:
@@ -72,6 +74,7 @@ def _fingerprint_jobs(
 ) -> list[FingerprintJob]:
     where = session.place
     runs = session.ask(lambda: tracking.runs_by_key(session.client, where.experiment_id))
+    simulations = {camera.name: camera.simulate for camera in session.study.cameras}
     jobs = []
     for name, index in session.cameras.items():
         pretrained: dict[str, PretrainedNip] = {}
@@ -97,6 +100,7 @@ def _fingerprint_jobs(
         _require_enough(session.study, name, len(index.images))
         content = FingerprintJob(
             camera=name,
+            simulation=simulations[name],
             data_fingerprint=index.fingerprint,
             others={other: its.fingerprint for other, its in session.cameras.items() if other != name},
             pretrained=tuple(pretrained.values()),
@@ -119,19 +123,44 @@ def _require_enough(study: Study, camera: str, images: int) -> None:
 
 
 def _low_light_jobs(session: Session) -> list[LowLightJob]:
-    """Of the first simulated camera, as the paper has one."""
-    for camera in session.study.cameras:
-        if camera.simulate is not None:
-            first = next(item for item in session.study.planned() if item.trial.camera == camera.name)
-            content = LowLightJob(
-                camera=camera.name,
-                simulation=camera.simulate,
-                pretraining=first.pretraining,
-                settings=session.study.prnu,
-                place=session.place,
+    """Of the first simulated camera, and of the real one in the folder that the study names."""
+    study, settings = session.study, session.study.prnu.low_light
+    sources: dict[str, Simulation | DarkFolders] = {
+        camera.name: camera.simulate for camera in study.cameras[::-1] if camera.simulate is not None
+    }
+    sources = dict(list(sources.items())[-1:])
+    if settings.folder is not None:
+        try:
+            scenes = exposures.find(settings.folder)
+            foreign = exposures.find(settings.others) if settings.others else []
+            camera = RawFrame.open(scenes[0].long).camera
+            folders = DarkFolders(
+                folder=settings.folder, others=settings.others, sha256=exposures.identity([*scenes, *foreign])
             )
-            return [content.identified]
-    return []
+        except ValueError as error:
+            raise StudyError(f"prnu.low_light: {error}") from None
+        if len(scenes) < study.prnu.fewest_scenes:
+            raise StudyError(
+                f"prnu.low_light: {settings.folder} has {len(scenes)} scenes, but training: {settings.training}, "
+                f"evaluation: {study.prnu.evaluation} and a fingerprint need {study.prnu.fewest_scenes}"
+            )
+        sources[camera] = folders
+    pretraining = study.planned()[0].pretraining
+    if settings.iterations is not None:
+        pretraining = replace(pretraining, max_iterations=settings.iterations)
+    return [
+        LowLightJob(
+            camera=camera,
+            source=source,
+            pretraining=pretraining,
+            settings=settings,
+            pixels=study.prnu.pixels,
+            evaluation=study.prnu.evaluation,
+            seed=study.prnu.seed,
+            place=session.place,
+        ).identified
+        for camera, source in sources.items()
+    ]
 
 
 def _publish(session: Session, jobs: Sequence[FingerprintJob], dark: Sequence[LowLightJob]) -> Path:

@@ -10,7 +10,7 @@ from typing import Any, Self
 from forensics.trial import Distribution, Split, Trial
 from models.pretrain import Pretraining
 from study.checkpoints import Checkpoints
-from study.settings import Fingerprints, Frozen, Simulation
+from study.settings import Fingerprints, Frozen, LowLight, Simulation
 from study.storage import Storage
 
 RECIPE = 1  # raise it when a change of the code changes results: keys of older results then no longer match
@@ -138,11 +138,13 @@ class JointNip(Frozen):
 class FingerprintJob(Frozen):
     """Compare all pipelines by what they do to the fingerprint of one camera.
 
-    ``others`` maps further cameras, whose photographs should not match, to their data fingerprints.
+    ``others`` maps further cameras, whose photographs should not match, to their data fingerprints. Where there is a
+    ``simulation``, it tells the sensor's true pattern.
     """
 
     key: str = ""
     camera: str
+    simulation: Simulation | None = None
     data_fingerprint: str
     others: dict[str, str]
     pretrained: tuple[PretrainedNip, ...]
@@ -162,7 +164,11 @@ class FingerprintJob(Frozen):
     @property
     def params(self) -> dict[str, Any]:
         pipelines = [nip.name for nip in self.pretrained] + [nip.name for nip in self.joint]
-        return {"camera": self.camera, "pipelines": ", ".join(pipelines), **_prefixed("prnu", self.settings)}
+        return {
+            "camera": self.camera,
+            "pipelines": ", ".join(pipelines),
+            **_flat({"prnu": self.settings.model_dump(exclude={"low_light"})}),
+        }
 
     @property
     def tags(self) -> dict[str, str]:
@@ -177,18 +183,35 @@ class FingerprintJob(Frozen):
     @property
     def identified(self) -> Self:
         """With the key that its content gives it. Where a jointly trained NIP lies is no part of that."""
-        content = self.model_dump(mode="json", exclude={"key": True, "place": True, "joint": {"__all__": {"run_id"}}})
+        content = self.model_dump(
+            mode="json",
+            exclude={"key": True, "place": True, "joint": {"__all__": {"run_id"}}, "settings": {"low_light"}},
+        )
         return self.model_copy(update={"key": _key("prnu", content)})
 
 
+class DarkFolders(Frozen):
+    """Scenes of a real camera, and of another one: folders, and the :func:`prnu.exposures.identity` of their files."""
+
+    folder: Path
+    others: Path | None
+    sha256: str
+
+
 class LowLightJob(Frozen):
-    """Examine a UNet that was trained on one simulated camera to develop short exposures like long ones."""
+    """Examine a UNet that learns to develop the short exposures of one camera like long ones.
+
+    ``pixels``, ``evaluation`` and ``seed`` are those of the PRNU experiments.
+    """
 
     key: str = ""
     camera: str
-    simulation: Simulation
+    source: Simulation | DarkFolders
     pretraining: Pretraining
-    settings: Fingerprints
+    settings: LowLight
+    pixels: int
+    evaluation: int
+    seed: int
     place: Place
 
     @property
@@ -201,8 +224,12 @@ class LowLightJob(Frozen):
 
     @property
     def params(self) -> dict[str, Any]:
-        settings = {"pretraining": asdict(self.pretraining)}
-        return {"camera": self.camera, **_prefixed("prnu", self.settings), **_flat(settings)}
+        settings = {
+            "prnu.low_light": self.settings.model_dump(mode="json"),
+            "prnu": {"pixels": self.pixels, "evaluation": self.evaluation, "seed": self.seed},
+            "pretraining": asdict(self.pretraining),
+        }
+        return {"camera": self.camera, **_flat(settings)}
 
     @property
     def tags(self) -> dict[str, str]:
@@ -210,21 +237,24 @@ class LowLightJob(Frozen):
 
     @property
     def steps(self) -> int:
-        """Iterations at most."""
-        return self.pretraining.max_iterations
+        """Iterations at most, then photographs developed, roughly."""
+        return self.pretraining.max_iterations + self.photographs
+
+    @property
+    def photographs(self) -> int:
+        return 3 * self.settings.scenes
 
     @property
     def identified(self) -> Self:
-        """With the key that its content gives it."""
-        content = self.model_dump(mode="json", exclude={"key", "place"})
+        """With the key that its content gives it. Where a real camera's files lie is no part of that."""
+        places = {"folder", "others"}
+        content = self.model_dump(
+            mode="json", exclude={"key": True, "place": True, "settings": places, "source": places}
+        )
         return self.model_copy(update={"key": _key("prnu", content)})
 
 
 Job = PretrainingJob | TrialJob | FingerprintJob | LowLightJob
-
-
-def _prefixed(section: str, settings: Frozen) -> dict[str, Any]:
-    return {f"{section}.{name}": value for name, value in settings.model_dump().items()}
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:

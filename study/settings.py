@@ -42,6 +42,10 @@ def expanded(storage: str) -> str:
     return str(Path(storage).expanduser())
 
 
+def _absolute(folder: Path) -> Path:
+    return folder.expanduser().absolute()
+
+
 class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -96,6 +100,31 @@ class Resources(Frozen):
         return gpus
 
 
+class LowLight(Frozen):
+    """The PRNU experiment in low light: a UNet learns to develop short exposures like long ones.
+
+    Attributes:
+        scenes: taken long and short, at most; ``training`` of them are for the UNet alone.
+        iterations: of the UNet's training at most; None is as many as the study's pre-training makes.
+        exposure: of a simulated camera's short exposures, relative to its long ones.
+        folder: RAW files of a real camera, see :mod:`prnu.exposures`: on a cluster, where all machines see it.
+        others: those of another camera, whose photographs should not match.
+    """
+
+    scenes: Annotated[int, Field(ge=8)] = 160
+    training: Annotated[int, Field(ge=2)] = 40
+    iterations: Annotated[int, Field(ge=1)] | None = None
+    exposure: Annotated[float, Field(gt=0, lt=1)] = 1 / 30
+    folder: Annotated[Path, AfterValidator(_absolute)] | None = None
+    others: Annotated[Path, AfterValidator(_absolute)] | None = None
+
+    @model_validator(mode="after")
+    def _others_of_something(self) -> Self:
+        if self.others is not None and self.folder is None:
+            raise ValueError("others: there is no folder whose camera they are others to")
+        return self
+
+
 class Fingerprints(Frozen):
     """The PRNU experiments (section 3.3 of the paper).
 
@@ -105,9 +134,7 @@ class Fingerprints(Frozen):
         pixels: of a photograph at most: its middle is examined.
         window, stride, forgery: of tampering localisation, in pixels.
         instances: UNets of the first camera that differ in the seed of their pre-training alone.
-        dark_training, dark_scenes: scenes that a simulated camera takes long and short, and those of them that a UNet
-            learns to develop the short exposures from.
-        exposure: of the short ones, relative to the long.
+        low_light: see there.
     """
 
     estimation: Annotated[int, Field(ge=2)] = 90
@@ -119,16 +146,19 @@ class Fingerprints(Frozen):
     stride: Annotated[int, Field(ge=1)] = 8
     forgery: Annotated[int, Field(ge=16)] = 256
     instances: Annotated[int, Field(ge=1)] = 5
-    dark_scenes: Annotated[int, Field(ge=8)] = 160
-    dark_training: Annotated[int, Field(ge=2)] = 40
-    exposure: Annotated[float, Field(gt=0, lt=1)] = 1 / 30
+    low_light: LowLight = LowLight()
+
+    @property
+    def fewest_scenes(self) -> int:
+        """In low light: two are left for a fingerprint."""
+        return self.low_light.training + self.evaluation + 2
 
     @model_validator(mode="after")
     def _scenes_left(self) -> Self:
-        if self.dark_scenes < self.dark_training + self.evaluation + 2:
+        if self.low_light.scenes < self.fewest_scenes:
             raise ValueError(
-                f"dark_scenes: {self.dark_scenes} leave no scene for a fingerprint beside dark_training: "
-                f"{self.dark_training} and evaluation: {self.evaluation}"
+                f"low_light.scenes: {self.low_light.scenes} leave no scene for a fingerprint beside "
+                f"low_light.training: {self.low_light.training} and evaluation: {self.evaluation}"
             )
         return self
 

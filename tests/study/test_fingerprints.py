@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mlflow import MlflowClient
@@ -15,15 +16,23 @@ from cameras.pairs import Index
 from cameras.simulate import PRESETS
 from forensics.trial import Distribution
 from models.pretrain import Pretraining
-from prnu import experiment, lowlight
-from study import fingerprint_work
-from study.jobs import FingerprintJob, JointNip, LowLightJob, PretrainedNip, file_sha256
-from study.settings import Fingerprints, Simulation
+from prnu import experiment, exposures, lowlight
+from study import fingerprint_work, fingerprints
+from study.jobs import DarkFolders, FingerprintJob, JointNip, LowLightJob, Place, PretrainedNip, file_sha256
+from study.run import Session
+from study.settings import Fingerprints, LowLight, Simulation, Study, StudyError
 from study.work import perform
 
 SMALL = Fingerprints(
-    estimation=3, prediction=2, evaluation=2, window=33, stride=16, forgery=64, dark_scenes=10, dark_training=5
+    estimation=3,
+    prediction=2,
+    evaluation=2,
+    window=33,
+    stride=16,
+    forgery=64,
+    low_light=LowLight(scenes=10, training=5),
 )
+SIMULATION = Simulation(preset="sim-rggb", images=7, height=128, width=160)
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +48,11 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def job_in(storage: Path, client: MlflowClient, experiment_id: str) -> FingerprintJob:
-    from study.jobs import Place
-
     fingerprints = {name: Index.read(storage / "cameras" / name).fingerprint for name in ("sim-rggb", "sim-gbrg")}
     nip = storage / "nips" / "inet.safetensors"
     return FingerprintJob(
         camera="sim-rggb",
+        simulation=SIMULATION,
         data_fingerprint=fingerprints["sim-rggb"],
         others={"sim-gbrg": fingerprints["sim-gbrg"]},
         pretrained=(PretrainedNip(name="INet", file="nips/inet.safetensors", sha256=file_sha256(nip)),),
@@ -72,6 +80,10 @@ def test_a_camera_is_compared_by_all_its_pipelines(
     views = {(attribution.pipeline, attribution.view) for attribution in result.attributions}
     assert len(views) == 6, "developed and received, of three pipelines"
     assert all(len(a.same) == len(a.other) == SMALL.evaluation for a in result.attributions)
+    recoveries = {(recovery.pipeline, recovery.view): recovery for recovery in result.recoveries}
+    assert recoveries.keys() == views
+    assert recoveries["standard", "developed"].images == (1, 2, 3)
+    assert recoveries["standard", "developed"].correlations[-1] > 10 * recoveries["standard", "developed"].chance
     assert perform(job, seen.append) is None, "what is done is not repeated"
 
 
@@ -96,6 +108,8 @@ def test_a_key_is_of_the_content_alone(storage: Path, client: MlflowClient) -> N
         job.model_copy(update={"joint": (joint.model_copy(update={"run_id": run}),)}).identified for run in "12"
     )
     assert one.key == two.key != job.key
+    brighter = SMALL.model_copy(update={"low_light": LowLight(exposure=0.1)})
+    assert job.model_copy(update={"settings": brighter}).identified.key == job.key
     wider = job.model_copy(update={"settings": SMALL.model_copy(update={"window": 65})})
     assert wider.identified.key != job.key
 
@@ -107,18 +121,99 @@ def test_other_pairs_than_planned_are_refused(storage: Path, client: MlflowClien
     assert "are not those that the job was planned with" in failure
 
 
-def test_low_light(client: MlflowClient, experiment_id: str, storage: Path, tmp_path: Path) -> None:
-    place = job_in(storage, client, experiment_id).place
-    job = LowLightJob(
+def low_light_job(source: Simulation | DarkFolders, place: Place) -> LowLightJob:
+    return LowLightJob(
         camera="sim-rggb",
-        simulation=Simulation(preset="sim-rggb", images=4, height=128, width=160),
+        source=source,
         pretraining=replace(Pretraining(), patch=16, batch=2, max_iterations=2, check_every=2, validation_patch=32),
-        settings=SMALL,
+        settings=SMALL.low_light,
+        pixels=SMALL.pixels,
+        evaluation=SMALL.evaluation,
+        seed=SMALL.seed,
         place=place,
     ).identified
-    assert perform(job, lambda step: None) is None
+
+
+def test_low_light(client: MlflowClient, experiment_id: str, storage: Path, tmp_path: Path) -> None:
+    job, seen = low_light_job(SIMULATION, job_in(storage, client, experiment_id).place), []
+    assert perform(job, seen.append) is None
+    assert seen == sorted(seen)
+    assert seen[-1] == job.steps
     (run,) = client.search_runs([experiment_id], f"tags.trial_key = '{job.key}'")
     path = client.download_artifacts(run.info.run_id, "low_light.json", str(tmp_path))
     table = lowlight.LowLight.from_json(json.loads(Path(path).read_text()))
     assert table.pipelines == ("libRAW (long)", "libRAW (short)", "UNet (short)")
     assert run.data.metrics["pce_libraw_long"] == pytest.approx(table.average_pce[0])
+
+
+@pytest.fixture
+def dark(tmp_path: Path) -> DarkFolders:
+    """Pairs of two cameras, as people have them in folders."""
+    rng = np.random.default_rng(0)
+    for folder, name, count in (("mine", "sim-rggb", 10), ("other", "sim-gbrg", 2)):
+        for number in range(count):
+            exposures.take(PRESETS[name], rng.random((128, 160, 3)), tmp_path / folder, f"{number}_a", rng, 1 / 8)
+    mine, other = tmp_path / "mine", tmp_path / "other"
+    sha256 = exposures.identity([*exposures.find(mine), *exposures.find(other)])
+    return DarkFolders(folder=mine, others=other, sha256=sha256)
+
+
+def test_low_light_from_folders(
+    client: MlflowClient, experiment_id: str, storage: Path, dark: DarkFolders, tmp_path: Path
+) -> None:
+    job = low_light_job(dark, job_in(storage, client, experiment_id).place)
+    assert perform(job, lambda step: None) is None
+    (run,) = client.search_runs([experiment_id], f"tags.trial_key = '{job.key}'")
+    path = client.download_artifacts(run.info.run_id, "low_light.json", str(tmp_path))
+    table = lowlight.LowLight.from_json(json.loads(Path(path).read_text()))
+    assert [(len(a.same), len(a.other)) for a in table.attributions] == [(2, 2)] * 3
+
+    moved = dark.folder.rename(tmp_path / "moved")
+    again = low_light_job(dark.model_copy(update={"folder": moved}), job.place)
+    assert again.key == job.key, "where the files lie is no part of the key"
+    (moved / "long" / "0_a.dng").write_bytes(b"another file")
+    failure = perform(again.model_copy(update={"key": "0" * 64}), lambda step: None)
+    assert failure is not None
+    assert "are not those that the job was planned with" in failure
+
+
+def test_a_study_names_folders_of_low_light(dark: DarkFolders, storage: Path, client: MlflowClient) -> None:
+    study = Study.model_validate(
+        {
+            "name": "dark",
+            "cameras": [
+                "real",
+                {"name": "sim", "simulate": {"preset": "sim-gbrg"}},
+                {"name": "sim 2", "simulate": {"preset": "sim-rggb"}},
+            ],
+            "isps": ["INet"],
+            "lambdas": ["fixed"],
+            "seeds": 1,
+            "pretraining": {"max_iterations": 100},
+            "prnu": {
+                "evaluation": 2,
+                "low_light": {
+                    "scenes": 10,
+                    "training": 5,
+                    "iterations": 7,
+                    "folder": str(dark.folder),
+                    "others": str(dark.others),
+                },
+            },
+        }
+    )
+    session = Session(study, {}, client, job_in(storage, client, "0").place, "local", False)
+    simulated, real = fingerprints._low_light_jobs(session)
+    assert (simulated.camera, real.camera) == ("sim", "Simulated R1")
+    assert real.source == dark
+    assert real.pretraining.max_iterations == 7
+    narrow = study.model_copy(update={"prnu": study.prnu.model_copy(update={"evaluation": 4})})
+    with pytest.raises(StudyError, match="has 10 scenes, but training: 5, evaluation: 4 and a fingerprint need 11"):
+        fingerprints._low_light_jobs(replace(session, study=narrow))
+    with pytest.raises(ValueError, match="no folder whose camera they are others to"):
+        LowLight(others=dark.folder)
+    assert dark.others is not None
+    for file in (dark.others / "short").iterdir():
+        file.unlink()
+    with pytest.raises(StudyError, match=r"prnu.low_light: .*other: no file in long/ \(2 scenes\)"):
+        fingerprints._low_light_jobs(session)

@@ -1,0 +1,125 @@
+"""Scenes that one camera took twice, with plenty of light and with little: RAW files in two folders.
+
+    FOLDER/long/SCENE…      what the short exposure should have looked like
+    FOLDER/short/SCENE…     the same scene with a fraction of the light
+
+What stands before the first "_" or "." of a name is the scene, as in the data of Chen, Chen, Xu & Koltun, "Learning to
+see in the dark", CVPR 2018, whose 00001_00_10s.ARW goes with 00001_00_0.04s.ARW. Simulated cameras write such folders.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from cameras.dng import write_dng
+from cameras.raw import SUFFIXES, RawFrame
+from cameras.simulate import SimulatedCamera, capture
+from prnu.experiment import crop_box
+
+LONG, SHORT = "long", "short"
+BLOWN = 0.9  # of white: brighter pixels of a long exposure may be saturated
+HEAD = 2**16  # bytes of a file that, with its name and size, stand for all of it
+
+
+@dataclass(frozen=True)
+class Exposures:
+    """One scene as two RAW files of one camera."""
+
+    long: Path
+    short: Path
+
+
+def find(folder: Path | str) -> list[Exposures]:
+    """The scenes of a folder that have both exposures, sorted by name; of several of a kind the first one counts.
+
+    Raises:
+        ValueError: there are no such folders, or no scene has both.
+    """
+    folder = Path(folder)
+    by_kind = [_scenes(folder / kind) for kind in (LONG, SHORT)]
+    both = sorted(by_kind[0].keys() & by_kind[1].keys())
+    if not both:
+        raise ValueError(
+            f"{folder}: no file in {LONG}/ ({len(by_kind[0])} scenes) has one in {SHORT}/ ({len(by_kind[1])} scenes) "
+            "whose name begins alike, up to the first '_' or '.'"
+        )
+    return [Exposures(by_kind[0][scene], by_kind[1][scene]) for scene in both]
+
+
+def _scenes(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder; RAW files of low light lie in {LONG}/ and {SHORT}/")
+    files = [file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")]
+    return {file.name.replace(".", "_").partition("_")[0]: file for file in sorted(files, reverse=True)}
+
+
+def identity(scenes: Iterable[Exposures]) -> str:
+    """SHA-256 of the names, the sizes and the first 64 kB of all files, wherever they lie."""
+    digest = hashlib.sha256()
+    for file in (file for taken in scenes for file in (taken.long, taken.short)):
+        with file.open("rb") as content:
+            digest.update(f"{file.name}/{file.stat().st_size}/".encode() + content.read(HEAD))
+    return digest.hexdigest()
+
+
+def take(
+    camera: SimulatedCamera, scene: np.ndarray, folder: Path, name: str, rng: np.random.Generator, exposure: float
+) -> Exposures:
+    """A scene (H, W, 3), linear sRGB in [0, 1], taken with all its light and with the part `exposure` of it.
+
+    The sensor's pattern is the same both times. Files are DNG.
+
+    Raises:
+        ValueError: a scene of another shape, or an exposure outside ]0, 1].
+    """
+    if not 0 < exposure <= 1:
+        raise ValueError(f"a short exposure lies between 0 and 1, the long one, not at {exposure}")
+    taken = Exposures(*(folder / kind / f"{name}.dng" for kind in (LONG, SHORT)))
+    for file, light in ((taken.long, 1.0), (taken.short, exposure)):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_dng(file, capture(camera, scene, rng, light), camera)
+    return taken
+
+
+@cache
+def gain(taken: Exposures) -> float:
+    """How much more light the long exposure had: measured, so that time, aperture and sensitivity may differ.
+
+    The median ratio of pixels, which neither noise nor what moved in between shifts, over the brighter half of what is
+    not blown out in the long exposure.
+
+    Raises:
+        ValueError: the files are of two cameras or sizes, or the short one is no darker than the long one.
+        RawError: a file that is no RAW file of a Bayer sensor.
+    """
+    long, short = (RawFrame.open(file) for file in (taken.long, taken.short))
+    if (long.camera, long.cfa, long.bayer.shape) != (short.camera, short.cfa, short.bayer.shape):
+        raise ValueError(f"{taken.long} and {taken.short} are not of one camera and one size")
+    seen = long.bayer < BLOWN
+    bright = seen & (long.bayer > 0) & (long.bayer >= np.median(long.bayer[seen])) if seen.any() else seen
+    share = float(np.median(short.bayer[bright] / long.bayer[bright])) if bright.any() else 0.0
+    if not 0 < share <= 1:
+        raise ValueError(
+            f"{taken.short}: no darker than {taken.long}, or one is all black or white: are they exchanged?"
+        )
+    return 1 / share
+
+
+def frames(taken: Exposures, pixels: int) -> tuple[RawFrame, RawFrame]:
+    """The central crops of a pair, of at most so many pixels; the short one amplified to look like the long one.
+
+    Raises ValueError and RawError as `gain`.
+    """
+    long, short = (_cropped(RawFrame.open(file), pixels) for file in (taken.long, taken.short))
+    return long, replace(short, bayer=np.clip(gain(taken) * short.bayer, 0, 1, dtype=np.float32))
+
+
+def _cropped(frame: RawFrame, pixels: int) -> RawFrame:
+    """The part of a frame that `prnu.experiment.central_crop` takes of the photograph."""
+    h, w, _ = frame.bayer.shape
+    top, left, height, width = (side // 2 for side in crop_box(2 * h, 2 * w, pixels))
+    return replace(frame, bayer=np.ascontiguousarray(frame.bayer[top : top + height, left : left + width]))
