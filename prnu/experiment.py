@@ -43,6 +43,7 @@ Develop = Callable[[int], Tensor]  # index of an image -> (1, 3, H, W) in [0, 1]
 View = Callable[[Tensor], Tensor]  # a photograph (1, 3, h, w) -> as the analyst gets it
 Progress = Callable[[int, int], None]  # steps done, steps in all
 
+UNKNOWN: Mapping[str, Tensor] = MappingProxyType({})  # the sensor's true pattern, by view, of a real camera
 AS_DEVELOPED: Mapping[str, View] = MappingProxyType({DEVELOPED: lambda photograph: photograph})
 
 
@@ -212,10 +213,10 @@ def enrol(
     pipeline: Pipeline,
     images: Split,
     views: Mapping[str, View],
-    truth: Mapping[str, Tensor],
     settings: Settings,
     device: torch.device | str,
     advance: Callable[[], None],
+    truth: Mapping[str, Tensor] = UNKNOWN,
 ) -> CameraModel:
     """The camera model by one pipeline. Raises ValueError as `estimate` and `prnu.predictor.train`."""
     compare = Comparison(truth, len(images.estimation))
@@ -455,11 +456,11 @@ def experiment(
     images: Split,
     others: Sequence[OtherCamera] = (),
     receive: View | None = None,
-    truth: Mapping[str, Tensor] = MappingProxyType({}),
     example: str | None = None,
     settings: Settings = PAPER,
     device: torch.device | str = "cpu",
     on_progress: Progress = silent,
+    truth: Mapping[str, Tensor] = UNKNOWN,
 ) -> CameraResult:
     """Everything that Fig. 5 shows of one camera, and PCE by pipeline, of the same camera and of others.
 
@@ -471,11 +472,11 @@ def experiment(
             learn whether a NIP leaves a fingerprint of its own, let them develop with this camera's NIP, not theirs.
         receive: the distribution channel on `device`, photograph (1, 3, h, w) -> (1, 3, h', w') in [0, 1], rounded to
             8 bits here. None leaves the view "received" out.
-        truth: where it is known, the sensor's pattern (h, w) as it lies in the crop, by view.
         example: pipeline of the example; the first one, if not named.
         settings: sizes.
         device: for all that is not development.
         on_progress: told after every developed image, and after every map.
+        truth: where it is known, the sensor's pattern (h, w) as it lies in the crop, by view.
 
     Raises:
         ValueError: pipelines without a name of their own, an empty part of the split, an unknown pipeline, photographs
@@ -495,7 +496,7 @@ def experiment(
     advance = steps(mine + theirs + maps, on_progress)
 
     truth = {view: K.to(device) for view, K in truth.items()}
-    models = [enrol(pipeline, images, views, truth, settings, device, advance) for pipeline in pipelines]
+    models = [enrol(pipeline, images, views, settings, device, advance, truth) for pipeline in pipelines]
     f1, shown, attributed = [], None, []
     for pipeline, model in zip(pipelines, models, strict=True):  # column by column
         column: list[Tensor] = []

@@ -9,8 +9,10 @@ K·h + Ξ/√N, where h is the blur of demosaicing and all later processing, so 
 it grows as √N while N ≪ b (Chen, Fridrich, Goljan & Lukáš, IEEE TIFS 2008), and to 1/√a at most.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -39,7 +41,7 @@ class Recovery:
         """Standard deviation of ρ where there is nothing in common."""
         return self.pixels**-0.5
 
-    @property
+    @cached_property
     def law(self) -> tuple[float, float] | None:
         """a ≥ 1 and b ≥ 0 of 1/ρ² = a + b/N, by least squares of ρ; None where the pattern was not found.
 
@@ -53,6 +55,13 @@ class Recovery:
         start = (1.0, max(1.0, rho[0] ** -2 - 1))
         found, _ = curve_fit(lambda N, a, b: (a + b / N) ** -0.5, N, rho, start, bounds=((1, 0), (np.inf, np.inf)))
         return float(found[0]), float(found[1])
+
+    def at(self, images: float) -> float:
+        """What the law says of so many photographs; NaN without one."""
+        if self.law is None:
+            return math.nan
+        a, b = self.law
+        return (a + b / images) ** -0.5
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:

@@ -108,9 +108,8 @@ def recovery(recoveries: Sequence[Recovery], lambdas: Mapping[str, float]) -> Fi
                 colour, marker = looks[entry.pipeline]
                 axes.plot(entry.images, entry.correlations, marker, color=colour, markersize=3, label=entry.pipeline)
                 if entry.law is not None:
-                    a, b = entry.law
-                    N = np.geomspace(1, most, 50)
-                    axes.plot(N, (a + b / N) ** -0.5, color=colour, linewidth=0.9)
+                    numbers = np.geomspace(1, most, 50).tolist()
+                    axes.plot(numbers, [entry.at(N) for N in numbers], color=colour, linewidth=0.9)
             highest = max(entry.correlations[0] for entry in seen)
             axes.plot([1, most], [highest, highest * most**0.5], color=INK, linewidth=0.7, linestyle=(0, (4, 2)))
             axes.annotate("√N", (most**0.5, highest * most**0.25), (-9, 3), textcoords="offset points", fontsize=7)

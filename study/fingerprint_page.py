@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 
-from prnu.experiment import DEVELOPED, PCE_THRESHOLD, RECEIVED, CameraResult, Proportion
+from prnu.experiment import DEVELOPED, PCE_THRESHOLD, CameraResult, Proportion
 from prnu.lowlight import LowLight
+from prnu.recovery import Recovery
 from study import fingerprint_figures as figures
 from study import fingerprint_tables as tables
 from study.fingerprint_tables import FIXED, JOINT, STANDARD
@@ -51,13 +52,14 @@ def page(
     """
     pairs = tables.attributions(cameras, lambdas)
     shown = [
-        tables.recovery(cameras, lambdas),
         tables.correlations(cameras),
         tables.localisation(cameras),
         tables.low_light(low_light),
         tables.attribution(pairs),
         tables.mistakes(pairs),
     ]
+    if any(result.recoveries for result in cameras):
+        shown.append(tables.recovery(cameras, lambdas))
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
@@ -72,7 +74,7 @@ def page(
         paper={"correlations": tables.CORRELATIONS, "f1": tables.BEST_F1},
         tables={table.name: table for table in shown},
         findings={
-            "recovery": recovery_finding(cameras, lambdas),
+            "recovery": recovery_findings(cameras, lambdas),
             "correlations": correlations_finding(cameras, lambdas),
             "localisation": localisation_finding(cameras),
             "example": example_finding(cameras),
@@ -102,29 +104,49 @@ def page(
 # --- findings: what the numbers say, or None where there are none ---
 
 
-def recovery_finding(cameras: Sequence[CameraResult], lambdas: Mapping[str, float]) -> str | None:
-    """How near the fingerprints come to the sensor's pattern, and whether joint training keeps them from it."""
-    found = [(entry, result.camera) for result in cameras for entry in result.recoveries]
-    if not found:
-        return None
-    parts = []
-    for view, where in ((DEVELOPED, "Before the channel"), (RECEIVED, "After the channel")):
-        last: dict[bool, list[tuple[float, str]]] = {True: [], False: []}  # by whether jointly trained
-        for entry, camera in found:
-            if entry.view == view:
-                last[entry.pipeline in lambdas].append((entry.correlations[-1], f"{entry.pipeline} on {camera}"))
-        kinds = [
-            f"those of {what} with {_number(min(values)[0], 3)} ({min(values)[1]}) to {_number(max(values)[0], 3)}"
-            for what, values in (("jointly trained pipelines", last[True]), ("all others", last[False]))
-            if values
-        ]
-        if kinds:
-            chance = max(entry.chance for entry, _ in found if entry.view == view)
-            parts.append(
-                f"{where}, fingerprints correlate with the true pattern of the sensor as follows: {', '.join(kinds)}; "
-                f"chance gives 0 ± {_number(chance, 3)}."
-            )
-    return " ".join(parts)
+def recovery_findings(cameras: Sequence[CameraResult], lambdas: Mapping[str, float]) -> list[str]:
+    """How near the standard pipeline's fingerprints come to the true pattern, and what joint training does to that."""
+    found = tables.recoveries(cameras, lambdas)
+    standard = found[(found["isp"] == STANDARD) & (found["view"] == DEVELOPED)]
+    texts = []
+    for row in standard.to_dict("records"):
+        entry: Recovery = row["recovery"]
+        text = (
+            f"On {row['camera']}, the standard pipeline’s fingerprint of {entry.images[-1]} photographs correlates "
+            f"with {_number(entry.correlations[-1], 3)} with the sensor’s true pattern"
+        )
+        if entry.law is not None:
+            apart = max(abs(entry.at(N) / rho - 1) for N, rho in zip(entry.images, entry.correlations, strict=True))
+            text += f", {100 * apart:.1f} % at most off the law that theory asks for at any number of photographs"
+        texts.append(text + ".")
+    means = found.groupby(["isp", "setting", "lam", "view"], sort=False, dropna=False)[["last", "chance"]].mean()
+    means = means.reset_index()
+    for (isp, view), joint in means[means["setting"] == JOINT].groupby(["isp", "view"], sort=False):
+        row = joint.loc[joint["lam"].idxmin()]
+        seen = means[means["view"] == view]
+        reference = seen[(seen["setting"] == FIXED) & (seen["isp"] == isp)]
+        reference = reference if len(reference) else seen[seen["isp"] == STANDARD]
+        where = "Before the channel" if view == DEVELOPED else "After the channel"
+        text = f"{where}, joint training of {isp} at λ = {row['lam']:g} "
+        if reference.empty:
+            texts.append(f"{text}leaves a correlation of {_number(row['last'], 3)}.")
+            continue
+        before = reference.iloc[0]
+        texts.append(
+            f"{text}{_recovered(row['last'], before['last'], row['chance'])}: the mean correlation is "
+            f"{_number(row['last'], 3)} against {_number(before['last'], 3)} of {tables.label(before)}, where chance "
+            f"is 0 ± {_number(row['chance'], 3)}."
+        )
+    return texts
+
+
+def _recovered(joint: float, before: float, chance: float) -> str:
+    """What became of a correlation, of which a tenth is taken for nothing."""
+    if joint <= 3 * chance:
+        return "wipes the sensor’s pattern out" if before > 3 * chance else "finds none of the sensor’s pattern to lose"
+    if joint < 0.9 * before:
+        return "costs part of the sensor’s pattern"
+    return "keeps the sensor’s pattern" if joint <= 1.1 * before else "brings out more of the sensor’s pattern"
 
 
 def correlations_finding(cameras: Sequence[CameraResult], lambdas: Mapping[str, float]) -> str | None:

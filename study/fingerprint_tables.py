@@ -6,7 +6,7 @@ instances of it there are), or simply itself, where its ISP was not trained join
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from scipy import stats
 
 from prnu.experiment import DEVELOPED, PCE_THRESHOLD, RECEIVED, Attribution, CameraResult, Proportion
 from prnu.lowlight import LowLight
+from prnu.recovery import Recovery
 from study.figures import ISPS
 from study.tables import NOTHING, Cells, Table, as_printed
 
@@ -75,25 +76,42 @@ def attributions(cameras: Sequence[CameraResult | LowLight], lambdas: Mapping[st
     of an ISP that is jointly trained, too) or the ISP; `lam` is NaN unless joint.
     """
     trained = {isp_of(name) for name in lambdas}
-    rows: list[dict[str, Any]] = []
-    for result in cameras:
-        for entry in result.attributions:
-            isp = isp_of(entry.pipeline)
-            without = FIXED if isp in trained else isp
-            rows.append(
-                {
-                    "camera": result.camera,
-                    "pipeline": entry.pipeline,
-                    "isp": isp,
-                    "setting": JOINT if entry.pipeline in lambdas else without,
-                    "lam": lambdas.get(entry.pipeline, math.nan),
-                    "view": entry.view,
-                    "same": entry.same,
-                    "other": entry.other,
-                }
-            )
-    columns = ["camera", "pipeline", "isp", "setting", "lam", "view", "same", "other"]
-    return pd.DataFrame(rows, columns=columns)
+    rows = [
+        (result.camera, *_kind(entry.pipeline, lambdas, trained), entry.view, entry.same, entry.other)
+        for result in cameras
+        for entry in result.attributions
+    ]
+    return pd.DataFrame(rows, columns=["camera", "pipeline", "isp", "setting", "lam", "view", "same", "other"])
+
+
+def recoveries(cameras: Sequence[CameraResult], lambdas: Mapping[str, float]) -> pd.DataFrame:
+    """A row per simulated camera × pipeline × view: its :class:`Recovery`, and the `last` correlation and the `chance`.
+
+    The other columns are those of :func:`attributions`.
+    """
+    trained = {isp_of(name) for name in lambdas}
+    rows = [
+        (
+            result.camera,
+            *_kind(entry.pipeline, lambdas, trained),
+            entry.view,
+            entry,
+            entry.correlations[-1],
+            entry.chance,
+        )
+        for result in cameras
+        for entry in result.recoveries
+    ]
+    return pd.DataFrame(
+        rows, columns=["camera", "pipeline", "isp", "setting", "lam", "view", "recovery", "last", "chance"]
+    )
+
+
+def _kind(pipeline: str, lambdas: Mapping[str, float], trained: Container[str]) -> tuple[str, str, str, float]:
+    """A pipeline's name, ISP, setting and λ."""
+    isp = isp_of(pipeline)
+    without = FIXED if isp in trained else isp
+    return pipeline, isp, JOINT if pipeline in lambdas else without, lambdas.get(pipeline, math.nan)
 
 
 def isp_of(pipeline: str) -> str:
@@ -279,46 +297,30 @@ def recovery(cameras: Sequence[CameraResult], lambdas: Mapping[str, float]) -> T
     """How a fingerprint comes near the sensor's true pattern: a row per camera × pipeline × view."""
     printed: list[Cells] = []
     numbers = []
-    for result in cameras:
-        for entry in result.recoveries:
-            lam = lambdas.get(entry.pipeline, math.nan)
-            law = entry.law
-            a, b = law or (math.nan, math.nan)
-            printed.append(
-                {
-                    ("", "Camera"): result.camera,
-                    ("", "Pipeline"): entry.pipeline,
-                    ("", "λ"): NOTHING if math.isnan(lam) else f"{lam:g}",
-                    ("", "Photographs"): VIEWS[entry.view],
-                    **{
-                        ("Correlation with the true pattern after", str(N)): number(rho, 3)
-                        for N, rho in zip(entry.images, entry.correlations, strict=True)
-                    },
-                    ("", "chance"): f"± {entry.chance:.3f}",
-                    ("", "1/ρ²"): NOTHING if law is None else f"{number(a, 1)} + {number(b, 0 if b >= 10 else 1)}/N",
-                }
-            )
-            numbers += [
-                {
-                    "camera": result.camera,
-                    "pipeline": entry.pipeline,
-                    "lam": lam,
-                    "view": entry.view,
-                    "images": N,
-                    "correlation": rho,
-                    "chance": entry.chance,
-                    "a": a,
-                    "b": b,
-                }
-                for N, rho in zip(entry.images, entry.correlations, strict=True)
-            ]
-    columns = ["camera", "pipeline", "lam", "view", "images", "correlation", "chance", "a", "b"]
+    for row in recoveries(cameras, lambdas).to_dict("records"):
+        entry: Recovery = row["recovery"]
+        a, b = entry.law or (math.nan, math.nan)
+        reached = dict(zip(entry.images, entry.correlations, strict=True))
+        law = NOTHING if entry.law is None else f"{number(a, 1)} + {number(b, 0 if b >= 10 else 1)}/N"
+        printed.append(
+            {
+                ("", "Camera"): row["camera"],
+                ("", "Pipeline"): row["pipeline"],
+                ("", "λ"): NOTHING if math.isnan(row["lam"]) else f"{row['lam']:g}",
+                ("", "Photographs"): VIEWS[row["view"]],
+                **{("ρ after N photographs, N =", str(N)): number(rho, 3) for N, rho in reached.items()},
+                ("", "By chance"): f"± {number(entry.chance, 3)}",
+                ("", "1/ρ²"): law,
+            }
+        )
+        known = {name: row[name] for name in ("camera", "pipeline", "isp", "setting", "lam", "view", "chance")}
+        numbers += [{**known, "images": N, "correlation": rho, "a": a, "b": b} for N, rho in reached.items()]
     return Table(
         "recovery",
-        "Correlation of the fingerprint with the sensor’s true pattern after N photographs, its standard deviation "
-        "where nothing is shared, and the law that fits",
+        "Correlation ρ of the fingerprint with the sensor’s true pattern, its standard deviation where nothing is "
+        "shared, and the law that fits",
         as_printed(printed),
-        pd.DataFrame(numbers, columns=columns),
+        pd.DataFrame(numbers),
     )
 
 

@@ -16,6 +16,8 @@ AT_ACCURACY = (0.5, 0.75, 0.9)  # where PSNR is read off them
 NOTHING = "–"
 LATEX = {
     "λ": r"$\lambda$",
+    "ρ": r"$\rho$",
+    "²": "$^2$",
     "±": r"$\pm$",
     "–": "--",
     "−": "$-$",

@@ -41,12 +41,13 @@ from prnu.experiment import (
 )
 from prnu.fingerprint import fingerprint
 from prnu.localise import best_f1, localise
-from prnu.match import pce
+from prnu.match import correlation, pce
 
 HEIGHT, WIDTH = 192, 256
 SETTINGS = Settings(window=33, forgery=96)
 SPLIT = split(14, 8, 3, 3, seed=1)
 FOREIGN = (20, 21, 22)
+K_1 = 0.02 * torch.randn(HEIGHT, WIDTH, generator=torch.Generator().manual_seed(1))  # of body 1
 COMMON = 0.02 * torch.randn(HEIGHT, WIDTH, generator=torch.Generator().manual_seed(99))  # a trace of the pipeline
 
 
@@ -85,7 +86,8 @@ def others(*names: str) -> list[OtherCamera]:
 def result() -> CameraResult:
     pipelines = [Pipeline(name, developed(1, name)) for name in PIPELINES]
     channel = Channel(2, "jpeg:90", rounding="round")
-    return experiment("body 1", pipelines, SPLIT, others(*PIPELINES), channel, "blurred", SETTINGS)
+    truth = {DEVELOPED: K_1, RECEIVED: F.avg_pool2d(K_1[None], 2)[0]}
+    return experiment("body 1", pipelines, SPLIT, others(*PIPELINES), channel, "blurred", SETTINGS, truth=truth)
 
 
 def attribution(result: CameraResult, pipeline: str, view: str) -> Attribution:
@@ -182,6 +184,23 @@ def test_what_a_pipeline_leaves_in_every_photograph_is_mistaken_for_a_fingerprin
 def test_the_channel_weakens_fingerprints(result: CameraResult) -> None:
     before, after = (attribution(result, "plain", view) for view in (DEVELOPED, RECEIVED))
     assert max(after.same) < min(before.same)
+
+
+def test_fingerprints_are_compared_with_the_truth(result: CameraResult) -> None:
+    """An artefact that others match takes from the correlation, and what was displaced has none."""
+    found = {(recovery.pipeline, recovery.view): recovery for recovery in result.recoveries}
+    assert set(found) == {(pipeline, view) for pipeline in PIPELINES for view in (DEVELOPED, RECEIVED)}
+    plain = found["plain", DEVELOPED]
+    assert plain.images == (1, 2, 4, 8)
+    images = [as_file(developed(1, "plain")(index)) for index in SPLIT.estimation]
+    expected = [correlation(fingerprint(images[:number]), K_1).item() for number in plain.images]
+    assert plain.correlations == pytest.approx(expected, abs=1e-5)
+    assert list(plain.correlations) == sorted(plain.correlations)
+    assert plain.correlations[-1] > 0.7
+    assert found["artefact", DEVELOPED].correlations[-1] == pytest.approx(plain.correlations[-1] / 2**0.5, abs=0.1)
+    assert abs(found["displaced", DEVELOPED].correlations[-1]) < 4 * plain.chance
+    assert found["plain", RECEIVED].pixels == plain.pixels / 4
+    assert 0.2 < found["plain", RECEIVED].correlations[-1] < plain.correlations[-1]
 
 
 def test_scores_are_pce_with_the_fingerprint_of_the_same_view() -> None:

@@ -13,6 +13,7 @@ from test_report import Document
 
 from prnu.experiment import DEVELOPED, RECEIVED, Attribution, CameraResult
 from prnu.lowlight import LowLight
+from prnu.recovery import Recovery
 from study import fingerprint_page, fingerprint_tables
 from study.fingerprint_page import page
 
@@ -21,7 +22,10 @@ CAMERAS = ("Alpha <1>", "sim & co")
 
 @pytest.fixture(scope="module")
 def cameras() -> list[CameraResult]:
-    return [synthetic_fingerprints.camera(name, seed=seed) for seed, name in enumerate(CAMERAS)]
+    return [
+        synthetic_fingerprints.camera(name, seed=seed, simulated=name.startswith("sim"))
+        for seed, name in enumerate(CAMERAS)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +59,9 @@ def test_everything_is_shown(written: Path, document: Document) -> None:
         assert f"Maps of tampering probability, {camera} · developed by libraw" in drawn
         assert f"PCE and AUC against λ, {camera} · UNet" in drawn
     assert "False matches by λ, UNet" in drawn
+    assert "Correlation with the true pattern by number of photographs, sim & co" in drawn
     files = list((written.parent / "figures").iterdir())
-    assert len(files) == len(drawn) == 5
+    assert len(files) == len(drawn) == 6
     assert all(path.read_bytes().startswith(b"%PDF") for path in files)
     for text in (
         "Study <&>: sensor fingerprints",
@@ -96,6 +101,11 @@ def test_tables_are_files_and_downloads(written: Path, document: Document, camer
     np.testing.assert_allclose(f1["best_f1"], cameras[0].mean_f1.ravel())
     assert (f1["low"] < f1["best_f1"]).all()
     assert (f1["best_f1"] < f1["high"]).all()
+    recovery = pd.read_csv(tables / "recovery.csv")
+    assert set(recovery["camera"]) == {CAMERAS[1]}
+    known = recovery[recovery["pipeline"] != LOST]
+    np.testing.assert_allclose(known[["a", "b"]], np.tile([4, 60], (len(known), 1)), rtol=1e-3)
+    assert recovery.loc[recovery["pipeline"] == LOST, ["a", "b"]].isna().all(axis=None)
     pairs = pd.read_csv(tables / "pairs.csv")
     assert len(pairs) == len(CAMERAS) * len(PIPELINES) * 2 * 3 * PHOTOGRAPHS  # twice as many strangers
     theirs = pd.read_csv(tables / "low-light.csv").tail(3)
@@ -125,6 +135,8 @@ def test_findings_are_made_of_the_numbers(document: Document, cameras: list[Came
         "7 of 8 photographs (87.5 %, 95 % interval 52.9 to 97.8 %) by libraw (short) against 0 of 16 of other cameras",
         "joint training of UNet at λ = 0.0005 makes most photographs lose their fingerprint: 0 of 20 photographs",
         "(100.0 %, 95 % interval 91.2 to 100.0 %), median 145, AUC 1.000",
+        f"On {CAMERAS[1]}, the standard pipeline’s fingerprint of 9 photographs correlates with 0.306 with",
+        "joint training of UNet at λ = 0.0005 wipes the sensor’s pattern out: the mean correlation is −0.001 against",
         "Before the channel, the learned artefact is mistaken for a fingerprint: 10 of 80 pairs",
         "After the channel, no pair of different cameras by one jointly trained pipeline exceeds PCE 60: 0 of 80 pairs",
     ):
@@ -161,6 +173,29 @@ def test_joint_training_is_judged_by_the_fixed_pipeline(fixed: float, joint: flo
     (without,) = fingerprint_page.survival_findings(frame(standard=fixed, UNet_x=joint))
     assert verdict in without
     assert without.endswith("of standard.")
+
+
+@pytest.mark.parametrize(
+    ("fixed", "joint", "verdict"),
+    [
+        (0.3, 0.01, "wipes the sensor’s pattern out"),
+        (0.01, 0.01, "finds none of the sensor’s pattern to lose"),
+        (0.3, 0.1, "costs part of the sensor’s pattern"),
+        (0.3, 0.29, "keeps the sensor’s pattern"),
+        (0.3, 0.4, "brings out more of the sensor’s pattern"),
+    ],
+)
+def test_a_recovery_is_judged_by_the_fixed_pipeline(fixed: float, joint: float, verdict: str) -> None:
+    result = synthetic_fingerprints.camera("camera", ("standard", "UNet", "UNet x"), images=2, size=128)
+    entries = tuple(
+        Recovery(name, DEVELOPED, (1, 2), (rho / 2, rho), 128**2)
+        for name, rho in zip(result.pipelines, (0.5, fixed, joint), strict=True)
+    )
+    cameras = [CameraResult(**{**vars(result), "recoveries": entries})]
+    standard, finding = fingerprint_page.recovery_findings(cameras, {"UNet x": 0.1})
+    assert standard.endswith("correlates with 0.500 with the sensor’s true pattern.")
+    assert finding.startswith(f"Before the channel, joint training of UNet at λ = 0.1 {verdict}: the mean correlation")
+    assert f"{joint:.3f} against {fixed:.3f} of UNet, fixed" in finding
 
 
 @pytest.mark.parametrize(
