@@ -51,7 +51,8 @@ def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Tensor], di
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})[KEY])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+            # Copies: a tensor of safetensors' is a view of the file, and changes when that is written over.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (it is no dict)
         sha256 = header.pop("sha256")
         found, document = header["kind"], header["document"]
         intact = _digest(tensors, header) == sha256

@@ -63,9 +63,15 @@ def fingerprints(job: FingerprintJob, on_step: Callable[[int], None], artifacts:
         on_progress=lambda done, total: on_step(done * job.steps // total),
     )
     experiment.save(artifacts / "fingerprints.safetensors", result)
-    matching = result.mean_f1.diagonal().mean().item()
-    mismatched = result.mean_f1[~torch.eye(len(own), dtype=torch.bool)].mean().item() if len(own) > 1 else matching
-    return {"f1_matching": matching, "f1_mismatched": mismatched}
+    # As in the paper, of the pipelines that were not trained jointly:
+    P = len(own) - len(job.joint)
+    correlations, f1 = result.correlations[:P, :P], result.mean_f1[:P, :P]
+    apart = ~torch.eye(P, dtype=torch.bool)
+    return {
+        "correlation": correlations[apart].median().item(),
+        "f1_matching": f1.diagonal().mean().item(),
+        "f1_mismatched": f1[apart].mean().item(),
+    }
 
 
 def _split(images: int, settings: Fingerprints) -> Split:

@@ -36,14 +36,13 @@ def run(study: Study, address: str = "local", retry_failed: bool = False) -> tup
         StudyError: cameras, tracking or cluster are not there, or a camera has too few photographs.
     """
     with at_work(study, address, retry_failed) as session:
-        grid = session.grid()
+        grid, dark = session.grid(), _low_light_jobs(session)
         further = _instances(session, grid.pretrainings)
-        failures = stage("pre-training", session, [*grid.pretrainings, *further])
+        failures = stage("pre-training and low light", session, [*grid.pretrainings, *further, *dark])
         trials = _joint_trials(session)
         failures |= stage("trials", session, trials)
         jobs = _fingerprint_jobs(session, further, trials)
-        dark = _low_light_jobs(session)
-        failures |= stage("fingerprints", session, [*dark, *jobs])
+        failures |= stage("fingerprints", session, jobs)
         return _publish(session, jobs, dark), failures
 
 

@@ -172,7 +172,11 @@ class FingerprintJob(Frozen):
 
     @property
     def tags(self) -> dict[str, str]:
-        return {"data_fingerprint": self.data_fingerprint, "threads": str(self.place.threads)}
+        return {
+            "data_fingerprint": self.data_fingerprint,
+            "simulated": str(self.simulation is not None),
+            "threads": str(self.place.threads),
+        }
 
     @property
     def steps(self) -> int:
@@ -233,7 +237,7 @@ class LowLightJob(Frozen):
 
     @property
     def tags(self) -> dict[str, str]:
-        return {"threads": str(self.place.threads)}
+        return {"simulated": str(isinstance(self.source, Simulation)), "threads": str(self.place.threads)}
 
     @property
     def steps(self) -> int:

@@ -75,7 +75,9 @@ def report(
     done = results.finished(table)
     summary, gains, gaps = results.summary(table), results.gain(table), results.behind_codecs(table)
     confusions, pretrained = results.confusions(tracking_uri, table), results.pretrained(tracking_uri, experiment)
-    verdicts = paper.verdicts(paper.Findings(table, pretrained, provenance.simulated))
+    fingerprints = results.fingerprints(tracking_uri, experiment)
+    simulated = {**provenance.simulated, **dict(zip(fingerprints["camera"], fingerprints["simulated"], strict=True))}
+    verdicts = paper.verdicts(paper.Findings(table, pretrained, simulated, fingerprints))
     shown = [
         tables.headline(gains),
         tables.front_measures(done),

@@ -31,6 +31,7 @@ from safetensors.numpy import load_file
 from scipy import stats
 
 METRICS = ["accuracy", "psnr", "ssim"]
+PRNU_METRICS = ("correlation", "f1_matching", "f1_mismatched", "pce_unet_short")
 PROVENANCE = ["git_revision", "hardware", "packages", "data_fingerprint", "nip_sha256", "threads"]  # run tags
 FIXED = "fixed"  # the value of the parameter `lambda` where the NIP is frozen: the paper's (F)
 PAGE = 1000  # runs per request
@@ -433,6 +434,32 @@ def pretrained(tracking_uri: str, experiment: str) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=[*columns, "start"]).sort_values("start", ascending=False)
     table = table.drop_duplicates(["camera", "isp", "seed"])
     return table.sort_values(["camera", "isp", "seed"], ignore_index=True)[columns]
+
+
+def fingerprints(tracking_uri: str, experiment: str) -> pd.DataFrame:
+    """Finished PRNU experiments, the newest of each camera × kind of experiment.
+
+    Returns:
+        Columns ``camera``, ``seed``, ``simulated``, ``run_id`` and those of :data:`PRNU_METRICS`, of which a run of
+        Fig. 5 has all but the last, and one of Table 3 the last alone (NaN otherwise).
+    """
+    columns = ["camera", "seed", "simulated", "run_id", *PRNU_METRICS]
+    rows = [
+        {
+            "camera": run.data.params.get("camera", ""),
+            "seed": int(run.data.params.get("prnu.seed", 0)),
+            "simulated": run.data.tags.get("simulated") != "False",
+            "run_id": run.info.run_id,
+            **{metric: run.data.metrics.get(metric, math.nan) for metric in PRNU_METRICS},
+            "start": run.info.start_time,
+            "dark": PRNU_METRICS[-1] in run.data.metrics,
+        }
+        for run in _runs(tracking_uri, experiment, "prnu")
+        if run.info.status == "FINISHED"
+    ]
+    table = pd.DataFrame(rows, columns=[*columns, "start", "dark"]).sort_values("start", ascending=False)
+    table = table.drop_duplicates(["camera", "dark"])
+    return table.sort_values(["camera", "dark"], ignore_index=True)[columns]
 
 
 def _runs(tracking_uri: str, experiment: str, kind: str) -> list[Run]:

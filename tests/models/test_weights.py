@@ -104,3 +104,13 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: p
         models.save(path, models.build("DNet"))
     assert path.read_bytes() == old
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_was_read_does_not_change_with_its_file(tmp_path: Path) -> None:
+    """Files are downloaded one over the other, in place."""
+    path = tmp_path / "file"
+    tensorfile.write(path, "checkpoint", {"x": torch.ones(1000)}, {})
+    tensors, _ = tensorfile.read(path, "checkpoint")
+    with path.open("r+b") as file:
+        file.write(bytes(path.stat().st_size))
+    assert torch.equal(tensors["x"], torch.ones(1000))

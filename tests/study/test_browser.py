@@ -48,7 +48,14 @@ def chromium() -> str:
 
 TABLES = {  # some that must be on the page
     "report.html": {"metrics.csv", "metrics.tex", "claims.csv", "codecs.csv", "missing.csv"},
-    "prnu.html": {"correlations.csv", "best-f1.tex", "low-light.csv", "attribution.csv", "mistakes.csv"},
+    "prnu.html": {
+        "recovery.csv",
+        "correlations.csv",
+        "best-f1.tex",
+        "low-light.csv",
+        "attribution.csv",
+        "mistakes.csv",
+    },
 }
 
 
@@ -59,7 +66,7 @@ def page(chromium: str, request: pytest.FixtureRequest, tmp_path_factory: pytest
 
 
 def fingerprints_page(folder: Path) -> Path:
-    cameras = [synthetic_fingerprints.camera(camera) for camera in CAMERAS]
+    cameras = [synthetic_fingerprints.camera(camera, simulated=True) for camera in CAMERAS]
     found, notes = [synthetic_fingerprints.low_light(CAMERAS[0])], {"Code": "x" * 300}
     return fingerprint_page.page("browser", cameras, found, synthetic_fingerprints.LAMBDAS, folder, notes)
 

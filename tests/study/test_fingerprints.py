@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import synthetic_fingerprints
 import torch
 from mlflow import MlflowClient
 
@@ -217,3 +218,36 @@ def test_a_study_names_folders_of_low_light(dark: DarkFolders, storage: Path, cl
         file.unlink()
     with pytest.raises(StudyError, match=r"prnu.low_light: .*other: no file in long/ \(2 scenes\)"):
         fingerprints._low_light_jobs(session)
+
+
+def test_the_page_holds_every_camera(
+    client: MlflowClient, experiment_id: str, storage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their results come out of MLflow one after the other, as files of one name."""
+    monkeypatch.chdir(tmp_path)
+    place = job_in(storage, client, experiment_id).place
+    names, jobs = ("one", "two"), []
+    for seed, name in enumerate(names):
+        result = synthetic_fingerprints.camera(name, seed=seed, size=128 + 64 * seed)
+        job = job_in(storage, client, experiment_id).model_copy(update={"camera": name, "key": name * 20})
+        file = tmp_path / "fingerprints.safetensors"
+        experiment.save(file, result)
+        run = client.create_run(experiment_id, tags={"kind": "prnu", "trial_key": job.key})
+        client.log_artifact(run.info.run_id, str(file))
+        client.set_terminated(run.info.run_id)
+        jobs.append(job)
+    study = Study.model_validate(
+        {
+            "name": "page",
+            "storage": str(tmp_path),
+            "cameras": list(names),
+            "isps": ["INet"],
+            "lambdas": ["fixed"],
+            "seeds": 1,
+        }
+    )
+    written = fingerprints._publish(Session(study, {}, client, place, "local", False), jobs, [])
+    assert written == tmp_path / "reports" / "page" / "prnu.html"
+    for camera, side in zip(names, (128, 192), strict=True):
+        assert f"Maps of tampering probability, {camera}" in written.read_text()
+        assert f"crops of {side} × {side} px" in written.read_text()

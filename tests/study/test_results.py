@@ -340,6 +340,34 @@ def test_without_evaluation_there_is_none(uri: str, table: pd.DataFrame) -> None
     assert results.fusions(uri, table).empty
 
 
+def test_fingerprints(client: MlflowClient, experiment_id: str) -> None:
+    """The newest finished run of each camera and kind counts."""
+    name = client.get_experiment(experiment_id).name
+    assert results.fingerprints(client.tracking_uri, name).empty
+    fig_5 = {"correlation": 0.8, "f1_matching": 0.5, "f1_mismatched": 0.4}
+    for number, (camera, figures, status) in enumerate(
+        [
+            ("Nikon D90", fig_5, "FINISHED"),
+            ("Nikon D90", fig_5 | {"correlation": 0.7}, "FINISHED"),
+            ("Nikon D90", {"pce_unet_short": 13.0}, "FINISHED"),
+            ("Nikon D90", fig_5, "FAILED"),
+        ]
+    ):
+        run = client.create_run(experiment_id, 1000 * (number + 1), {"kind": "prnu", "simulated": "False"})
+        for key, value in {"camera": camera, "prnu.seed": "3"}.items():
+            client.log_param(run.info.run_id, key, value)
+        for key, value in figures.items():
+            client.log_metric(run.info.run_id, key, value)
+        client.set_terminated(run.info.run_id, status)
+    found = results.fingerprints(client.tracking_uri, name)
+    assert found["camera"].tolist() == ["Nikon D90"] * 2
+    assert found["seed"].tolist() == [3, 3]
+    assert not found["simulated"].any()
+    assert found.loc[0, "correlation"] == 0.7
+    assert found.loc[1, "pce_unet_short"] == 13
+    assert found.isna().sum(axis=1).tolist() == [1, 3]
+
+
 def test_pretrained(uri: str) -> None:
     pretrained = results.pretrained(uri, "plain")
     assert list(zip(pretrained["camera"], pretrained["isp"], strict=True)) == list(itertools.product(CAMERAS, ISPS))
