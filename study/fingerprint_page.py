@@ -282,12 +282,14 @@ def survival_findings(pairs: pd.DataFrame) -> list[str]:
 def _survived(row: Mapping[str, Any], before: Mapping[str, Any] | None) -> str:
     """What became of the fingerprint, with the figures of both settings."""
     found: Proportion = row["found"]
-    figures = f"{_rate(found)} reach PCE {PCE_THRESHOLD:g}, median {tables.energy(row['pce'])}{_auc(row)}"
+    figures = f"{_rate(found)} reach PCE {PCE_THRESHOLD:g}, median {tables.energy(row['pce'])}{_others(row)}"
     if before is None:
         return f"leaves a fingerprint that can be examined, but nothing to compare it with: {figures}"
     reference: Proportion = before["found"]
     if found.share >= 0.5 and row["mistaken"].interval[0] > before["mistaken"].interval[1]:
         verdict = "leaves a pattern that photographs of other cameras match, too"
+    elif min(found.share, row["mistaken"].share) >= 0.5:
+        verdict = "leaves nothing that tells of the sensor, as photographs of other cameras match, too"
     elif found.interval[1] < reference.interval[0]:
         lost = found.share < 0.5 <= reference.share
         verdict = (
@@ -304,7 +306,7 @@ def _survived(row: Mapping[str, Any], before: Mapping[str, Any] | None) -> str:
     else:
         verdict = "keeps the fingerprint"
     return (
-        f"{verdict}: {figures}, against {_rate(reference)}, median {tables.energy(before['pce'])}{_auc(before)} of "
+        f"{verdict}: {figures}, against {_rate(reference)}, median {tables.energy(before['pce'])}{_others(before)}, by "
         f"{tables.label(before)}"
     )
 
@@ -478,10 +480,12 @@ def _rate(found: Proportion, what: str = "photographs") -> str:
     return f"{found.count} of {found.pairs} {what} ({share})"
 
 
-def _auc(row: Mapping[str, Any]) -> str:
-    return (
-        "" if math.isnan(row["auc"]) else f", AUC {_number(row['auc'], 3)}{_interval(row['auc_low'], row['auc_high'])}"
-    )
+def _others(row: Mapping[str, Any]) -> str:
+    """How many photographs of other cameras match, and how well PCE tells them from the own ones."""
+    if math.isnan(row["auc"]):
+        return ""
+    mistaken, interval = row["mistaken"], _interval(row["auc_low"], row["auc_high"])
+    return f", {mistaken.count} of {mistaken.pairs} of other cameras do, too, AUC {_number(row['auc'], 3)}{interval}"
 
 
 def _count(number: int, what: str) -> str:

@@ -42,19 +42,18 @@ def fingerprints(job: FingerprintJob, on_step: Callable[[int], None], artifacts:
     nips = {nip.name: _pretrained_nip(job, nip.file, nip.sha256) for nip in job.pretrained}
     nips |= {nip.name: _joint_nip(job, nip.run_id) for nip in job.joint}
     own = _developments(pairs, files, nips, job)
+    images = _split(pairs.names, job.settings)
     others = []
     for name, fingerprint in job.others.items():
         foreign, foreign_files = _pairs(job, name, fingerprint)
         developments = _developments(foreign, foreign_files, nips, job)
-        # Divided as this camera's, since simulated cameras see the same scenes: none that the fingerprint was made of.
-        images = _split(len(foreign.names), job.settings).evaluation
         shared = {pipeline: how for pipeline, how in developments.items() if pipeline in own}
-        others.append(OtherCamera(name, shared, images))
+        others.append(OtherCamera(name, shared, _strangers(foreign.names, pairs.names, images, job.settings)))
     settings = job.settings
     result = experiment.experiment(
         job.camera,
         [Pipeline(name, how) for name, how in own.items()],
-        _split(len(pairs.names), settings),
+        images,
         others,
         receive=partial(_received, Channel(job.channel.downsample, "none"), job.channel.codec),
         truth=_truth(job),
@@ -74,8 +73,20 @@ def fingerprints(job: FingerprintJob, on_step: Callable[[int], None], artifacts:
     }
 
 
-def _split(images: int, settings: Fingerprints) -> Split:
-    return split(images, settings.estimation, settings.prediction, settings.evaluation, settings.seed)
+def _split(names: Sequence[str], settings: Fingerprints) -> Split:
+    return split(len(names), settings.estimation, settings.prediction, settings.evaluation, settings.seed)
+
+
+def _strangers(names: Sequence[str], own_names: Sequence[str], own: Split, settings: Fingerprints) -> tuple[int, ...]:
+    """Images of another camera, to be compared with the fingerprint of this one.
+
+    Simulated cameras take the same scenes, numbered by their names, but are stored each in an order of its own: what
+    the fingerprint was made of must not be asked for again, or the scene matches where the sensor does not.
+    """
+    seen = {sorted(own_names).index(own_names[i]) for i in own.estimation}
+    others = [name for number, name in enumerate(sorted(names)) if number not in seen]
+    order = torch.randperm(len(others), generator=torch.Generator().manual_seed(settings.seed))
+    return tuple(names.index(others[i]) for i in order[: settings.evaluation])
 
 
 def _sizes(settings: Fingerprints) -> Settings:

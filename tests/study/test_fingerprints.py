@@ -251,3 +251,17 @@ def test_the_page_holds_every_camera(
     for camera, side in zip(names, (128, 192), strict=True):
         assert f"Maps of tampering probability, {camera}" in written.read_text()
         assert f"crops of {side} × {side} px" in written.read_text()
+
+
+def test_strangers_show_other_scenes_than_the_fingerprint(storage: Path) -> None:
+    """Simulated cameras see the same scenes, but their pairs are stored in orders of their own."""
+    own, foreign = (Index.read(storage / "cameras" / name).names for name in ("sim-rggb", "sim-gbrg"))
+    scenes = [[int(name.split("-")[2]) for name in names] for names in (own, foreign)]
+    assert scenes[0] != scenes[1]
+    assert sorted(scenes[0]) == sorted(scenes[1]) == list(range(7))
+    for seed in range(20):
+        settings = SMALL.model_copy(update={"seed": seed})
+        split = fingerprint_work._split(own, settings)
+        strangers = fingerprint_work._strangers(foreign, own, split, settings)
+        assert len(set(strangers)) == SMALL.evaluation
+        assert {scenes[1][i] for i in strangers}.isdisjoint(scenes[0][i] for i in split.estimation)
