@@ -1,11 +1,16 @@
 """Is this fingerprint in that image? Normalised cross-correlation and its peak-to-correlation energy (PCE).
 
-    image I --> residual W --> zero mean, Wiener --> query W·I --+
-                                                                 +--> cross-correlation --> peak, PCE, p-value
-    fingerprint K -----------------------------------------------+
+    image I --> residual W --> clean --> W·I/σ² --> clean --> query --+
+                                                                      +--> cross-correlation --> peak, PCE, p-value
+    fingerprint K ----------------------------------------------------+
 
-An image of the camera has W = I·K + noise (Chen et al., IEEE TIFS 2008), so what tells is the inner product of W
-with I·K, and that is the inner product of W·I with K. In the second form a shift moves K alone. Hence an image of
+An image of the camera has W = I·K + Ξ (Chen et al., IEEE TIFS 2008). Where Ξ is Gaussian of a variance σ² that differs
+from place to place, larger by far on texture and edges than on sky, the likelihood ratio of "with K" and "without"
+rests on Σ W·I·K/σ², which is the inner product of W·I/σ² with K: smooth places count for more. The toolboxes take σ²
+for constant, and miss more photographs for it (NOTES.md). To clean is to take out what images of different cameras
+share, rows, columns and all that is periodic; the weighting brings some of it back, so it is done once more.
+
+In this form a shift moves K alone. Hence an image of
 unknown position in the sensor's frame (a crop) still gets the exact product at every shift, the transform of a
 fingerprint serves for any number of images, and the values at wrong shifts, which say how large the value at the
 right one may be by chance, keep bright or textured places of W and I together, as the value of another camera does.
@@ -19,12 +24,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from prnu.residual import grey, wiener_dft, zero_mean
 from prnu.residual import residual as noise_residual
 
 NEIGHBOURHOOD = 11  # side of the square about the peak that does not count as noise
+VICINITY = 9  # side of the square over which the noise's variance is measured
+ROUNDED = 1 / 255**2 / 12  # variance that rounding to 8 bits adds to any noise
 ROUNDING = 1e-6  # deviations up to this one, relative to the values themselves, are float32 rounding
 
 PIXELS = (-2, -1)
@@ -77,7 +85,7 @@ def pce(
     if shifts == "none" and (h, w) != (H, width):
         raise ValueError(f'an image of {h}×{w} against a fingerprint of {H}×{width}: a part of it needs shifts="crop"')
 
-    surface = cross_correlation(W * I, fingerprint)  # (N, H, W), refuses an image that is larger
+    surface = cross_correlation(_query(W, I), fingerprint)  # (N, H, W), refuses an image that is larger
     reach = (H - h, width - w)
     energy, peak = peak_to_correlation_energy(surface, reach)
     K = torch.stack([fingerprint[y : y + h, x : x + w] for y, x in peak.tolist()])
@@ -87,16 +95,16 @@ def pce(
 
 
 def query(image: Tensor, residual: Tensor | None = None) -> Tensor:
-    """What is compared with fingerprints: the residual, cleaned of periodic artefacts, times the intensity.
+    """What is compared with fingerprints: the residual times the intensity, over the noise's local variance; cleaned.
 
     Args:
         image: (N,3,H,W) or (N,1,H,W) in [0,1].
         residual: as in `pce`.
 
     Returns:
-        W·I, (N,H,W).
+        W·I/σ², (N,H,W), in no particular unit.
     """
-    return _clean_residual(image, residual) * grey(image)
+    return _query(_clean_residual(image, residual), grey(image))
 
 
 def pce_matrix(queries: Tensor, fingerprints: Tensor) -> Tensor:
@@ -212,6 +220,13 @@ def log_pvalue(pce: Tensor, positions: int = 1) -> Tensor:
     log_none = positions * torch.special.log_ndtr(z)  # log (1 − Q)^k
     p = torch.where(log_none > -0.5, (-torch.expm1(log_none)).log(), torch.log1p(-log_none.exp()))
     return torch.where(union < -25, union, p)
+
+
+def _query(W: Tensor, I: Tensor) -> Tensor:  # noqa: E741 (the paper's symbol)
+    """W·I/σ² of a cleaned residual (N,h,w), cleaned again; σ² is the mean of W² over 9×9 pixels, and of rounding."""
+    around = F.pad(W.square()[:, None], (VICINITY // 2,) * 4, mode="reflect")
+    variance = F.avg_pool2d(around, VICINITY, stride=1)[:, 0] + ROUNDED
+    return wiener_dft(zero_mean(W * I * (ROUNDED / variance)))
 
 
 def _clean_residual(image: Tensor, residual: Tensor | None) -> Tensor:

@@ -485,7 +485,7 @@ def _others(row: Mapping[str, Any]) -> str:
     if math.isnan(row["auc"]):
         return ""
     mistaken, interval = row["mistaken"], _interval(row["auc_low"], row["auc_high"])
-    return f", {mistaken.count} of {mistaken.pairs} of other cameras do, too, AUC {_number(row['auc'], 3)}{interval}"
+    return f", as do {mistaken.count} of {mistaken.pairs} of other cameras, AUC {_number(row['auc'], 3)}{interval}"
 
 
 def _count(number: int, what: str) -> str:

@@ -134,7 +134,7 @@ def test_findings_are_made_of_the_numbers(document: Document, cameras: list[Came
         "Most photographs by UNet (short) do not match even the fingerprint of their own pipeline",
         "7 of 8 photographs (87.5 %, 95 % interval 52.9 to 97.8 %) by libraw (short) against 0 of 16 of other cameras",
         "joint training of UNet at λ = 0.0005 makes most photographs lose their fingerprint: 0 of 20 photographs",
-        "(100.0 %, 95 % interval 91.2 to 100.0 %), median 145, 0 of 80 of other cameras do, too, AUC 1.000",
+        "(100.0 %, 95 % interval 91.2 to 100.0 %), median 145, as do 0 of 80 of other cameras, AUC 1.000",
         f"On {CAMERAS[1]}, the standard pipeline’s fingerprint of 9 photographs correlates with 0.306 with",
         "joint training of UNet at λ = 0.0005 wipes the sensor’s pattern out: the mean correlation is −0.001 against",
         "Before the channel, the learned artefact is mistaken for a fingerprint: 10 of 80 pairs",
@@ -183,7 +183,7 @@ def test_matches_that_strangers_share_are_no_fingerprint() -> None:
     )
     (finding,) = fingerprint_page.survival_findings(mistaken)
     assert "leaves nothing that tells of the sensor, as photographs of other cameras match, too: 20 of 20" in finding
-    assert "median 945, 20 of 20 of other cameras do, too, AUC 0.500" in finding
+    assert "median 945, as do 20 of 20 of other cameras, AUC 0.500" in finding
 
 
 @pytest.mark.parametrize(
