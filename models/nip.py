@@ -89,18 +89,21 @@ def develop(nip: NIP, bayer: Tensor, precision: str) -> Tensor:
 def autocast(tensor: Tensor, precision: str) -> torch.autocast:
     """A context in which convolutions on the device of `tensor` compute in `precision`, "float32" or "bfloat16".
 
-    "bfloat16" is a permission: a processor that would only imitate it, several times slower, computes in float32.
+    "bfloat16" is a permission: where PyTorch would only imitate it, several times slower, they compute in float32.
     """
     return torch.autocast(tensor.device.type, dtype=torch.bfloat16, enabled=in_bfloat16(tensor.device, precision))
 
 
 def in_bfloat16(device: torch.device, precision: str) -> bool:
-    """Whether convolutions are computed in bfloat16: where it is asked for, and the device is made for it."""
+    """Whether convolutions are computed in bfloat16: where it is asked for, and the device has fast ones."""
     if precision != "bfloat16":
         return False
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.ops.mkldnn._is_mkldnn_bf16_supported()  # AVX-512 and its likes: PyTorch has no public name for it
+        with torch.cuda.device(device):
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+    # oneDNN has them for AVX-512 and for Arm's like of it: PyTorch has no public name for the question.
+    has_onednn = device.type == "cpu" and torch.backends.mkldnn.is_available()
+    return has_onednn and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def layout(device: torch.device, precision: str) -> torch.memory_format:

@@ -8,7 +8,7 @@ see in the dark", CVPR 2018, whose 00001_00_10s.ARW goes with 00001_00_0.04s.ARW
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -85,12 +85,23 @@ def take(
     return taken
 
 
-@cache
-def gain(taken: Exposures) -> float:
-    """How much more light the long exposure had: measured, so that time, aperture and sensitivity may differ.
+@dataclass(frozen=True)
+class Look:
+    """What a pair of files is. height, width: of the photograph."""
 
-    The median ratio of pixels, which neither noise nor what moved in between shifts, over the brighter half of what is
-    not blown out in the long exposure.
+    gain: float
+    camera: str
+    cfa: str
+    height: int
+    width: int
+
+
+@cache
+def look(taken: Exposures) -> Look:
+    """Opens both files and measures how much more light the long one had: time, aperture and sensitivity may differ.
+
+    The gain is the median ratio of pixels, which neither noise nor what moved in between shifts, over the brighter half
+    of what is not blown out in the long exposure.
 
     Raises:
         ValueError: the files are of two cameras or sizes, or the short one is no darker than the long one.
@@ -106,16 +117,42 @@ def gain(taken: Exposures) -> float:
         raise ValueError(
             f"{taken.short}: no darker than {taken.long}, or one is all black or white: are they exchanged?"
         )
-    return 1 / share
+    height, width = (2 * side for side in long.bayer.shape[:2])
+    return Look(1 / share, long.camera, long.cfa, height, width)
+
+
+def check(scenes: Sequence[Exposures], others: Sequence[Exposures], pixels: int) -> None:
+    """Opens all files: rather refuse now than after the training.
+
+    Raises:
+        ValueError: scenes are of several cameras or sizes, others are among them, or their central crops of so many
+            pixels are of another size; or as `look`.
+    """
+    first = look(scenes[0])
+    _, _, *size = crop_box(first.height, first.width, pixels)
+    for taken in scenes:
+        found = look(taken)
+        if (found.camera, found.cfa, found.height, found.width) != (first.camera, first.cfa, first.height, first.width):
+            raise ValueError(f"{taken.long} is of another camera or size than {scenes[0].long}")
+    for taken in others:
+        found = look(taken)
+        if taken in scenes:
+            raise ValueError(f"{taken.long} is among the scenes of the camera itself")
+        _, _, *theirs = crop_box(found.height, found.width, pixels)
+        if theirs != size:
+            raise ValueError(
+                f"crops of {taken.long} are {theirs[0]}×{theirs[1]}, those of {scenes[0].long} {size[0]}×{size[1]}: "
+                "choose fewer pixels, so that they are of one size"
+            )
 
 
 def frames(taken: Exposures, pixels: int) -> tuple[RawFrame, RawFrame]:
     """The central crops of a pair, of at most so many pixels; the short one amplified to look like the long one.
 
-    Raises ValueError and RawError as `gain`.
+    Raises ValueError and RawError as `look`.
     """
     long, short = (_cropped(RawFrame.open(file), pixels) for file in (taken.long, taken.short))
-    return long, replace(short, bayer=np.clip(gain(taken) * short.bayer, 0, 1, dtype=np.float32))
+    return long, replace(short, bayer=np.clip(look(taken).gain * short.bayer, 0, 1, dtype=np.float32))
 
 
 def _cropped(frame: RawFrame, pixels: int) -> RawFrame:

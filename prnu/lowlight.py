@@ -41,7 +41,7 @@ from prnu.experiment import (
     steps,
     strangers,
 )
-from prnu.exposures import LONG, SHORT, Exposures, frames, gain
+from prnu.exposures import LONG, SHORT, Exposures, check, frames, look
 
 
 def learn(
@@ -69,11 +69,9 @@ def learn(
     training = len(scenes) - validation
     if min(training, validation) < 1:
         raise ValueError(f"{len(scenes)} scenes are too few to validate on {validation} and train on the others")
+    check(scenes, (), pixels)
     taken = [frames(scene, pixels) for scene in scenes]
     first = taken[0][0]
-    for scene, (long, _) in zip(scenes, taken, strict=True):
-        if (long.camera, long.cfa) != (first.camera, first.cfa):
-            raise ValueError(f"{scene.long} is of another camera than {scenes[0].long}")
     pairs = Pairs.from_images(
         ((short.bayer, develop(long)) for long, short in taken), first.cfa, first.cam2srgb, first.camera
     ).to(device)
@@ -91,7 +89,7 @@ def pipelines(scenes: Sequence[Exposures], nip: NIP, pixels: int, device: torch.
 
     def by_libraw(i: int, which: str) -> Tensor:
         taken = scenes[i]
-        rgb = develop_libraw(taken.long) if which == LONG else develop_libraw(taken.short, gain(taken))
+        rgb = develop_libraw(taken.long) if which == LONG else develop_libraw(taken.short, look(taken).gain)
         return central_crop(torch.from_numpy(rgb).movedim(-1, 0)[None], pixels)
 
     def by_nip(i: int) -> Tensor:

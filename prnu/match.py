@@ -32,7 +32,7 @@ from prnu.residual import residual as noise_residual
 
 NEIGHBOURHOOD = 11  # side of the square about the peak that does not count as noise
 VICINITY = 9  # side of the square over which the noise's variance is measured
-ROUNDED = 1 / 255**2 / 12  # variance that rounding to 8 bits adds to any noise
+ROUNDED = 1 / 255**2 / 12  # variance of rounding to 8 bits: no noise counts for less
 ROUNDING = 1e-6  # deviations up to this one, relative to the values themselves, are float32 rounding
 
 PIXELS = (-2, -1)
@@ -223,7 +223,7 @@ def log_pvalue(pce: Tensor, positions: int = 1) -> Tensor:
 
 
 def _query(W: Tensor, I: Tensor) -> Tensor:  # noqa: E741 (the paper's symbol)
-    """W·I/σ² of a cleaned residual (N,h,w), cleaned again; σ² is the mean of W² over 9×9 pixels, and of rounding."""
+    """W·I/σ² of a cleaned residual (N,h,w), cleaned again; σ² is the mean of W² over 9×9 pixels, plus a floor."""
     around = F.pad(W.square()[:, None], (VICINITY // 2,) * 4, mode="reflect")
     variance = F.avg_pool2d(around, VICINITY, stride=1)[:, 0] + ROUNDED
     return wiener_dft(zero_mean(W * I * (ROUNDED / variance)))

@@ -6,7 +6,7 @@ K·h + Ξ/√N, where h is the blur of demosaicing and all later processing, so 
 
     1/ρ² = a + b/N,      that is      ρ²/(1 − ρ²) = N / (b + (a − 1)·N):
 
-it grows as √N while N ≪ b (Chen, Fridrich, Goljan & Lukáš, IEEE TIFS 2008), and to 1/√a at most.
+ρ grows as √N while N ≪ b/a (Chen, Fridrich, Goljan & Lukáš, IEEE TIFS 2008), and to 1/√a at most.
 """
 
 import math
@@ -43,18 +43,20 @@ class Recovery:
 
     @cached_property
     def law(self) -> tuple[float, float] | None:
-        """a ≥ 1 and b ≥ 0 of 1/ρ² = a + b/N, by least squares of ρ; None where the pattern was not found.
+        """a ≥ 1 and b ≥ 0 of 1/ρ² = a + b/N, by least squares of ρ.
 
-        That is so where a ρ does not exceed three standard deviations of chance, and with fewer than three numbers.
+        What does not exceed three standard deviations of chance is left out; None where fewer than three ρ remain.
         """
         from scipy.optimize import curve_fit
 
         rho, N = np.array(self.correlations), np.array(self.images)
-        if len(N) < 3 or rho.min() <= 3 * self.chance:
+        found = rho > 3 * self.chance
+        if found.sum() < 3:
             return None
+        rho, N = rho[found], N[found]
         start = (1.0, max(1.0, rho[0] ** -2 - 1))
-        found, _ = curve_fit(lambda N, a, b: (a + b / N) ** -0.5, N, rho, start, bounds=((1, 0), (np.inf, np.inf)))
-        return float(found[0]), float(found[1])
+        (a, b), _ = curve_fit(lambda N, a, b: (a + b / N) ** -0.5, N, rho, start, bounds=((1, 0), (np.inf, np.inf)))
+        return float(a), float(b)
 
     def at(self, images: float) -> float:
         """What the law says of so many photographs; NaN without one."""

@@ -167,7 +167,7 @@ def progress(accuracy: pd.DataFrame, psnr: pd.DataFrame) -> Figure:
         lower.set_ylabel("PSNR (dB)")
         lower.set_xlabel("Iteration")
         lower.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        _legend(figure, upper, 4)
+        legend(figure, upper, 4)
         settle(figure)
     return figure
 
@@ -249,7 +249,7 @@ def behind_codecs(gaps: pd.DataFrame) -> Figure:
         axes.invert_yaxis()
         axes.axhline(0.5, color=INK, linewidth=0.6)
         axes.set_xlabel("Accuracy (%)")
-        _legend(figure, axes)
+        legend(figure, axes)
         settle(figure)
     return figure
 
@@ -295,7 +295,7 @@ def fusion(decisions: pd.DataFrame) -> Figure:
         axes.minorticks_off()
         axes.set_xlabel("Patches per image")
         axes.set_ylabel("Image-level accuracy (%)")
-        _legend(figure, axes)
+        legend(figure, axes)
         settle(figure)
     return figure
 
@@ -367,7 +367,8 @@ def settle(figure: Figure) -> None:
     figure.set_layout_engine("none")
 
 
-def _legend(figure: Figure, axes: Axes, columns: int = 3) -> None:
+def legend(figure: Figure, axes: Axes, columns: int = 3) -> None:
+    """What the lines of `axes` are, above all panels."""
     figure.legend(
         *axes.get_legend_handles_labels(),
         loc="outside upper left",

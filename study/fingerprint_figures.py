@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 
 from prnu.experiment import DEVELOPED, PCE_THRESHOLD, RECEIVED, Forgery
 from prnu.recovery import Recovery
-from study.figures import COLUMN, INK, PALETTE, RAMP, RULE, STYLE, settle
+from study.figures import COLUMN, INK, PALETTE, RAMP, RULE, STYLE, legend, settle
 from study.fingerprint_tables import FIXED, JOINT, STANDARD, VIEWS, isp_of
 
 COLOURS = {DEVELOPED: PALETTE[0], RECEIVED: PALETTE[1]}
@@ -88,8 +88,7 @@ def forgery(example: Forgery, pipelines: Sequence[str]) -> Figure:
 def recovery(recoveries: Sequence[Recovery], lambdas: Mapping[str, float]) -> Figure:
     """Correlation with the true pattern by number of photographs: dots are measured, lines the law that fits them.
 
-    The smaller λ, the darker; below the dotted line (three standard deviations) is chance. Where nothing but chance was
-    found no law is drawn.
+    The smaller λ, the darker; below the dotted line (three standard deviations) is chance, of which no law is made.
 
     Args:
         recoveries: of one camera.
@@ -123,14 +122,7 @@ def recovery(recoveries: Sequence[Recovery], lambdas: Mapping[str, float]) -> Fi
         lowest = min(entry.chance for entry in recoveries)
         panels[0].set_ylim(lowest, max(1, max(max(entry.correlations) for entry in recoveries)))
         panels[0].set_ylabel("Correlation with the true pattern")
-        figure.legend(
-            *panels[0].get_legend_handles_labels(),
-            loc="outside upper left",
-            ncols=3,
-            columnspacing=1.0,
-            handletextpad=0.3,
-            borderaxespad=0.2,
-        )
+        legend(figure, panels[0])
         settle(figure)
     return figure
 
@@ -193,14 +185,7 @@ def survival(points: pd.DataFrame) -> Figure:
         lower.set_ylim(min(0.45, points["auc_low"].min() - 0.02), 1.02)
         lower.set_ylabel("AUC")
         _lambda_axis(lower, points["lam"])
-        figure.legend(
-            *upper.get_legend_handles_labels(),
-            loc="outside upper left",
-            ncols=2,
-            columnspacing=1.2,
-            handletextpad=0.5,
-            borderaxespad=0.2,
-        )
+        legend(figure, upper, 2)
         settle(figure)
     return figure
 
@@ -228,7 +213,7 @@ def mistakes(points: pd.DataFrame) -> Figure:
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_xlim(left=0)
         axes.set_xlabel(f"Pairs of different cameras above PCE {PCE_THRESHOLD:g} (%)")
-        figure.legend(loc="outside upper left", ncols=2, handletextpad=0.3, borderaxespad=0.2)
+        legend(figure, axes, 2)
         settle(figure)
     return figure
 

@@ -78,7 +78,7 @@ def page(
             "correlations": correlations_finding(cameras, lambdas),
             "localisation": localisation_finding(cameras),
             "example": example_finding(cameras),
-            "low_light": low_light_finding(low_light),
+            "low_light": low_light_findings(low_light),
             "survival": survival_findings(pairs),
             "mistakes": mistakes_findings(pairs),
         },
@@ -119,23 +119,24 @@ def recovery_findings(cameras: Sequence[CameraResult], lambdas: Mapping[str, flo
             apart = max(abs(entry.at(N) / rho - 1) for N, rho in zip(entry.images, entry.correlations, strict=True))
             text += f", {100 * apart:.1f} % at most off the law that theory asks for at any number of photographs"
         texts.append(text + ".")
-    means = found.groupby(["isp", "setting", "lam", "view"], sort=False, dropna=False)[["last", "chance"]].mean()
-    means = means.reset_index()
-    for (isp, view), joint in means[means["setting"] == JOINT].groupby(["isp", "view"], sort=False):
-        row = joint.loc[joint["lam"].idxmin()]
-        seen = means[means["view"] == view]
+    settings = ["isp", "setting", "lam", "view"]
+    by_camera = found.groupby([*settings, "camera"], sort=False, dropna=False)[["last", "chance"]].mean().reset_index()
+    for (isp, view), joint in by_camera[by_camera["setting"] == JOINT].groupby(["isp", "view"], sort=False):
+        smallest = joint[joint["lam"] == joint["lam"].min()].set_index("camera")
+        seen = by_camera[by_camera["view"] == view]
         reference = seen[(seen["setting"] == FIXED) & (seen["isp"] == isp)]
-        reference = reference if len(reference) else seen[seen["isp"] == STANDARD]
-        where = "Before the channel" if view == DEVELOPED else "After the channel"
-        text = f"{where}, joint training of {isp} at λ = {row['lam']:g} "
-        if reference.empty:
-            texts.append(f"{text}leaves a correlation of {_number(row['last'], 3)}.")
+        reference = (reference if len(reference) else seen[seen["isp"] == STANDARD]).set_index("camera")
+        both = smallest.index.intersection(reference.index, sort=False)
+        if both.empty:
             continue
-        before = reference.iloc[0]
+        after, before = (rows.loc[both, "last"].mean() for rows in (smallest, reference))
+        chance = smallest.loc[both, "chance"].max()
+        where = "Before the channel" if view == DEVELOPED else "After the channel"
         texts.append(
-            f"{text}{_recovered(row['last'], before['last'], row['chance'])}: the mean correlation is "
-            f"{_number(row['last'], 3)} against {_number(before['last'], 3)} of {tables.label(before)}, where chance "
-            f"is 0 ± {_number(row['chance'], 3)}."
+            f"{where}, joint training of {isp} at λ = {smallest['lam'].iloc[0]:g} {_recovered(after, before, chance)}: "
+            f"the correlation is {_number(after, 3)} against {_number(before, 3)} of "
+            f"{tables.label(reference.iloc[0])}, mean over {_count(len(both), 'camera')}, where chance is "
+            f"0 ± {_number(chance, 3)}."
         )
     return texts
 
@@ -234,11 +235,13 @@ def example_finding(cameras: Sequence[CameraResult]) -> str | None:
     return f"{_sentence('; '.join(parts))}."
 
 
-def low_light_finding(found: Sequence[LowLight]) -> str | None:
+def low_light_findings(found: Sequence[LowLight]) -> list[str]:
     """Whether photographs match their own pipeline's fingerprint, and no stranger's do; whether pipelines share one."""
-    if not found:
-        return None
-    rows = tables.pooled(tables.attributions(found, {}), ["pipeline"]).to_dict("records")
+    return [_low_light_finding(entry) for entry in found]
+
+
+def _low_light_finding(found: LowLight) -> str:
+    rows = tables.pooled(tables.attributions([found], {}), ["pipeline"]).to_dict("records")
     lost = [row["pipeline"] for row in rows if row["found"].share < 0.5]
     vain = [row["pipeline"] for row in rows if row["found"].share >= 0.5 and row["mistaken"].share >= 0.5]
     verdicts = []
@@ -248,11 +251,11 @@ def low_light_finding(found: Sequence[LowLight]) -> str | None:
         verdicts.append(f"most photographs by {_list(vain)} match, but so do those of other cameras")
     verdict = "; ".join(verdicts) or "every low-light pipeline leaves a fingerprint that most of its photographs match"
     counts = _list([_low_light(row) for row in rows])
-    text = f"{_sentence(verdict)}: PCE exceeds {PCE_THRESHOLD:g} in {counts}."
-    between = [rho for entry in found for i, line in enumerate(entry.correlations) for rho in line[:i]]
+    text = f"On {found.camera}, {verdict}: PCE exceeds {PCE_THRESHOLD:g} in {counts}."
+    between = [rho for i, line in enumerate(found.correlations) for rho in line[:i]]
     if between:
         text += (
-            f" Fingerprints of one camera by different pipelines correlate with {_number(min(between))}"
+            f" Its fingerprints by different pipelines correlate with {_number(min(between))}"
             f"{f' to {_number(max(between))}' if len(between) > 1 else ''}."
         )
     return text
@@ -288,7 +291,7 @@ def _survived(row: Mapping[str, Any], before: Mapping[str, Any] | None) -> str:
     reference: Proportion = before["found"]
     if found.share >= 0.5 and row["mistaken"].interval[0] > before["mistaken"].interval[1]:
         verdict = "leaves a pattern that photographs of other cameras match, too"
-    elif min(found.share, row["mistaken"].share) >= 0.5:
+    elif found.share >= 0.5 and row["mistaken"].share >= 0.5:
         verdict = "leaves nothing that tells of the sensor, as photographs of other cameras match, too"
     elif found.interval[1] < reference.interval[0]:
         lost = found.share < 0.5 <= reference.share

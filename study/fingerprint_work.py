@@ -65,12 +65,12 @@ def fingerprints(job: FingerprintJob, on_step: Callable[[int], None], artifacts:
     # As in the paper, of the pipelines that were not trained jointly:
     P = len(own) - len(job.joint)
     correlations, f1 = result.correlations[:P, :P], result.mean_f1[:P, :P]
-    apart = ~torch.eye(P, dtype=torch.bool)
-    return {
-        "correlation": correlations[apart].median().item(),
-        "f1_matching": f1.diagonal().mean().item(),
-        "f1_mismatched": f1[apart].mean().item(),
-    }
+    figures = {"f1_matching": f1.diagonal().mean().item()}
+    if P > 1:
+        apart = ~torch.eye(P, dtype=torch.bool)
+        figures["correlation"] = correlations[apart].quantile(0.5).item()
+        figures["f1_mismatched"] = f1[apart].mean().item()
+    return figures
 
 
 def _split(names: Sequence[str], settings: Fingerprints) -> Split:
@@ -81,7 +81,8 @@ def _strangers(names: Sequence[str], own_names: Sequence[str], own: Split, setti
     """Images of another camera, to be compared with the fingerprint of this one.
 
     Simulated cameras take the same scenes, numbered by their names, but are stored each in an order of its own: what
-    the fingerprint was made of must not be asked for again, or the scene matches where the sensor does not.
+    the fingerprint was made of must not be asked for again, or the scene matches where the sensor does not. (Scenes
+    that come back, because there are fewer photographs than pictures, are beyond this.)
     """
     seen = {sorted(own_names).index(own_names[i]) for i in own.estimation}
     others = [name for number, name in enumerate(sorted(names)) if number not in seen]
@@ -103,15 +104,24 @@ def _truth(job: FingerprintJob) -> dict[str, Tensor]:
     return {DEVELOPED: K[0, 0], RECEIVED: average(K, job.channel.downsample)[0, 0]}
 
 
+def raw_files(index: Index) -> list[Path] | None:
+    """The RAW files that a camera's pairs came from, in their order, where all of them are still there."""
+    files = [Path(image.source.path) for image in index.images if image.source]
+    return files if len(files) == len(index.images) and all(file.is_file() for file in files) else None
+
+
 def _pairs(job: FingerprintJob, camera: str, fingerprint: str) -> tuple[Pairs, list[Path] | None]:
-    """The pairs of a camera, and the RAW files that they came from where all of them are still there."""
+    """The pairs of a camera, and the RAW files that they came from where the job was planned with them."""
     folder = patiently(lambda: staging.camera(job.place, camera, fingerprint))
     pairs, index = Pairs.open(folder), Index.read(folder)
     if pairs.fingerprint != fingerprint:
         raise ValueError(f"the pairs of {camera} are not those that the job was planned with: run the study again")
-    files = [Path(image.source.path) for image in index.images if image.source]
-    there = len(files) == len(index.images) and all(file.is_file() for file in files)
-    return pairs, files if there else None
+    files = raw_files(index) if job.raw else None
+    if job.raw and files is None:
+        raise ValueError(
+            f"the RAW files of {camera} are not on this machine as on the driver's, where they are imported"
+        )
+    return pairs, files
 
 
 def _pretrained_nip(job: FingerprintJob, file: str, sha256: str) -> NIP:
@@ -180,6 +190,7 @@ def low_light(job: LowLightJob, on_step: Callable[[int], None], artifacts: Path)
         examined = scenes[training:]
         images = split(len(examined), len(examined) - job.evaluation, 0, job.evaluation, job.seed)
         strangers = foreign(images.evaluation)
+        exposures.check(scenes, strangers, job.pixels)
         learnt = lowlight.learn(
             scenes[:training], max(1, training // 5), job.pretraining, job.pixels, job.place.device, on_step
         )
@@ -214,9 +225,9 @@ def _scenes(job: LowLightJob, folder: Path) -> tuple[list[Exposures], Foreign]:
     """
     source, count = job.source, job.settings.scenes
     if isinstance(source, DarkFolders):
-        known, foreign = exposures.find(source.folder), exposures.find(source.others) if source.others else []
-        if exposures.identity([*known, *foreign]) != source.sha256:
-            raise ValueError(f"the files in {source.folder} are not those that the job was planned with")
+        known, foreign = (
+            _planned(*there) for there in ((source.folder, source.sha256), (source.others, source.others_sha256))
+        )
         order = torch.randperm(len(known), generator=torch.Generator().manual_seed(job.seed)).tolist()
         return [known[i] for i in order[:count]], lambda images: foreign[: len(images)]
     camera = PRESETS[source.preset]
@@ -225,6 +236,16 @@ def _scenes(job: LowLightJob, folder: Path) -> tuple[list[Exposures], Foreign]:
     return mine, lambda images: [
         _taken(stranger, source, job.settings.training + i, folder / "other", job.settings.exposure) for i in images
     ]
+
+
+def _planned(folder: Path | None, sha256: str | None) -> list[Exposures]:
+    """The scenes in a folder, if there is one."""
+    if folder is None:
+        return []
+    found = exposures.find(folder)
+    if exposures.identity(found) != sha256:
+        raise ValueError(f"the files in {folder} are not those that the job was planned with")
+    return found
 
 
 def _taken(camera: SimulatedCamera, simulation: Simulation, number: int, folder: Path, exposure: float) -> Exposures:

@@ -12,6 +12,7 @@ from cameras.raw import RawFrame
 from prnu import experiment, exposures, lowlight
 from study import tracking
 from study.fingerprint_page import page
+from study.fingerprint_work import raw_files
 from study.jobs import (
     DarkFolders,
     FingerprintJob,
@@ -74,6 +75,7 @@ def _fingerprint_jobs(
     where = session.place
     runs = session.ask(lambda: tracking.runs_by_key(session.client, where.experiment_id))
     simulations = {camera.name: camera.simulate for camera in session.study.cameras}
+    raw = all(raw_files(index) for index in session.cameras.values())
     jobs = []
     for name, index in session.cameras.items():
         pretrained: dict[str, PretrainedNip] = {}
@@ -102,6 +104,7 @@ def _fingerprint_jobs(
             simulation=simulations[name],
             data_fingerprint=index.fingerprint,
             others={other: its.fingerprint for other, its in session.cameras.items() if other != name},
+            raw=raw,
             pretrained=tuple(pretrained.values()),
             joint=tuple(joint),
             settings=session.study.prnu,
@@ -134,7 +137,10 @@ def _low_light_jobs(session: Session) -> list[LowLightJob]:
             foreign = exposures.find(settings.others) if settings.others else []
             camera = RawFrame.open(scenes[0].long).camera
             folders = DarkFolders(
-                folder=settings.folder, others=settings.others, sha256=exposures.identity([*scenes, *foreign])
+                folder=settings.folder,
+                sha256=exposures.identity(scenes),
+                others=settings.others,
+                others_sha256=exposures.identity(foreign) if foreign else None,
             )
         except ValueError as error:
             raise StudyError(f"prnu.low_light: {error}") from None

@@ -13,7 +13,7 @@ from study.checkpoints import Checkpoints
 from study.settings import Fingerprints, Frozen, LowLight, Simulation
 from study.storage import Storage
 
-RECIPE = 1  # raise it when a change of the code changes results: keys of older results then no longer match
+RECIPE = 2  # raise it when a change of the code changes results: keys of older results then no longer match
 
 
 class Place(Frozen):
@@ -139,7 +139,7 @@ class FingerprintJob(Frozen):
     """Compare all pipelines by what they do to the fingerprint of one camera.
 
     ``others`` maps further cameras, whose photographs should not match, to their data fingerprints. Where there is a
-    ``simulation``, it tells the sensor's true pattern.
+    ``simulation``, it tells the sensor's true pattern. ``raw``: the cameras' RAW files are there for LibRaw to develop.
     """
 
     key: str = ""
@@ -147,6 +147,7 @@ class FingerprintJob(Frozen):
     simulation: Simulation | None = None
     data_fingerprint: str
     others: dict[str, str]
+    raw: bool = False
     pretrained: tuple[PretrainedNip, ...]
     joint: tuple[JointNip, ...]
     settings: Fingerprints
@@ -198,8 +199,9 @@ class DarkFolders(Frozen):
     """Scenes of a real camera, and of another one: folders, and the :func:`prnu.exposures.identity` of their files."""
 
     folder: Path
-    others: Path | None
     sha256: str
+    others: Path | None = None
+    others_sha256: str | None = None
 
 
 class LowLightJob(Frozen):
@@ -250,10 +252,11 @@ class LowLightJob(Frozen):
 
     @property
     def identified(self) -> Self:
-        """With the key that its content gives it. Where a real camera's files lie is no part of that."""
-        places = {"folder", "others"}
+        """With the key that its content gives it, less where a real camera's files lie, and what is said twice."""
+        elsewhere = {"folder", "others"}
+        said = {"iterations"} | ({"exposure"} if isinstance(self.source, DarkFolders) else set())
         content = self.model_dump(
-            mode="json", exclude={"key": True, "place": True, "settings": places, "source": places}
+            mode="json", exclude={"key": True, "place": True, "settings": elsewhere | said, "source": elsewhere}
         )
         return self.model_copy(update={"key": _key("prnu", content)})
 

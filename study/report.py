@@ -76,7 +76,7 @@ def report(
     summary, gains, gaps = results.summary(table), results.gain(table), results.behind_codecs(table)
     confusions, pretrained = results.confusions(tracking_uri, table), results.pretrained(tracking_uri, experiment)
     fingerprints = results.fingerprints(tracking_uri, experiment)
-    simulated = {**provenance.simulated, **dict(zip(fingerprints["camera"], fingerprints["simulated"], strict=True))}
+    simulated = dict(zip(fingerprints["camera"], fingerprints["simulated"], strict=True)) | dict(provenance.simulated)
     verdicts = paper.verdicts(paper.Findings(table, pretrained, simulated, fingerprints))
     shown = [
         tables.headline(gains),

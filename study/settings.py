@@ -120,8 +120,8 @@ class LowLight(Frozen):
 
     @model_validator(mode="after")
     def _others_of_something(self) -> Self:
-        if self.others is not None and self.folder is None:
-            raise ValueError("others: there is no folder whose camera they are others to")
+        if self.others is not None and self.folder in (None, self.others):
+            raise ValueError("others: another folder than that of the camera they are others to")
         return self
 
 

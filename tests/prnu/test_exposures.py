@@ -10,7 +10,7 @@ from cameras.develop import develop, develop_libraw
 from cameras.raw import RawError, RawFrame
 from cameras.simulate import PRESETS, SimulatedCamera, prnu_pattern
 from prnu.experiment import central_crop
-from prnu.exposures import Exposures, find, frames, gain, identity, take
+from prnu.exposures import Exposures, check, find, frames, identity, look, take
 
 CAMERAS = list(PRESETS.values())
 EVERYTHING = 2**30  # pixels
@@ -27,7 +27,7 @@ def shot(camera: SimulatedCamera, scene: np.ndarray, folder: Path, exposure: flo
 @pytest.mark.parametrize("camera", CAMERAS, ids=lambda camera: camera.name)
 def test_a_short_exposure_looks_like_a_long_one_with_more_noise(camera: SimulatedCamera, tmp_path: Path) -> None:
     taken = shot(replace(camera, prnu=0.0), grey(0.3), tmp_path, 1 / 16)
-    assert gain(taken) == pytest.approx(16, rel=0.02)
+    assert look(taken).gain == pytest.approx(16, rel=0.02)
     long, short = (frame.bayer for frame in frames(taken, EVERYTHING))
     assert short.mean((0, 1)) == pytest.approx(long.mean((0, 1)), rel=0.02)
     ratio = short.std((0, 1)) / long.std((0, 1))
@@ -51,12 +51,12 @@ def test_gain_is_measured_where_there_is_light(tmp_path: Path) -> None:
     """Black, which clips half of the noise, and what is blown out in the long exposure count for nothing."""
     scene = grey(0.4)
     scene[:40], scene[80:] = 0.0, 1.0
-    assert gain(shot(PRESETS["sim-rggb"], scene, tmp_path, 1 / 100)) == pytest.approx(100, rel=0.03)
+    assert look(shot(PRESETS["sim-rggb"], scene, tmp_path, 1 / 100)).gain == pytest.approx(100, rel=0.03)
 
 
 def test_libraw_brightens_by_the_gain(tmp_path: Path) -> None:
     taken = shot(PRESETS["sim-rggb"], grey(0.3), tmp_path, 1 / 8)
-    developed = develop_libraw(taken.short, gain(taken))
+    developed = develop_libraw(taken.short, look(taken).gain)
     assert developed.mean() == pytest.approx(develop_libraw(taken.long).mean(), rel=0.01)
     assert developed.mean() == pytest.approx(develop(frames(taken, EVERYTHING)[1]).mean(), rel=0.02)
 
@@ -102,14 +102,29 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         shot(CAMERAS[0], grey(0.3), tmp_path, 0.0)
     taken = shot(PRESETS["sim-rggb"], grey(0.3), tmp_path, 1 / 8)
     with pytest.raises(ValueError, match="are they exchanged"):
-        gain(Exposures(taken.short, taken.long))
+        look(Exposures(taken.short, taken.long))
     other = shot(PRESETS["sim-gbrg"], grey(0.3), tmp_path / "other", 1 / 8)
     with pytest.raises(ValueError, match="are not of one camera"):
-        gain(Exposures(taken.long, other.short))
+        look(Exposures(taken.long, other.short))
     damaged = tmp_path / "short" / "0001.dng"
     damaged.write_bytes(taken.short.read_bytes()[:1000])
     with pytest.raises(RawError, match=r"0001\.dng"):
-        gain(Exposures(taken.long, damaged))
+        look(Exposures(taken.long, damaged))
+
+
+def test_all_files_are_looked_at_before_the_work(tmp_path: Path) -> None:
+    mine = [shot(PRESETS["sim-rggb"], grey(0.3), tmp_path, 1 / 8, seed) for seed in range(2)]
+    smaller = shot(PRESETS["sim-rggb"], grey(0.3, 96, 96), tmp_path, 1 / 8, 7)
+    other = shot(PRESETS["sim-gbrg"], grey(0.3), tmp_path / "other", 1 / 8)
+    check(mine, [other], 96 * 96)
+    check(mine, [smaller], 96 * 96)
+    with pytest.raises(ValueError, match=r"crops of .*0007\.dng are 96×96, those of .*0000\.dng 128×"):
+        check(mine, [smaller], EVERYTHING)
+    for unfit in (smaller, other):
+        with pytest.raises(ValueError, match=r"is of another camera or size than .*0000\.dng"):
+            check([*mine, unfit], [], 96 * 96)
+    with pytest.raises(ValueError, match=r"0001\.dng is among the scenes of the camera itself"):
+        check(mine, mine[1:], 96 * 96)
 
 
 def test_brackets_of_a_real_camera(shared_raw: Path) -> None:
@@ -118,7 +133,7 @@ def test_brackets_of_a_real_camera(shared_raw: Path) -> None:
     files = {name: shared_raw / f"nikon-d5000_{name}.dng" for name in seconds}
     for long, short in (("sample3", "sample1"), ("sample1", "sample2"), ("sample3", "sample2")):
         taken = Exposures(files[long], files[short])
-        assert gain(taken) == pytest.approx(seconds[long] / seconds[short], rel=0.1)
+        assert look(taken).gain == pytest.approx(seconds[long] / seconds[short], rel=0.1)
         bright, amplified = frames(taken, 512 * 512)
         assert amplified.bayer.mean() == pytest.approx(bright.bayer.mean(), rel=0.1)
     assert RawFrame.open(files["sample1"]).camera == bright.camera

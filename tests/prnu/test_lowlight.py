@@ -55,7 +55,7 @@ def test_what_cannot_be_learnt_from_is_refused(tmp_path: Path) -> None:
     one, other = (taken(PRESETS[name], 0, tmp_path / name, size=64) for name in ("sim-gbrg", "sim-rggb"))
     with pytest.raises(ValueError, match="2 scenes are too few"):
         learn([one, one], 2, Pretraining())
-    with pytest.raises(ValueError, match=r"0000.dng is of another camera than"):
+    with pytest.raises(ValueError, match=r"0000\.dng is of another camera or size than"):
         learn([one, other, one], 1, Pretraining())
 
 
@@ -67,7 +67,7 @@ def test_the_three_pipelines_develop_the_same_crop(tmp_path: Path) -> None:
     found = {pipeline.name: pipeline.develop(1) for pipeline in pipelines(scenes, standard, 64 * 96, "cpu")}
     assert list(found) == ["libRAW (long)", "libRAW (short)", "UNet (short)"]
     long = found.pop("libRAW (long)")
-    assert long.shape == (1, 3, 64, 96) or long.shape == (1, 3, 78, 78)
+    assert long.shape == (1, 3, 78, 78)  # the square of as many pixels
     for image in found.values():
         assert image.shape == long.shape
         assert image.mean().item() == pytest.approx(long.mean().item(), rel=0.05)

@@ -19,6 +19,8 @@ def test_the_law_is_found(a: float, b: float) -> None:
 
 def test_without_a_pattern_there_is_no_law() -> None:
     assert recovery(0.001, -0.002, 0.003, 0.001, 0.002, 0.0).law is None
+    hidden = recovery(0.001, *((2.3 + 80 / N) ** -0.5 for N in NUMBERS[1:]))
+    assert hidden.law == pytest.approx((2.3, 80), rel=1e-3), "what chance hides is left out"
     assert recovery(0.1, 0.14).law is None, "two numbers fit any law"
     assert recovery(0.1).chance == 1 / 512
 

@@ -131,12 +131,12 @@ def test_findings_are_made_of_the_numbers(document: Document, cameras: list[Came
         f"to {greatest:.2f}, median",
         "Forgeries are found better by 0.100 with a camera model by the same pipeline",
         "difference 0.100 [0.100, 0.100] over 8 images of 2 cameras",
-        "Most photographs by UNet (short) do not match even the fingerprint of their own pipeline",
+        "most photographs by UNet (short) do not match even the fingerprint of their own pipeline",
         "7 of 8 photographs (87.5 %, 95 % interval 52.9 to 97.8 %) by libraw (short) against 0 of 16 of other cameras",
         "joint training of UNet at λ = 0.0005 makes most photographs lose their fingerprint: 0 of 20 photographs",
         "(100.0 %, 95 % interval 91.2 to 100.0 %), median 145, as do 0 of 80 of other cameras, AUC 1.000",
         f"On {CAMERAS[1]}, the standard pipeline’s fingerprint of 9 photographs correlates with 0.306 with",
-        "joint training of UNet at λ = 0.0005 wipes the sensor’s pattern out: the mean correlation is −0.001 against",
+        "joint training of UNet at λ = 0.0005 wipes the sensor’s pattern out: the correlation is −0.001 against",
         "Before the channel, the learned artefact is mistaken for a fingerprint: 10 of 80 pairs",
         "After the channel, no pair of different cameras by one jointly trained pipeline exceeds PCE 60: 0 of 80 pairs",
     ):
@@ -182,6 +182,8 @@ def test_matches_that_strangers_share_are_no_fingerprint() -> None:
         other=[same if isp == "UNet" else (1.0,) * 20 for same, isp in zip(pairs["same"], pairs["isp"], strict=True)]
     )
     (finding,) = fingerprint_page.survival_findings(mistaken)
+    alone = pairs.assign(other=[()] * len(pairs))
+    assert "other cameras" not in fingerprint_page.survival_findings(alone)[0]
     assert "leaves nothing that tells of the sensor, as photographs of other cameras match, too: 20 of 20" in finding
     assert "median 945, as do 20 of 20 of other cameras, AUC 0.500" in finding
 
@@ -205,7 +207,7 @@ def test_a_recovery_is_judged_by_the_fixed_pipeline(fixed: float, joint: float, 
     cameras = [CameraResult(**{**vars(result), "recoveries": entries})]
     standard, finding = fingerprint_page.recovery_findings(cameras, {"UNet x": 0.1})
     assert standard.endswith("correlates with 0.500 with the sensor’s true pattern.")
-    assert finding.startswith(f"Before the channel, joint training of UNet at λ = 0.1 {verdict}: the mean correlation")
+    assert finding.startswith(f"Before the channel, joint training of UNet at λ = 0.1 {verdict}: the correlation")
     assert f"{joint:.3f} against {fixed:.3f} of UNet, fixed" in finding
 
 
@@ -240,10 +242,12 @@ def test_maps_that_are_all_alike_are_not_told_apart() -> None:
 
 def test_a_pattern_that_strangers_match_is_no_fingerprint() -> None:
     pattern = Attribution("UNet (short)", DEVELOPED, (100.0,) * 9, (90.0,) * 9)
-    finding = fingerprint_page.low_light_finding([LowLight("camera", (pattern.pipeline,), ((1.0,),), (pattern,))])
+    results = [LowLight(name, (pattern.pipeline,), ((1.0,),), (pattern,)) for name in ("one", "two")]
+    finding, second = fingerprint_page.low_light_findings(results)
     assert finding.startswith(
-        "Most photographs by UNet (short) match, but so do those of other cameras: PCE exceeds 60"
+        "On one, most photographs by UNet (short) match, but so do those of other cameras: PCE exceeds 60"
     )
+    assert second.startswith("On two, most")
     assert "100.0 %" in finding
 
 
@@ -282,7 +286,7 @@ def test_one_camera_one_pipeline_one_image(tmp_path: Path) -> None:
     for text in (
         "There is only one pipeline, and nothing to compare its fingerprint with.",
         "There is only one pipeline, so no mismatch to speak of.",
-        "Every low-light pipeline leaves a fingerprint that most of its photographs match",
+        "every low-light pipeline leaves a fingerprint that most of its photographs match",
         "No jointly trained pipeline has developed photographs of another camera",
         "as developed",
     ):

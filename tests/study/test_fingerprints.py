@@ -56,6 +56,7 @@ def job_in(storage: Path, client: MlflowClient, experiment_id: str) -> Fingerpri
         simulation=SIMULATION,
         data_fingerprint=fingerprints["sim-rggb"],
         others={"sim-gbrg": fingerprints["sim-gbrg"]},
+        raw=True,
         pretrained=(PretrainedNip(name="INet", file="nips/inet.safetensors", sha256=file_sha256(nip)),),
         joint=(),
         settings=SMALL,
@@ -109,6 +110,7 @@ def test_a_key_is_of_the_content_alone(storage: Path, client: MlflowClient) -> N
         job.model_copy(update={"joint": (joint.model_copy(update={"run_id": run}),)}).identified for run in "12"
     )
     assert one.key == two.key != job.key
+    assert job.model_copy(update={"raw": False}).identified.key != job.key
     brighter = SMALL.model_copy(update={"low_light": LowLight(exposure=0.1)})
     assert job.model_copy(update={"settings": brighter}).identified.key == job.key
     wider = job.model_copy(update={"settings": SMALL.model_copy(update={"window": 65})})
@@ -155,8 +157,8 @@ def dark(tmp_path: Path) -> DarkFolders:
         for number in range(count):
             exposures.take(PRESETS[name], rng.random((128, 160, 3)), tmp_path / folder, f"{number}_a", rng, 1 / 8)
     mine, other = tmp_path / "mine", tmp_path / "other"
-    sha256 = exposures.identity([*exposures.find(mine), *exposures.find(other)])
-    return DarkFolders(folder=mine, others=other, sha256=sha256)
+    sha256, others_sha256 = (exposures.identity(exposures.find(folder)) for folder in (mine, other))
+    return DarkFolders(folder=mine, sha256=sha256, others=other, others_sha256=others_sha256)
 
 
 def test_low_light_from_folders(
@@ -172,6 +174,10 @@ def test_low_light_from_folders(
     moved = dark.folder.rename(tmp_path / "moved")
     again = low_light_job(dark.model_copy(update={"folder": moved}), job.place)
     assert again.key == job.key, "where the files lie is no part of the key"
+    simulated = again.settings.model_copy(update={"exposure": 0.2, "iterations": 2})
+    assert again.model_copy(update={"settings": simulated}).identified.key == job.key
+    swapped = dark.model_copy(update={"sha256": dark.others_sha256, "others_sha256": dark.sha256})
+    assert low_light_job(swapped, job.place).key != job.key
     (moved / "long" / "0_a.dng").write_bytes(b"another file")
     failure = perform(again.model_copy(update={"key": "0" * 64}), lambda step: None)
     assert failure is not None
@@ -211,7 +217,7 @@ def test_a_study_names_folders_of_low_light(dark: DarkFolders, storage: Path, cl
     narrow = study.model_copy(update={"prnu": study.prnu.model_copy(update={"evaluation": 4})})
     with pytest.raises(StudyError, match="has 10 scenes, but training: 5, evaluation: 4 and a fingerprint need 11"):
         fingerprints._low_light_jobs(replace(session, study=narrow))
-    with pytest.raises(ValueError, match="no folder whose camera they are others to"):
+    with pytest.raises(ValueError, match="another folder than that of the camera"):
         LowLight(others=dark.folder)
     assert dark.others is not None
     for file in (dark.others / "short").iterdir():
