@@ -77,7 +77,7 @@ def _refuse(reason: str) -> NoReturn:
 def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> Table:
     table = Table(title=escape(title), title_justify="left")
     for column in columns:
-        table.add_column(escape(column))
+        table.add_column(escape(column), overflow="fold")  # a name in full, on more lines where it must be
     for row in rows:
         table.add_row(*(escape(str(cell)) for cell in row))
     return table

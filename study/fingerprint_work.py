@@ -220,8 +220,8 @@ Foreign = Callable[[Sequence[int]], list[Exposures]]
 def _scenes(job: LowLightJob, folder: Path) -> tuple[list[Exposures], Foreign]:
     """The scenes of the job's camera, and how to get those that another camera took.
 
-    The other one of a real camera is another one of its own scenes; that of a simulated one is another body of its
-    model, and takes those of the examined scenes that the fingerprint is tried on.
+    Another real camera has scenes of its own. Another simulated one is another body of the same model, and takes the
+    scenes that the fingerprint is tried on.
     """
     source, count = job.source, job.settings.scenes
     if isinstance(source, DarkFolders):
