@@ -1,11 +1,13 @@
 """Where the real photographs are: a folder ``shared`` beside the repository, never copied into it."""
 
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 
 torch.set_num_threads(1)  # many small operations: a second thread costs more than it brings
+signal.signal(signal.SIGINT, signal.default_int_handler)  # `make test &` in a script has it ignored, children too
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
