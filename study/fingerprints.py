@@ -127,10 +127,8 @@ def _require_enough(study: Study, camera: str, images: int) -> None:
 def _low_light_jobs(session: Session) -> list[LowLightJob]:
     """Of the first simulated camera, and of the real one in the folder that the study names."""
     study, settings = session.study, session.study.prnu.low_light
-    sources: dict[str, Simulation | DarkFolders] = {
-        camera.name: camera.simulate for camera in study.cameras[::-1] if camera.simulate is not None
-    }
-    sources = dict(list(sources.items())[-1:])
+    simulated = [(camera.name, camera.simulate) for camera in study.cameras if camera.simulate is not None]
+    sources: dict[str, Simulation | DarkFolders] = dict(simulated[:1])
     if settings.folder is not None:
         try:
             scenes = exposures.find(settings.folder)
