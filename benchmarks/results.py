@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.timing import milliseconds
-from study import fronts, paper, results
+from study import results
+from study.results import fronts
+from study.results.claims import paper
 
 CAMERAS = ("Canon EOS 40D", "Canon EOS 5D", "Nikon D7000", "Nikon D90")
 ISPS = ("INet", "UNet", "DNet")

@@ -24,9 +24,9 @@ import psutil
 from mlflow import MlflowClient
 
 from study import tracking
+from study.execution.delivery import delivering
 from study.jobs import TrialJob, trial_key
-from study.outbox import delivering
-from study.plan import place
+from study.jobs.plan import place
 from study.settings import Study, load_study
 from study.storage import Storage
 
@@ -36,7 +36,7 @@ ARTIFACTS = ("nip.safetensors", "fan.safetensors", "examples.safetensors", "conf
 
 def no_op(job: TrialJob, callbacks: Any, resume: Path | None, artifacts: Path) -> Any:
     """A trial that tells and leaves what all trials do, without having done anything for it."""
-    from study.work import Done
+    from study.execution.worker import Done
 
     for step in range(job.trial.validation.every, job.steps + 1, job.trial.validation.every):
         callbacks.on_metrics(step, dict.fromkeys(FIGURES, job.trial.seed + step / job.steps))
@@ -47,7 +47,7 @@ def no_op(job: TrialJob, callbacks: Any, resume: Path | None, artifacts: Path) -
 
 def perform_no_op(config: dict[str, Any]) -> None:
     """Runs on a worker."""
-    from study.schedule import perform_on_worker
+    from study.execution.scheduler import perform_on_worker
 
     perform_on_worker(config, no_op)
 
@@ -121,7 +121,7 @@ def measure(folder: Path, count: int, tracker: psutil.Process | None) -> None:
     os.environ.update(
         RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0", RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32)
     )
-    from study import schedule
+    from study.execution import scheduler as schedule
 
     schedule.connect("local")
     before = megabytes([psutil.Process()])

@@ -98,7 +98,7 @@ Refused = dict[Path, str]  # file -> reason
 
 def _photographs(files: list[Path], title: str, refused: Refused) -> Iterator[tuple[Path, Tensor]]:
     """Reads photographs (1,3,H,W) one after the other, under a bar; those that cannot be read are refused."""
-    from study.progress import work
+    from cameras.console import work
 
     with work(title, len(files)) as advance:
         for done, path in enumerate(files, 1):
@@ -487,7 +487,7 @@ def experiment(
     ] = False,
 ) -> None:
     """What the pipelines of a study do to fingerprints: matrices, maps and error rates, as a report page."""
-    from study.fingerprints import run
+    from study.commands.fingerprints import run
     from study.settings import expanded, load_study
 
     loaded = load_study(study)

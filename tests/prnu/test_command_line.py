@@ -390,7 +390,7 @@ def test_wrong_input_gets_one_line_and_exit_code_2(
     places["broken"].write_text("no picture")
     Image.new("RGB", (WIDTH, HEIGHT), "grey").save(places["constant"])
     Image.fromarray(pattern()).save(places["small"])
-    monkeypatch.setitem(sys.modules, "study.fingerprints", stand_in({}))
+    monkeypatch.setitem(sys.modules, "study.commands.fingerprints", stand_in({}))
     done = command(*(argument.format(**places) for argument in arguments))
     assert done.code == 2
     lines = [line for line in done.err.splitlines() if ": done in " not in line]
@@ -414,8 +414,8 @@ def test_a_shells_pattern_may_follow_an_option(typed: str, parsed: str) -> None:
 
 
 def stand_in(failures: dict[str, str], calls: list[Any] | None = None) -> types.ModuleType:
-    """``study.fingerprints`` without its work."""
-    module = types.ModuleType("study.fingerprints")
+    """``study.commands.fingerprints`` without its work."""
+    module = types.ModuleType("study.commands.fingerprints")
 
     def run(study: Any, address: str, retry_failed: bool) -> tuple[Path, dict[str, str]]:
         if calls is not None:
@@ -428,12 +428,12 @@ def stand_in(failures: dict[str, str], calls: list[Any] | None = None) -> types.
 
 def test_experiment_hands_the_study_over(monkeypatch: pytest.MonkeyPatch, command: Any, tmp_path: Path) -> None:
     calls: list[Any] = []
-    monkeypatch.setitem(sys.modules, "study.fingerprints", stand_in({}, calls))
+    monkeypatch.setitem(sys.modules, "study.commands.fingerprints", stand_in({}, calls))
     done = command("experiment", "demo", "--storage", tmp_path, "--address", "auto", "--retry-failed")
     assert (done.code, done.out) == (0, "report: reports/demo/fingerprints.html\n")
     assert calls == [("demo", str(tmp_path), "auto", True)]
 
-    monkeypatch.setitem(sys.modules, "study.fingerprints", stand_in({"sim-rggb": "NaN"}))
+    monkeypatch.setitem(sys.modules, "study.commands.fingerprints", stand_in({"sim-rggb": "NaN"}))
     done = command("experiment", "demo", "--storage", tmp_path)
     assert done.code == 1
     assert "sim-rggb" in done.err

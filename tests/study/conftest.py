@@ -14,10 +14,10 @@ from small_study import Data, Record, new_experiment, recorded, small_job
 import models
 from cameras.pairs import Index, append
 from study import tracking
+from study.execution.worker import perform
 from study.jobs import Place, TrialJob, file_sha256
 from study.settings import load_study
 from study.storage import Storage
-from study.work import perform
 
 BUCKET = "studies"
 

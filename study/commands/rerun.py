@@ -1,0 +1,109 @@
+"""Run one trial again as a plain function call, without Ray, and compare it with what was logged."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import yaml
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from pydantic import ValidationError
+
+import models
+from forensics import fan
+from study import tracking
+from cameras.console import work
+from study.execution.worker import Callbacks, set_up_process, train_trial
+from study.jobs import TrialJob
+from study.settings import Resources, StudyError
+from study.storage import Storage
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """``rows`` are (figure, logged, now); ``difference`` says where the first difference lies, "" if there is none."""
+
+    name: str
+    rows: list[tuple[str, float, float]]
+    difference: str
+
+    @property
+    def identical(self) -> bool:
+        return not self.difference
+
+
+def rerun(run_or_key: str, storage: str, tracking_uri: str) -> Comparison:
+    """Repeat a finished trial from its beginning, with the number of threads it had.
+
+    Args:
+        run_or_key: MLflow run id, or a trial key or the beginning of one.
+        storage: where the pairs and the pre-trained NIP lie here.
+        tracking_uri: where the run is logged.
+
+    Raises:
+        StudyError: no such run, one that is not finished, or data that are not here.
+    """
+    client = tracking.look(tracking_uri)
+    if client is None:
+        raise StudyError(f"nothing is logged at {tracking_uri}: name the folder of the results with --storage")
+    run = _find(client, run_or_key)
+    with tempfile.TemporaryDirectory() as folder, tracking.reachable(tracking_uri):
+        artifacts = Path(download_artifacts(run_id=run.info.run_id, tracking_uri=tracking_uri, dst_path=folder))
+        return _compare(client, run, artifacts, storage)
+
+
+def _compare(client: MlflowClient, run: Run, artifacts: Path, storage: str) -> Comparison:
+    if run.info.status != "FINISHED":
+        raise StudyError(f"run {run.info.run_id} is {run.info.status}: only a finished trial can be compared")
+    try:
+        logged = TrialJob.model_validate(yaml.safe_load((artifacts / "trial.yaml").read_text()))
+    except (OSError, ValidationError):
+        raise StudyError(f"run {run.info.run_id} was logged by another version of this project") from None
+    if logged.place.device != "cpu" and not torch.cuda.is_available():
+        raise StudyError(f"the trial ran on {logged.place.device}: only there are its figures the same to the bit")
+    staging = None if Storage(storage).is_folder else Resources().staging
+    job = logged.model_copy(update={"place": logged.place.model_copy(update={"storage": storage, "staging": staging})})
+
+    set_up_process(job)
+    try:
+        with work(job.name, job.steps) as advance:
+            outcome = train_trial(job, Callbacks(on_step=advance))
+    except ValueError as error:
+        raise StudyError(str(error)) from None
+
+    differences = []
+    for metric in next(iter(outcome.history.values())):
+        # The latest value of a step that was logged twice.
+        logged_values = {entry.step: entry.value for entry in client.get_metric_history(run.info.run_id, metric)}
+        for step, figures in outcome.history.items():
+            if logged_values.get(step) != figures[metric]:
+                differences.append(
+                    f"{metric} at iteration {step}: logged {logged_values.get(step)!r}, now {figures[metric]!r}"
+                )
+    for name, module, build in (("nip", outcome.nip, models.build), ("fan", outcome.fan, fan.build)):
+        before = models.load(artifacts / f"{name}.safetensors", build=build).state_dict()
+        now = module.state_dict()
+        differences += [f"weights {name}.{key}" for key in before if not torch.equal(before[key], now[key].cpu())]
+    last = outcome.history[max(outcome.history)]
+    rows = [(metric, run.data.metrics[metric], value) for metric, value in last.items()]
+    return Comparison(job.name, rows, differences[0] if differences else "")
+
+
+def _find(client: MlflowClient, run_or_key: str) -> Run:
+    try:
+        return client.get_run(run_or_key)
+    except MlflowException:
+        pass
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    wanted = f"tags.kind = 'trial' AND tags.trial_key LIKE '{run_or_key}%'"
+    runs = client.search_runs(ids, wanted) if run_or_key.isalnum() else []
+    if not runs:
+        raise StudyError(
+            f"no run and no trial key '{run_or_key}' in {client.tracking_uri}: 'best --json' lists run ids"
+        )
+    if (keys := len({run.data.tags["trial_key"] for run in runs})) > 1:
+        raise StudyError(f"'{run_or_key}' begins {keys} trial keys: give more of it")
+    return tracking.preferred(runs)

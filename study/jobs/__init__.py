@@ -1,0 +1,1 @@
+from study.jobs.job import *  # noqa: F403

@@ -1,0 +1,1 @@
+from study.results.runs_table import *  # noqa: F403

@@ -1,0 +1,122 @@
+"""MLflow's client: which tracker a study uses, and its experiment there."""
+
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from requests import HTTPError
+
+from study.settings import Study, StudyError
+from study.storage import Storage
+
+# MLflow would repeat a failed request for minutes, while training waits, and log figures twice whose receipt was lost.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+
+
+def tracking_uri(study: Study) -> str:
+    """Where runs are kept: the study file's own word, else as :func:`default_uri`."""
+    return study.tracking_uri or default_uri(study.storage)
+
+
+def default_uri(storage: str) -> str:
+    """``MLFLOW_TRACKING_URI``, else sqlite in the storage.
+
+    Raises:
+        StudyError: neither, since a bucket holds no database.
+    """
+    if uri := os.environ.get("MLFLOW_TRACKING_URI"):
+        return uri
+    if not Storage(storage).is_folder:
+        raise StudyError(
+            f"results in {storage} need a tracking server: name it as tracking_uri or in MLFLOW_TRACKING_URI"
+        )
+    return f"sqlite:///{Path(storage).resolve() / 'mlflow.db'}"
+
+
+def experiment(client: MlflowClient, study: Study) -> str:
+    """The id of the study's experiment, created where it is missing."""
+    found = client.get_experiment_by_name(study.name)
+    if found is not None:
+        if found.lifecycle_stage == "deleted":
+            client.restore_experiment(found.experiment_id)
+        return found.experiment_id
+    # A server decides for itself where artifacts go; beside a database file they go into the study's storage.
+    local = client.tracking_uri.startswith("sqlite")
+    location = (study.folder.resolve() / "artifacts" / study.name).as_uri() if local else None
+    try:
+        return client.create_experiment(study.name, artifact_location=location)
+    except MlflowException:
+        found = client.get_experiment_by_name(study.name)  # someone else was faster
+        if found is None:
+            raise
+        return found.experiment_id
+
+
+def connect(study: Study) -> tuple[MlflowClient, str]:
+    """A client and the study's experiment; both are created where they are missing.
+
+    Raises:
+        StudyError: the tracking server or database cannot be used.
+    """
+    uri = tracking_uri(study)
+    with reachable(uri):
+        if (database := _database(uri)) and not database.exists():
+            _create(database)
+        client = MlflowClient(uri)
+        return client, experiment(client, study)
+
+
+@contextmanager
+def reachable(uri: str) -> Iterator[None]:
+    """Whatever MLflow says of a server or database that cannot be used, in one line."""
+    try:
+        yield
+    except (MlflowException, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise StudyError(f"tracking at {uri} cannot be used: {reason}") from error
+
+
+def _database(uri: str) -> Path | None:
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
+def _create(database: Path) -> None:
+    """Make the database beside its place and move it there: killed in between, it is absent rather than half there."""
+    database.parent.mkdir(parents=True, exist_ok=True)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # its tables are no news to the user
+    with tempfile.TemporaryDirectory(dir=database.parent) as folder:
+        part = Path(folder) / database.name
+        MlflowClient(f"sqlite:///{part}").search_experiments()
+        part.replace(database)
+
+
+def look(uri: str) -> MlflowClient | None:
+    """A client for what is there already, None where there is no database yet.
+
+    Raises:
+        StudyError: the server or database cannot be used.
+    """
+    database = _database(uri)
+    if database is not None and not database.exists():
+        return None
+    with reachable(uri):
+        client = MlflowClient(uri)
+        client.search_experiments(max_results=1)
+    return client
+
+
+def is_away(error: Exception) -> bool:
+    """Whether the tracker cannot be reached or cannot work just now; else it has refused what it was asked."""
+    if isinstance(error, MlflowException):
+        status = error.get_http_status_code()
+    elif isinstance(error, HTTPError) and error.response is not None:  # of a file's upload
+        status = error.response.status_code
+    else:
+        return isinstance(error, OSError)
+    return status >= 500 or status == 429

@@ -1,0 +1,43 @@
+"""What ran: code revision, packages, hardware."""
+
+import os
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+PACKAGES = ("torch", "numpy", "ray", "mlflow", "rawpy", "safetensors")
+
+
+@cache
+def provenance() -> dict[str, str]:
+    """Tags that say what ran: code revision, packages, hardware."""
+    return {"git_revision": _revision(), "packages": _packages(), "hardware": _hardware()}
+
+
+def _packages() -> str:
+    return ", ".join(f"{package} {version(package)}" for package in PACKAGES)
+
+
+def _hardware() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} CPUs"
+
+
+def _revision() -> str:
+    """The commit, with ``+`` where the working tree differs from it; ``unknown`` outside a checkout."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return described.stdout.strip()

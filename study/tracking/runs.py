@@ -1,0 +1,160 @@
+"""The runs of an experiment: one per key, whoever asks and however often.
+
+Every call hands explicit run ids to the client; MLflow's fluent globals would race between trials of one process.
+"""
+
+import json
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import yaml
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
+
+from study.settings import Frozen
+from study.tracking.client import look, reachable
+
+BATCH = 500  # metrics in one request: measured 70 times faster than one by one
+PAGE = 5000  # runs in one request
+
+
+class Description(Frozen):
+    """What the tracker knows of a run from its start."""
+
+    key: str
+    kind: str
+    name: str
+    params: dict[str, str]
+    tags: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What the tracker knows of a study at one moment, read in one pass.
+
+    ``runs`` are all runs of the experiment that have a key, several of one key among them where two drivers ran at once.
+    """
+
+    client: MlflowClient
+    experiment_id: str
+    tags: Mapping[str, str]
+    runs: tuple[Run, ...]
+
+    @cached_property
+    def by_key(self) -> dict[str, Run]:
+        """Every key with the run that counts."""
+        several: dict[str, list[Run]] = {}
+        for run in self.runs:
+            several.setdefault(run.data.tags["trial_key"], []).append(run)
+        return {key: preferred(runs) for key, runs in several.items()}
+
+    def of_kind(self, kind: str) -> list[Run]:
+        """Runs of one kind of job, oldest first."""
+        return sorted(
+            (run for run in self.runs if run.data.tags.get("kind") == kind), key=lambda run: run.info.start_time
+        )
+
+
+def snapshot(client: MlflowClient, experiment_id: str) -> Snapshot:
+    """Read all runs of an experiment: the one slow question, 1 s for 1,000 runs. Ask it once a command."""
+    runs: list[Run] = []
+    token = None
+    while True:
+        page = client.search_runs([experiment_id], max_results=PAGE, page_token=token)
+        runs += [run for run in page if "trial_key" in run.data.tags]
+        if not (token := page.token):
+            return Snapshot(client, experiment_id, client.get_experiment(experiment_id).tags, tuple(runs))
+
+
+def read(uri: str, experiment: str) -> Snapshot | None:
+    """The snapshot of an experiment by its name; None where nothing was tracked yet.
+
+    Raises:
+        StudyError: the server or database cannot be used.
+    """
+    if (client := look(uri)) is None:
+        return None
+    with reachable(uri):
+        found = client.get_experiment_by_name(experiment)
+        return None if found is None else snapshot(client, found.experiment_id)
+
+
+def find(client: MlflowClient, experiment_id: str, key: str) -> Run | None:
+    """The run of a key, None where there is none."""
+    runs = client.search_runs([experiment_id], f"tags.trial_key = '{key}'")
+    return preferred(runs) if runs else None
+
+
+def preferred(runs: Iterable[Run]) -> Run:
+    """Of several runs of one key, left by two drivers at once: the finished, else the oldest."""
+    return min(runs, key=lambda run: (run.info.status != "FINISHED", run.info.start_time))
+
+
+def open_run(client: MlflowClient, experiment_id: str, description: "Description") -> Run:
+    """The run of a key, reopened or created: the result is the same however often it is called."""
+    run = find(client, experiment_id, description.key)
+    if run is None:
+        tags = {"trial_key": description.key, "kind": description.kind, MLFLOW_RUN_NAME: description.name}
+        run = client.create_run(experiment_id, tags=tags)
+    client.update_run(run.info.run_id, status="RUNNING")
+    # Also where the run was there already: whoever created it may have been killed before it came to this.
+    client.log_batch(
+        run.info.run_id,
+        params=[Param(name, value) for name, value in description.params.items()],
+        tags=[RunTag(name, value) for name, value in description.tags.items()],
+    )
+    return run
+
+
+def metrics(step: int, figures: Mapping[str, float]) -> list[Metric]:
+    """Figures of one step, as MLflow takes them, at this moment."""
+    now = time.time_ns() // 1_000_000
+    return [Metric(name, value, now, step) for name, value in figures.items()]
+
+
+def log_metrics(client: MlflowClient, run_id: str, figures: Sequence[Metric]) -> None:
+    """Log figures in few requests."""
+    for start in range(0, len(figures), BATCH):
+        client.log_batch(run_id, metrics=figures[start : start + BATCH])
+
+
+def finish(client: MlflowClient, run_id: str) -> None:
+    """Mark a run FINISHED: the last thing that happens to it."""
+    if "failure" in client.get_run(run_id).data.tags:  # of an earlier attempt
+        client.delete_tag(run_id, "failure")
+    client.set_terminated(run_id, "FINISHED")
+
+
+def fail(client: MlflowClient, run_id: str, reason: str, status: str = "FAILED") -> None:
+    """Mark a run FAILED (by itself: it would fail again) or KILLED (by circumstances), with the reason in one line."""
+    client.set_tag(run_id, "failure", " ".join(reason.split())[:500])
+    client.set_terminated(run_id, status)
+
+
+def write_texts(folder: Path, texts: Mapping[str, object]) -> None:
+    """Write objects as JSON, YAML or plain text, by the file's name."""
+    for name, content in texts.items():
+        path = folder / name
+        if path.suffix == ".yaml":
+            path.write_text(yaml.safe_dump(content, sort_keys=False))
+        elif path.suffix == ".json":
+            path.write_text(json.dumps(content, indent=1))
+        else:
+            path.write_text(str(content))
+
+
+def log_texts(client: MlflowClient, run_id: str, texts: Mapping[str, object]) -> None:
+    """Attach objects as :func:`write_texts` writes them."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_texts(Path(folder), texts)
+        client.log_artifacts(run_id, folder)
+
+
+def runs_by_key(client: MlflowClient, experiment_id: str) -> dict[str, Run]:
+    """Every key of an experiment with its run."""
+    return snapshot(client, experiment_id).by_key

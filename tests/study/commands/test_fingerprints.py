@@ -1,0 +1,282 @@
+"""The PRNU experiments as jobs: what decides their keys, and what is left in their runs."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import synthetic_fingerprints
+import torch
+from mlflow import MlflowClient
+
+import models
+from cameras.dng import simulate_folder
+from cameras.importing import import_camera
+from cameras.pairs import Index
+from cameras.simulate import PRESETS
+from forensics.trial import Distribution
+from models.pretrain import Pretraining
+from prnu import experiment, exposures, lowlight
+from study.commands import fingerprints
+from study.execution.driver import Session
+from study.execution.worker import perform
+from study.jobs import (
+    DarkFolders,
+    FingerprintJob,
+    JointNip,
+    LowLightJob,
+    Place,
+    PretrainedNip,
+    file_sha256,
+    fingerprint_work,
+)
+from study.settings import Fingerprints, LowLight, Simulation, Study, StudyError
+
+SMALL = Fingerprints(
+    estimation=3,
+    prediction=2,
+    evaluation=2,
+    window=33,
+    stride=16,
+    forgery=64,
+    low_light=LowLight(scenes=10, training=5),
+)
+SIMULATION = Simulation(preset="sim-rggb", images=7, height=128, width=160)
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two simulated cameras and a pre-trained NIP."""
+    folder = tmp_path_factory.mktemp("storage")
+    for name in ("sim-rggb", "sim-gbrg"):
+        files = simulate_folder(PRESETS[name], folder / "simulated" / name, 7, 128, 160, seed=0)
+        import_camera(name, files, folder / "cameras", limit=7, orientation="any", demosaic="bilinear", workers=1)
+    pairs = Index.read(folder / "cameras" / "sim-rggb")
+    models.save(folder / "nips" / "inet.safetensors", models.build("INet", cfa=pairs.cfa, cam2srgb=pairs.cam2srgb))
+    return folder
+
+
+def job_in(storage: Path, client: MlflowClient, experiment_id: str) -> FingerprintJob:
+    fingerprints = {name: Index.read(storage / "cameras" / name).fingerprint for name in ("sim-rggb", "sim-gbrg")}
+    nip = storage / "nips" / "inet.safetensors"
+    return FingerprintJob(
+        camera="sim-rggb",
+        simulation=SIMULATION,
+        data_fingerprint=fingerprints["sim-rggb"],
+        others={"sim-gbrg": fingerprints["sim-gbrg"]},
+        raw=True,
+        pretrained=(PretrainedNip(name="INet", file="nips/inet.safetensors", sha256=file_sha256(nip)),),
+        joint=(),
+        settings=SMALL,
+        channel=Distribution(),
+        place=Place(storage=str(storage), staging=None, tracking_uri=client.tracking_uri, experiment_id=experiment_id),
+    ).identified
+
+
+def test_a_camera_is_compared_by_all_its_pipelines(
+    storage: Path, client: MlflowClient, experiment_id: str, tmp_path: Path
+) -> None:
+    job, seen = job_in(storage, client, experiment_id), []
+    assert perform(job, seen.append) is None
+    assert seen[-1] == job.steps
+    assert seen == sorted(seen)
+    (run,) = client.search_runs([experiment_id], f"tags.trial_key = '{job.key}'")
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["kind"] == "prnu"
+    result = experiment.load(client.download_artifacts(run.info.run_id, "fingerprints.safetensors", str(tmp_path)))
+    assert result.pipelines == ("libraw", "standard", "INet")
+    assert result.correlations.shape == (3, 3)
+    assert run.data.metrics["f1_matching"] == pytest.approx(result.mean_f1.diagonal().mean().item())
+    views = {(attribution.pipeline, attribution.view) for attribution in result.attributions}
+    assert len(views) == 6, "developed and received, of three pipelines"
+    assert all(len(a.same) == len(a.other) == SMALL.evaluation for a in result.attributions)
+    recoveries = {(recovery.pipeline, recovery.view): recovery for recovery in result.recoveries}
+    assert recoveries.keys() == views
+    assert recoveries["standard", "developed"].images == (1, 2, 3)
+    assert recoveries["standard", "developed"].correlations[-1] > 10 * recoveries["standard", "developed"].chance
+    assert perform(job, seen.append) is None, "what is done is not repeated"
+
+
+def test_the_crop_of_a_nip_is_what_it_makes_of_the_whole(storage: Path, client: MlflowClient) -> None:
+    """The margin is wider than INet sees."""
+    job = job_in(storage, client, "0").model_copy(update={"settings": SMALL.model_copy(update={"pixels": 64 * 64})})
+    pairs, files = fingerprint_work._pairs(job, "sim-rggb", job.data_fingerprint)
+    nip = models.load(storage / "nips" / "inet.safetensors")
+    how = fingerprint_work._developments(pairs, files, {"INet": nip}, job)
+    with torch.no_grad():
+        whole = experiment.central_crop(nip(pairs.image(0)[0]), 64 * 64)
+        torch.testing.assert_close(how["INet"](0), whole)
+    assert how["libraw"](0).shape == how["standard"](0).shape == whole.shape
+
+
+def test_a_key_is_of_the_content_alone(storage: Path, client: MlflowClient) -> None:
+    job = job_in(storage, client, "0")
+    elsewhere = job.model_copy(update={"place": job.place.model_copy(update={"threads": 4})})
+    assert elsewhere.identified.key == job.key
+    joint = JointNip(name="UNet λ=0.1", lam=0.1, trial_key="aa", run_id="1")
+    one, two = (
+        job.model_copy(update={"joint": (joint.model_copy(update={"run_id": run}),)}).identified for run in "12"
+    )
+    assert one.key == two.key != job.key
+    assert job.model_copy(update={"raw": False}).identified.key != job.key
+    brighter = SMALL.model_copy(update={"low_light": LowLight(exposure=0.1)})
+    assert job.model_copy(update={"settings": brighter}).identified.key == job.key
+    wider = job.model_copy(update={"settings": SMALL.model_copy(update={"window": 65})})
+    assert wider.identified.key != job.key
+
+
+def test_other_pairs_than_planned_are_refused(storage: Path, client: MlflowClient, experiment_id: str) -> None:
+    job = job_in(storage, client, experiment_id)
+    failure = perform(job.model_copy(update={"data_fingerprint": "0" * 64}).identified, lambda step: None)
+    assert failure is not None
+    assert "are not those that the job was planned with" in failure
+
+
+def low_light_job(source: Simulation | DarkFolders, place: Place) -> LowLightJob:
+    return LowLightJob(
+        camera="sim-rggb",
+        source=source,
+        pretraining=replace(Pretraining(), patch=16, batch=2, max_iterations=2, check_every=2, validation_patch=32),
+        settings=SMALL.low_light,
+        pixels=SMALL.pixels,
+        evaluation=SMALL.evaluation,
+        seed=SMALL.seed,
+        place=place,
+    ).identified
+
+
+def test_low_light(client: MlflowClient, experiment_id: str, storage: Path, tmp_path: Path) -> None:
+    job, seen = low_light_job(SIMULATION, job_in(storage, client, experiment_id).place), []
+    assert perform(job, seen.append) is None
+    assert seen == sorted(seen)
+    assert seen[-1] == job.steps
+    (run,) = client.search_runs([experiment_id], f"tags.trial_key = '{job.key}'")
+    path = client.download_artifacts(run.info.run_id, "low_light.json", str(tmp_path))
+    table = lowlight.LowLight.from_json(json.loads(Path(path).read_text()))
+    assert table.pipelines == ("libRAW (long)", "libRAW (short)", "UNet (short)")
+    assert run.data.metrics["pce_libraw_long"] == pytest.approx(table.average_pce[0])
+
+
+@pytest.fixture
+def dark(tmp_path: Path) -> DarkFolders:
+    """Pairs of two cameras, as people have them in folders."""
+    rng = np.random.default_rng(0)
+    for folder, name, count in (("mine", "sim-rggb", 10), ("other", "sim-gbrg", 2)):
+        for number in range(count):
+            exposures.take(PRESETS[name], rng.random((128, 160, 3)), tmp_path / folder, f"{number}_a", rng, 1 / 8)
+    mine, other = tmp_path / "mine", tmp_path / "other"
+    sha256, others_sha256 = (exposures.identity(exposures.find(folder)) for folder in (mine, other))
+    return DarkFolders(folder=mine, sha256=sha256, others=other, others_sha256=others_sha256)
+
+
+def test_low_light_from_folders(
+    client: MlflowClient, experiment_id: str, storage: Path, dark: DarkFolders, tmp_path: Path
+) -> None:
+    job = low_light_job(dark, job_in(storage, client, experiment_id).place)
+    assert perform(job, lambda step: None) is None
+    (run,) = client.search_runs([experiment_id], f"tags.trial_key = '{job.key}'")
+    path = client.download_artifacts(run.info.run_id, "low_light.json", str(tmp_path))
+    table = lowlight.LowLight.from_json(json.loads(Path(path).read_text()))
+    assert [(len(a.same), len(a.other)) for a in table.attributions] == [(2, 2)] * 3
+
+    moved = dark.folder.rename(tmp_path / "moved")
+    again = low_light_job(dark.model_copy(update={"folder": moved}), job.place)
+    assert again.key == job.key, "where the files lie is no part of the key"
+    simulated = again.settings.model_copy(update={"exposure": 0.2, "iterations": 2})
+    assert again.model_copy(update={"settings": simulated}).identified.key == job.key
+    swapped = dark.model_copy(update={"sha256": dark.others_sha256, "others_sha256": dark.sha256})
+    assert low_light_job(swapped, job.place).key != job.key
+    (moved / "long" / "0_a.dng").write_bytes(b"another file")
+    failure = perform(again.model_copy(update={"key": "0" * 64}), lambda step: None)
+    assert failure is not None
+    assert "are not those that the job was planned with" in failure
+
+
+def test_a_study_names_folders_of_low_light(dark: DarkFolders, storage: Path, client: MlflowClient) -> None:
+    study = Study.model_validate(
+        {
+            "name": "dark",
+            "cameras": [
+                "real",
+                {"name": "sim", "simulate": {"preset": "sim-gbrg"}},
+                {"name": "sim 2", "simulate": {"preset": "sim-rggb"}},
+            ],
+            "isps": ["INet"],
+            "lambdas": ["fixed"],
+            "seeds": 1,
+            "pretraining": {"max_iterations": 100},
+            "prnu": {
+                "evaluation": 2,
+                "low_light": {
+                    "scenes": 10,
+                    "training": 5,
+                    "iterations": 7,
+                    "folder": str(dark.folder),
+                    "others": str(dark.others),
+                },
+            },
+        }
+    )
+    session = Session(study, {}, client, job_in(storage, client, "0").place, "local", False)
+    simulated, real = fingerprints._low_light_jobs(session)
+    assert (simulated.camera, real.camera) == ("sim", "Simulated R1")
+    assert real.source == dark
+    assert real.pretraining.max_iterations == 7
+    narrow = study.model_copy(update={"prnu": study.prnu.model_copy(update={"evaluation": 4})})
+    with pytest.raises(StudyError, match="has 10 scenes, but training: 5, evaluation: 4 and a fingerprint need 11"):
+        fingerprints._low_light_jobs(replace(session, study=narrow))
+    with pytest.raises(ValueError, match="another folder than that of the camera"):
+        LowLight(others=dark.folder)
+    assert dark.others is not None
+    for file in (dark.others / "short").iterdir():
+        file.unlink()
+    with pytest.raises(StudyError, match=r"prnu.low_light: .*other: no file in long/ \(2 scenes\)"):
+        fingerprints._low_light_jobs(session)
+
+
+def test_the_page_holds_every_camera(
+    client: MlflowClient, experiment_id: str, storage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their results come out of MLflow one after the other, as files of one name."""
+    monkeypatch.chdir(tmp_path)
+    place = job_in(storage, client, experiment_id).place
+    names, jobs = ("one", "two"), []
+    for seed, name in enumerate(names):
+        result = synthetic_fingerprints.camera(name, seed=seed, size=128 + 64 * seed)
+        job = job_in(storage, client, experiment_id).model_copy(update={"camera": name, "key": name * 20})
+        file = tmp_path / "fingerprints.safetensors"
+        experiment.save(file, result)
+        run = client.create_run(experiment_id, tags={"kind": "prnu", "trial_key": job.key})
+        client.log_artifact(run.info.run_id, str(file))
+        client.set_terminated(run.info.run_id)
+        jobs.append(job)
+    study = Study.model_validate(
+        {
+            "name": "page",
+            "storage": str(tmp_path),
+            "cameras": list(names),
+            "isps": ["INet"],
+            "lambdas": ["fixed"],
+            "seeds": 1,
+        }
+    )
+    written = fingerprints._publish(Session(study, {}, client, place, "local", False), jobs, [])
+    assert written == tmp_path / "reports" / "page" / "prnu.html"
+    for camera, side in zip(names, (128, 192), strict=True):
+        assert f"Maps of tampering probability, {camera}" in written.read_text()
+        assert f"crops of {side} × {side} px" in written.read_text()
+
+
+def test_strangers_show_other_scenes_than_the_fingerprint(storage: Path) -> None:
+    """Simulated cameras see the same scenes, but their pairs are stored in orders of their own."""
+    own, foreign = (Index.read(storage / "cameras" / name).names for name in ("sim-rggb", "sim-gbrg"))
+    scenes = [[int(name.split("-")[2]) for name in names] for names in (own, foreign)]
+    assert scenes[0] != scenes[1]
+    assert sorted(scenes[0]) == sorted(scenes[1]) == list(range(7))
+    for seed in range(20):
+        settings = SMALL.model_copy(update={"seed": seed})
+        split = fingerprint_work._split(own, settings)
+        strangers = fingerprint_work._strangers(foreign, own, split, settings)
+        assert len(set(strangers)) == SMALL.evaluation
+        assert {scenes[1][i] for i in strangers}.isdisjoint(scenes[0][i] for i in split.estimation)

@@ -1,0 +1,258 @@
+"""A study on real processes: real Ray, real MLflow, real SIGKILL."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr
+from pathlib import Path
+
+import psutil
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from typer.testing import CliRunner
+
+from study import tracking
+from study.commands.app import app, main
+from study.commands.rerun import rerun
+from study.execution.checkpoints import key_of
+from study.preflight.status import survey
+from study.settings import Study, load_study
+
+ROOT = Path(__file__).resolve().parents[3]
+
+STUDY = """
+name: interrupted
+cameras: [{name: small-rggb, simulate: {preset: sim-rggb, images: 4, height: 96, width: 128}}]
+isps: [INet]
+lambdas: [0.01, fixed]
+seeds: 1
+split: {train: 3, validation: 1}
+pretraining: {patch: 16, batch: 2, max_iterations: 4, check_every: 2, validation_patch: 32}
+training: {patch: 16, batch: 2, iterations: 240}
+validation: {every: 20, accuracy_patches: 2, fidelity_patches: 1, textured: false}
+resources: {checkpoint_seconds: 0}
+"""
+
+
+class Command:
+    """``python -m study …`` with a storage of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "study", *arguments, "--storage", str(self.folder / "results")],
+            cwd=ROOT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, *arguments: str, code: int = 0) -> str:
+        process = self.start(*arguments)
+        output, _ = process.communicate(timeout=240)
+        assert process.returncode == code, output
+        return output
+
+    def study(self, source: str) -> Study:
+        return load_study(source).model_copy(update={"storage": str(self.folder / "results")})
+
+    def runs(self, source: str, kind: str) -> list[Run]:
+        study = self.study(source)
+        client = MlflowClient(tracking.tracking_uri(study))
+        found = client.get_experiment_by_name(study.name)
+        assert found is not None
+        return list(client.search_runs([found.experiment_id], f"tags.kind = '{kind}'"))
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        yield Command(tmp_path_factory.mktemp("study"))
+
+
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def test_killed_and_run_again_ends_bit_identical(command: Command) -> None:
+    """SIGKILL hits first a training process, then the driver; each time in the middle of a trial."""
+    source = command.folder / "interrupted.yaml"
+    source.write_text(STUDY)
+    checkpoints = command.folder / "results" / "checkpoints"
+
+    def trial_checkpoints() -> list[Path]:
+        return [path for path in checkpoints.glob("*.safetensors") if key_of(path.name) not in pretrainings]
+
+    pretrainings: set[str] = set()
+    driver = command.start("run", str(source))
+    database = command.folder / "results" / "mlflow.db"
+    wait_for(lambda: list((command.folder / "results" / "nips").glob("*.safetensors")), driver)
+    pretrainings |= {run.data.tags["trial_key"] for run in command.runs(str(source), "pretrain")}
+    wait_for(trial_checkpoints, driver)
+    workers = [process for process in psutil.Process(driver.pid).children(recursive=True) if is_training(process)]
+    assert workers
+    for worker in workers:
+        worker.kill()
+    before = set(trial_checkpoints())
+    wait_for(lambda: set(trial_checkpoints()) - before, driver)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    assert trial_checkpoints(), "killed too late: no trial was in progress"
+    assert database.exists()
+
+    output = command.run("run", str(source))
+    assert "report:" in output
+    trials = command.runs(str(source), "trial")
+    assert [run.info.status for run in trials] == ["FINISHED", "FINISHED"]
+    assert len({run.data.tags["trial_key"] for run in trials}) == 2
+    assert not trial_checkpoints()
+    study = command.study(str(source))
+    for run in trials:
+        again = rerun(run.info.run_id, study.storage, tracking.tracking_uri(study))
+        assert again.identical, again.difference
+
+    assert "to do" not in command.run("run", str(source)), "a finished study has nothing to do"
+    assert len(command.runs(str(source), "trial")) == 2
+
+
+def is_training(process: psutil.Process) -> bool:
+    try:
+        return process.cmdline()[:1] != [] and process.cmdline()[0].startswith("ray::ImplicitFunc")
+    except psutil.NoSuchProcess:
+        return False
+
+
+def ask(command: Command, *arguments: str) -> str:
+    """A command that needs no Ray, in this process: half a dozen imports of torch saved."""
+    asked = CliRunner().invoke(app, [*arguments, "--storage", str(command.folder / "results")])
+    assert asked.exit_code == 0, asked.output
+    return asked.stdout
+
+
+def test_smoke_and_what_can_be_asked_of_it(command: Command) -> None:
+    before = json.loads(ask(command, "status", "smoke", "--json"))
+    assert before["trials"] == before["waiting for data or pre-training"] == 4
+    assert "0 finished" in ask(command, "run", "smoke", "--dry-run")
+    assert not (command.folder / "results" / "reports" / "smoke").exists()
+
+    output = command.run("run", "smoke")
+    report = command.folder / "results" / "reports" / "smoke" / "report.html"
+    assert str(report) in output.replace("\n", "")
+    assert "smoke-rggb" in report.read_text()
+
+    after = json.loads(ask(command, "status", "smoke", "--json"))
+    assert after["finished"] == 4
+    assert "4 finished" in ask(command, "run", "smoke", "--dry-run")
+
+    ranked = json.loads(ask(command, "best", "smoke", "--isp", "INet", "--json"))
+    assert {setting["isp"] for setting in ranked} == {"INet"}
+    accuracies = [setting["accuracy"] for setting in ranked]
+    assert accuracies == sorted(accuracies, reverse=True)
+
+    trials = command.runs("smoke", "trial")
+    assert "bit-identical" in ask(command, "rerun", trials[0].data.tags["trial_key"][:10])
+    client = MlflowClient(tracking.tracking_uri(command.study("smoke")))
+    for run in trials:
+        assert set(run.data.metrics) >= {"accuracy", "psnr", "ssim", "loss_fan", "loss_nip", "seconds"}
+        assert set(run.data.params) >= {"camera", "isp", "lambda", "seed", "channel.codec", "training.iterations"}
+        artifacts = {item.path for item in client.list_artifacts(run.info.run_id)}
+        assert artifacts >= {"nip.safetensors", "fan.safetensors", "confusion.json", "trial.yaml"}
+
+
+def test_a_damaged_nip_is_restored_from_its_run(command: Command) -> None:
+    """Trials are known by the bytes that they start from: these must come back, not others like them."""
+    study = command.study("smoke")
+    keys = survey(study).keys
+    weights = sorted((command.folder / "results" / "nips").glob("smoke-rggb-*.safetensors"))
+    content = [path.read_bytes() for path in weights]
+    weights[0].write_bytes(content[0][:-1])
+    weights[1].unlink()
+    assert "to do" not in command.run("run", "smoke")
+    assert [path.read_bytes() for path in weights] == content
+    assert survey(study).keys == keys
+
+
+def user_error(*arguments: str) -> str:
+    """What a command says that the user can put right: one line."""
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(SystemExit) as left,
+        redirect_stderr(io.StringIO()) as said,
+    ):
+        patch.setattr(sys, "argv", ["study", *arguments])
+        main()
+    assert left.value.code == 2, said.getvalue()
+    assert said.getvalue().startswith("error: ")
+    assert said.getvalue().strip().count("\n") == 0
+    return said.getvalue()
+
+
+def test_user_errors_are_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    storage = ("--storage", str(tmp_path))
+    assert "there is no study 'nowhere.yaml'" in user_error("run", "nowhere.yaml")
+    assert "camera 'Canon EOS 40D' is not in" in user_error("run", "paper", *storage)
+    assert "no study named 'smoke'" in user_error("best", "smoke", *storage)
+    assert "no results in" in user_error("report", "smoke", "--storage", str(tmp_path / "nothing here [at all]"))
+    assert "no run and no trial key 'feedbeef'" in user_error("rerun", "feedbeef", *storage)
+    assert "no-such-folder" in user_error("import", "--camera", "X", "no-such-folder", *storage)
+    assert "use letters" in user_error("import", "--camera", "../X", ".", *storage)
+    assert "no simulated camera 'X'" in user_error("simulate", str(tmp_path / "raw"), "--camera", "X")
+    assert "photographs" in user_error("simulate", str(tmp_path / "raw"), "--photos", str(tmp_path / "no-photos"))
+
+
+def test_unusable_storage_and_tracking_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    assert str(file) in user_error("run", "smoke", "--storage", str(file))
+    damaged = tmp_path / "damaged" / "cameras" / "smoke-rggb"
+    damaged.mkdir(parents=True)
+    (damaged / "index.json").write_text("{}")
+    assert "is damaged" in user_error("run", "smoke", "--storage", str(tmp_path / "damaged"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    assert "tracking at http://127.0.0.1:9" in user_error("status", "smoke")
+
+
+@pytest.mark.parametrize("moment", ["pre-training", "trials"])
+def test_ctrl_c_ends_the_command_and_the_next_goes_on(command: Command, moment: str) -> None:
+    source = command.folder / "stopped.yaml"
+    source.write_text(
+        STUDY.replace("name: interrupted", "name: stopped").replace("max_iterations: 4", "max_iterations: 8")
+    )
+    driver = command.start("run", str(source))
+    folder = command.folder / "results" / ("ray" if moment == "pre-training" else "checkpoints")
+    before = set(folder.glob("*"))
+    wait_for(lambda: set(folder.glob("*")) - before, driver)
+    driver.send_signal(signal.SIGINT)
+    output, _ = driver.communicate(timeout=60)
+    assert driver.returncode == 130, output
+    assert "Traceback" not in output
+    assert "report:" not in output
+
+
+def test_a_poisoned_trial_fails_at_once_and_the_rest_goes_on(command: Command) -> None:
+    source = command.folder / "poisoned.yaml"
+    text = STUDY.replace("name: interrupted", "name: poisoned").replace("[0.01, fixed]", "[3.0e+38, fixed]")
+    source.write_text(text.replace("iterations: 240", "iterations: 20"))
+    output = command.run("run", str(source), code=1)
+    assert "loss is not finite at iteration 1" in " ".join(output.split())
+    by_lambda = {run.data.params["lambda"]: run for run in command.runs(str(source), "trial")}
+    assert by_lambda["fixed"].info.status == "FINISHED"
+    assert by_lambda["3e+38"].info.status == "FAILED"
+    assert "not finite at iteration 1" in by_lambda["3e+38"].data.tags["failure"]
+    assert "to do" not in command.run("run", str(source), code=1), "what failed by itself is not repeated"

@@ -1,0 +1,193 @@
+"""One driver a study, dead or alive."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+from mlflow import MlflowClient
+from small_study import Line
+
+from study.execution import driver_lock as lease
+from study.execution.driver_lock import TAG, Driver, driving, is_driven
+from study.settings import StudyError
+
+SILENCE = 0.6
+
+
+@pytest.fixture(autouse=True)
+def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A life in seconds."""
+    monkeypatch.setattr(lease, "BEAT", 0.1)
+    monkeypatch.setattr(lease, "SILENCE", SILENCE)
+    monkeypatch.setattr(lease, "SETTLE", 0.3)
+
+
+def driver(client: MlflowClient, experiment_id: str) -> Driver | None:
+    text = client.get_experiment(experiment_id).tags.get(TAG)
+    return Driver.model_validate_json(text) if text else None
+
+
+def leave_tag(client: MlflowClient, experiment_id: str, driver: Driver) -> None:
+    client.set_experiment_tag(experiment_id, TAG, driver.model_dump_json())
+
+
+def elsewhere() -> Driver:
+    """A driver on another machine, of which nothing is known but its tag."""
+    return Driver.here().model_copy(update={"machine": "another", "host": "far-away", "pid": 4711})
+
+
+def eventually(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def test_a_driver_is_known_while_it_lives(client: MlflowClient, experiment_id: str) -> None:
+    said: list[str] = []
+    assert not is_driven(client, experiment_id)
+    with driving(client, experiment_id, said.append):
+        own = driver(client, experiment_id)
+        assert own is not None
+        assert own.pid == os.getpid()
+        assert not own.is_known_dead
+        assert is_driven(client, experiment_id)
+        eventually(lambda: driver(client, experiment_id).beat >= 2)  # type: ignore[union-attr]
+    assert driver(client, experiment_id) is None
+    assert not is_driven(client, experiment_id)
+    assert said == []
+    with pytest.raises(ZeroDivisionError), driving(client, experiment_id, said.append):
+        raise ZeroDivisionError
+    assert driver(client, experiment_id) is None, "also after an error"
+
+
+def test_a_second_driver_is_refused(client: MlflowClient, experiment_id: str) -> None:
+    said: list[str] = []
+    with driving(client, experiment_id, said.append):
+        first = driver(client, experiment_id)
+        refusal = pytest.raises(StudyError, match=rf"is being run by process {os.getpid()} on")
+        with refusal as refused, driving(client, experiment_id, said.append):
+            pass
+        assert "\n" not in str(refused.value)
+        assert driver(client, experiment_id).token == first.token  # type: ignore[union-attr]
+        assert len(said) == 1
+        assert "waiting" in said[0]
+
+
+def test_a_slow_beat_in_the_last_moment_counts(client: MlflowClient, experiment_id: str) -> None:
+    """One sign of life in all of SILENCE, while the second driver is between two looks."""
+    first = elsewhere()
+    leave_tag(client, experiment_id, first)
+    beat = threading.Timer(0.8 * SILENCE, leave_tag, (client, experiment_id, first.model_copy(update={"beat": 1})))
+    beat.start()
+    with pytest.raises(StudyError, match="far-away"), driving(client, experiment_id, lambda text: None):
+        pass
+    beat.join()
+
+
+def test_a_process_that_is_gone_is_taken_over_at_once(client: MlflowClient, experiment_id: str) -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    dead = Driver.here().model_copy(update={"pid": process.pid})
+    assert dead.is_known_dead
+    leave_tag(client, experiment_id, dead)
+    assert not is_driven(client, experiment_id)
+    said: list[str] = []
+    with driving(client, experiment_id, said.append):
+        assert driver(client, experiment_id).token != dead.token  # type: ignore[union-attr]
+    assert said == [], "there is nothing to wait for"
+
+
+def test_a_process_of_another_machine_is_not_known_dead_here() -> None:
+    """Nor is one of another's user here, which cannot be signalled."""
+    assert not elsewhere().is_known_dead
+    assert not Driver.here().model_copy(update={"pid": 1}).is_known_dead
+
+
+def test_a_silent_machine_is_taken_over_in_the_end(client: MlflowClient, experiment_id: str) -> None:
+    leave_tag(client, experiment_id, elsewhere())
+    assert is_driven(client, experiment_id)
+    said: list[str] = []
+    with driving(client, experiment_id, said.append):
+        assert driver(client, experiment_id).pid == os.getpid()  # type: ignore[union-attr]
+    assert len(said) == 1
+    assert "process 4711 on far-away" in said[0]
+    assert driver(client, experiment_id) is None
+
+
+@pytest.mark.parametrize("before", ["nobody", "silent", "ends"])
+def test_of_several_at_once_one_wins(
+    client: MlflowClient, experiment_id: str, before: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted: list[int] = []
+    monkeypatch.setattr(signal, "pthread_kill", lambda thread, number: interrupted.append(thread))
+    monkeypatch.setattr(lease, "SETTLE", 1)  # that long may one of them be held up
+    monkeypatch.setattr(lease, "SILENCE", 2)
+    if before != "nobody":
+        leave_tag(client, experiment_id, elsewhere())
+    if before == "ends":
+        threading.Timer(0.2, client.delete_experiment_tag, (experiment_id, TAG)).start()
+    together, over = threading.Barrier(4), threading.Event()
+    won, refused = [], []
+
+    def drive() -> None:
+        together.wait()
+        try:
+            with driving(client, experiment_id, lambda text: None):
+                won.append(driver(client, experiment_id))
+                over.wait(30)
+        except StudyError as error:
+            refused.append(str(error))
+
+    threads = [threading.Thread(target=drive, daemon=True) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    eventually(lambda: len(won) + len(refused) == len(threads))
+    assert (len(won), len(refused)) == (1, 3)
+    assert driver(client, experiment_id).token == won[0].token  # type: ignore[union-attr]
+    assert interrupted == [], "it is nobody's second thought"
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert driver(client, experiment_id) is None
+
+
+def test_who_is_taken_over_ends(client: MlflowClient, experiment_id: str) -> None:
+    """As if this machine had slept: also in the middle of a long wait, and the other's tag stays."""
+    said: list[str] = []
+    other, begun = elsewhere(), time.monotonic()
+    with pytest.raises(KeyboardInterrupt), driving(client, experiment_id, said.append):
+        leave_tag(client, experiment_id, other)
+        time.sleep(60)
+    assert time.monotonic() - begun < 50, "it was left sleeping"
+    assert said == ["process 4711 on far-away has taken the study over: this one ends"]
+    assert driver(client, experiment_id) == other
+
+
+def test_a_tracker_that_is_away_ends_nobody(client: MlflowClient, experiment_id: str) -> None:
+    state = "up"
+    line = Line(client, lambda: state)
+    with driving(line, experiment_id, lambda text: None):  # type: ignore[arg-type]
+        requests = len(line.requests)
+        state = "down"
+        eventually(lambda: len(line.requests) > requests + 2)
+        beat = driver(client, experiment_id).beat  # type: ignore[union-attr]
+        state = "up"
+        eventually(lambda: driver(client, experiment_id).beat > beat)  # type: ignore[union-attr]
+        state = "down"
+    assert driver(client, experiment_id) is not None, "nobody could be told"
+    refusal = pytest.raises(StudyError, match="Connection refused")
+    with refusal, driving(line, experiment_id, lambda text: None):  # type: ignore[arg-type]
+        pass
+
+
+def test_a_tag_that_says_nothing_is_nobodys(client: MlflowClient, experiment_id: str) -> None:
+    client.set_experiment_tag(experiment_id, TAG, "somebody")
+    assert not is_driven(client, experiment_id)
+    with driving(client, experiment_id, lambda text: None):
+        assert is_driven(client, experiment_id)

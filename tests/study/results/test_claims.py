@@ -1,0 +1,176 @@
+"""The paper's numbers are transcribed without a slip, and every claim gets the verdict that the data allow."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from study import results
+from study.results.claims import paper
+from study.settings import load_study
+
+
+def as_trials(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """A table of metrics as if trials of ours, under the paper's protocol, had brought them."""
+    ids = [f"{seed}-{number}" for number in range(len(table))]
+    return table.assign(
+        seed=seed, status="FINISHED", failure="", run_id=ids, trial_key=ids, artifact_uri="", **paper.DISTRIBUTED
+    )
+
+
+def pretrained_as_published() -> pd.DataFrame:
+    rows = [{"camera": "Nikon D90", "isp": isp, "seed": 0, **vars(nip)} for isp, nip in paper.TABLE_1.items()]
+    return pd.DataFrame(rows).assign(seconds=60.0)
+
+
+REAL = dict.fromkeys(paper.SUPPLEMENT_TABLE_1, False)
+NOTHING = paper.Findings(as_trials(paper.supplement_table_1().head(0)), pretrained_as_published().head(0))
+
+
+@pytest.fixture(scope="module")
+def published() -> pd.DataFrame:
+    return paper.supplement_table_1()
+
+
+def verdicts(findings: paper.Findings) -> pd.DataFrame:
+    return paper.verdicts(findings).set_index("id")
+
+
+def test_the_table_is_whole(published: pd.DataFrame) -> None:
+    assert len(published) == 4 * 2 * 11
+    assert not published.drop(columns="lam").isna().any().any()
+    assert set(published.groupby(["camera", "isp"])["lam"].nunique()) == {10}
+    assert published["lam"].isna().sum() == 8
+    # Sums over all of a column, taken from the supplement.
+    sums = published.groupby("isp")[["psnr", "ssim", "accuracy"]].sum()
+    np.testing.assert_allclose(sums.loc["DNet"], [1693.5, 42.155, 31.231])
+    np.testing.assert_allclose(sums.loc["UNet"], [1750.3, 42.764, 34.633])
+
+
+def test_the_table_says_what_the_text_says(published: pd.DataFrame) -> None:
+    unet = published[published["isp"] == "UNet"]
+    at = unet[unet["lam"] == 0.1]
+    assert at["accuracy"].mean() == pytest.approx(0.90, abs=0.01)  # "classification accuracy ≈ 90 % …
+    assert at["psnr"].mean() == pytest.approx(42.5, abs=0.05)  # … fidelity of ≈ 42.5 dB (λ = 0.1)"
+    d90 = unet[unet["camera"] == "Nikon D90"].set_index("lam")["accuracy"]
+    assert (round(100 * d90[0.1]), round(100 * d90[0.01])) == (92, 98)  # "saturates at 92 % and 98 %"
+    fixed = published[published["mode"] == results.FIXED]["accuracy"]
+    assert fixed.max() == 0.45  # "approx. 45 %"
+    for _, group in published[published["mode"] != results.FIXED].groupby(["camera", "isp"]):
+        assert group.sort_values("lam")["psnr"].is_monotonic_increasing
+        assert group.sort_values("lam")["ssim"].is_monotonic_increasing
+
+
+@pytest.mark.parametrize(("lam", "stated"), [("fixed", 44.6), (0.25, 87.0), (0.1, 92.6), (0.05, 95.8)])
+def test_diagonals_of_table_4_have_the_accuracy_stated_above_them(lam: float | str, stated: float) -> None:
+    assert np.mean(paper.TABLE_4[lam]) == pytest.approx(stated)
+
+
+def test_the_paper_reproduces_itself(published: pd.DataFrame) -> None:
+    found = verdicts(paper.Findings(as_trials(published), pretrained_as_published(), REAL))
+    elsewhere = {"fan-without-channel", "inet-front", "prnu-correlation", "prnu-localisation", "prnu-low-light"}
+    assert set(found.index[found["verdict"] == paper.NOT_RUN]) == elsewhere
+    assert set(found.loc[~found.index.isin(elsewhere), "verdict"]) == {paper.REPRODUCED}
+    assert found.loc["fixed-accuracy", "ours"] == pytest.approx(42.775)
+    assert found.loc["table-4-0.1", "ours"] == pytest.approx(92.0)
+    assert found.loc["minor-distortion", "ours"] == pytest.approx(90.0)  # 40D: (93.1 − 38.2) / (99.2 − 38.2)
+    assert found.loc["fixed-accuracy", "data"].startswith(
+        "Canon EOS 40D, Canon EOS 5D, Nikon D7000, Nikon D90 · 1 seed"
+    )
+
+
+def test_simulated_data_never_reproduce_an_absolute_number(published: pd.DataFrame) -> None:
+    trials, pretrained = as_trials(published), pretrained_as_published()
+    for simulated in (dict.fromkeys(REAL, True), {}):  # said to be simulated, and not said to be real
+        found = verdicts(paper.Findings(trials, pretrained, simulated))
+        assert set(found.loc[found["absolute"], "verdict"]) == {paper.NOT_COMPARABLE, paper.NOT_RUN}
+        assert set(found.loc[~found["absolute"]].drop("prnu-localisation")["verdict"]) == {paper.REPRODUCED}
+        assert found.loc["joint-beats-fixed", "data"].count("(simulated)") == 4
+
+
+def test_real_cameras_answer_where_there_are_both(published: pd.DataFrame) -> None:
+    better = published.assign(camera=published["camera"].map("sim {}".format), accuracy=0.99)
+    trials = pd.concat([as_trials(published), as_trials(better, seed=1)])
+    simulated = REAL | dict.fromkeys(better["camera"], True)
+    found = verdicts(paper.Findings(trials, pretrained_as_published(), simulated))
+    assert found.loc["fixed-accuracy", "ours"] == pytest.approx(42.775)
+    assert "sim" not in found.loc["fixed-accuracy", "data"]
+    assert found.loc["fixed-stable", "verdict"] == paper.NOT_REPRODUCED  # relative: of all cameras
+
+
+def test_fingerprints_are_judged_where_the_experiment_was_run() -> None:
+    """A camera has a run for Fig. 5, one for Table 3, or both; a simulated one answers no absolute number."""
+    nan = math.nan
+    rows = [("Nikon D90", 0.8, 0.45, 0.40, nan), ("Nikon D90", nan, nan, nan, 13.0), ("sim", 0.1, 0.50, 0.47, nan)]
+    fingerprints = pd.DataFrame(rows, columns=["camera", *results.PRNU_METRICS]).assign(seed=0)
+    ids = ["prnu-correlation", "prnu-localisation", "prnu-low-light"]
+
+    def judged(simulated: dict[str, bool]) -> pd.DataFrame:
+        return verdicts(paper.Findings(NOTHING.trials, NOTHING.pretrained, simulated, fingerprints)).loc[ids]
+
+    found = judged({"Nikon D90": False, "sim": True})
+    assert found["ours"].tolist() == pytest.approx([0.8, 0.04, 13.0])
+    assert set(found["verdict"]) == {paper.REPRODUCED}
+    assert found.loc["prnu-localisation", "data"] == "Nikon D90, sim (simulated) · 1 seed"
+    found = judged({"Nikon D90": True, "sim": True})
+    assert found["ours"].tolist() == pytest.approx([0.45, 0.04, 13.0])
+    assert found["verdict"].tolist() == [paper.NOT_COMPARABLE, paper.REPRODUCED, paper.NOT_COMPARABLE]
+
+
+def test_what_contradicts_is_not_reproduced(published: pd.DataFrame) -> None:
+    useless = published.assign(accuracy=0.2)
+    found = verdicts(paper.Findings(as_trials(useless), pretrained_as_published(), REAL))
+    for claim in ("fixed-accuracy", "joint-beats-fixed", "unet-front", "nearly-perfect", "supplement-table-1"):
+        assert found.loc[claim, "verdict"] == paper.NOT_REPRODUCED, claim
+    assert found.loc["psnr-falls", "verdict"] == paper.REPRODUCED
+    reversed_order = published.assign(psnr=-published["psnr"])
+    assert (
+        verdicts(paper.Findings(as_trials(reversed_order), pretrained_as_published(), REAL)).loc[
+            "psnr-falls", "verdict"
+        ]
+        == paper.NOT_REPRODUCED
+    )
+
+
+def test_a_front_that_does_not_reach_is_not_reproduced(published: pd.DataFrame) -> None:
+    low = published.assign(psnr=published["psnr"] - 10)
+    found = verdicts(paper.Findings(as_trials(low), pretrained_as_published(), REAL))
+    assert math.isnan(found.loc["unet-front", "ours"])
+    assert found.loc["unet-front", "verdict"] == paper.NOT_REPRODUCED
+
+
+def test_only_trials_under_the_claims_channel_answer_it(published: pd.DataFrame) -> None:
+    fixed = published[(published["mode"] == results.FIXED) & (published["isp"] == "UNet")].assign(accuracy=0.991)
+    undistributed = as_trials(fixed).assign(**paper.UNDISTRIBUTED)
+    found = verdicts(paper.Findings(undistributed, NOTHING.pretrained, REAL))
+    assert found.loc["fan-without-channel", "verdict"] == paper.REPRODUCED
+    assert found.loc["fan-without-channel", "ours"] == pytest.approx(99.1)
+    assert set(found.drop("fan-without-channel")["verdict"]) == {paper.NOT_RUN}
+    other = as_trials(published).assign(**{"channel.codec": "jpeg:80"})
+    assert set(verdicts(paper.Findings(other, NOTHING.pretrained, REAL))["verdict"]) == {paper.NOT_RUN}
+
+
+def test_nothing_run_is_nothing_said() -> None:
+    found = verdicts(NOTHING)
+    assert set(found["verdict"]) == {paper.NOT_RUN}
+    assert found["ours"].isna().all()
+    assert found.index.is_unique
+
+
+def test_fan_only_is_the_setting_of_section_5_1() -> None:
+    study, grid = load_study("fan-only"), load_study("paper")
+    trials = [planned.trial for planned in study.planned()]
+    assert {(trial.isp, trial.lam, trial.training.patch) for trial in trials} == {("UNet", "fixed", 64)}
+    assert {trial.camera for trial in trials} == set(paper.SUPPLEMENT_TABLE_1)
+    trial = trials[0]
+    assert 2 * trial.training.patch // trial.channel.downsample == 128  # px that the FAN receives, as in the grid
+    logged = {"channel.downsample": str(trial.channel.downsample), "channel.codec": trial.channel.codec}
+    assert logged | {"manipulations": str(trial.manipulations)} == paper.UNDISTRIBUTED
+    assert study.planned()[0].pretraining == grid.planned()[0].pretraining  # the same NIPs
+    logged = grid.planned()[0].trial
+    assert {
+        "channel.downsample": str(logged.channel.downsample),
+        "channel.codec": logged.channel.codec,
+        "manipulations": str(logged.manipulations),
+    } == paper.DISTRIBUTED
