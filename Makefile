@@ -1,13 +1,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: venv demo lint test test-cluster test-ray-up
+.PHONY: venv demo lint test test-install test-cluster test-ray-up
 
 venv: .venv/installed
 
-.venv/installed: requirements.txt
+.venv/installed: pyproject.toml requirements.txt requirements-test.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet -r requirements.txt
+	$(BIN)/pip install --quiet --editable '.[test]'
 	touch $@
 
 demo: venv
@@ -19,6 +19,10 @@ lint: venv
 
 test: lint
 	$(BIN)/python -m pytest
+
+# A wheel, in an environment of its own
+test-install: venv
+	$(BIN)/python -m pytest tests/test_install.py
 
 # Every fault on real processes: Ray nodes, an MLflow server and an S3 endpoint on this machine
 test-cluster: venv

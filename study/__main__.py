@@ -1,5 +1,6 @@
-"""``python -m study``"""
+"""``python -m study``, and the command ``study``"""
 
 from study.commands.app import main
 
-main()
+if __name__ == "__main__":
+    main()
