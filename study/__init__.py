@@ -1,6 +1,10 @@
 """The study: settings, schedule, tracking, results, report. The only package that knows Ray and MLflow."""
 
 import os
+from pathlib import Path
+
+_above = Path(__file__).resolve().parents[1]
+CHECKOUT = _above if (_above / "pyproject.toml").is_file() else None  # None where the project was installed as a wheel
 
 # A study sends nothing to anyone: both libraries read this when they are imported.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

@@ -19,15 +19,15 @@ from typing import Any
 import ray
 from pydantic import TypeAdapter
 from ray import tune
+from ray.job_config import JobConfig
 
+from study import CHECKOUT
 from study.jobs import Job
 from study.settings import Resources, StudyError
 
-ROOT = Path(__file__).resolve().parents[2]
 REPORT_SECONDS = 1.0
 
 ENVIRONMENT = {
-    "PYTHONPATH": str(ROOT),
     # Every trial runs in a new thread of its worker: with an arena for each, memory grows by 50 MB a trial.
     "MALLOC_ARENA_MAX": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -35,6 +35,7 @@ ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # MLflow keeps the figures
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the command, not just the stage
+    **({"PYTHONPATH": str(CHECKOUT)} if CHECKOUT else {}),  # an installed wheel is found without it
 }
 HANDED_ON = (
     "MLFLOW_TRACKING_USERNAME",
@@ -63,6 +64,9 @@ def connect(address: str) -> None:
         try:
             ray.init(
                 address=address,
+                # Else Ray puts the folder where the command was called before all others on its workers' path, where
+                # a folder `models` of the user's own would take the place of ours.
+                job_config=JobConfig(_client_job=True),
                 runtime_env={"env_vars": environment},
                 log_to_driver=False,
                 logging_level="error",

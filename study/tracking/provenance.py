@@ -4,10 +4,11 @@ import os
 import platform
 import subprocess
 from functools import cache
-from importlib.metadata import version
-from pathlib import Path
+from importlib.metadata import PackageNotFoundError, version
 
 import torch
+
+from study import CHECKOUT
 
 PACKAGES = ("torch", "numpy", "ray", "mlflow", "rawpy", "safetensors")
 
@@ -29,15 +30,18 @@ def _hardware() -> str:
 
 
 def _revision() -> str:
-    """The commit, with ``+`` where the working tree differs from it; ``unknown`` outside a checkout."""
+    """The commit of the checkout, with ``+`` where the working tree differs from it; of a wheel, its version."""
     try:
+        if CHECKOUT is None:
+            return f"version {version('forensic-imaging-pipelines')}"
         described = subprocess.run(
             ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"],
-            cwd=Path(__file__).parent,
+            cwd=CHECKOUT,
+            env={**os.environ, "GIT_CEILING_DIRECTORIES": str(CHECKOUT.parent)},  # another repository may lie around it
             capture_output=True,
             text=True,
             check=True,
         )
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, subprocess.CalledProcessError, PackageNotFoundError):
         return "unknown"
     return described.stdout.strip()
