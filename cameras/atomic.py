@@ -1,25 +1,32 @@
-"""Files that are written whole or not at all."""
+"""Write files as a whole or not at all."""
 
 import os
-import tempfile
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
 def write(path: str | os.PathLike[str], content: bytes) -> None:
-    """Replace ``path`` by a file with this content, or leave it as it is.
+    """Replace ``path`` by a file with this content, as `writing` does."""
+    with writing(path) as part:
+        part.write_bytes(content)
 
-    The content lies safely on disk before it takes the place of what was there. On an error nothing is left behind;
-    a process that is killed may leave a hidden file beside ``path``.
+
+@contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield the path of an empty file in the same folder; move it to ``path`` when the block ends.
+
+    The content is safely on disk before it replaces what was there. If the block raises an error, ``path`` stays as it
+    was and nothing is left behind; a process that is killed may leave a hidden file beside ``path``.
     """
     path = Path(path)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    part.touch(exist_ok=False)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
+        yield part
+        with part.open("rb") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o644)  # mkstemp's own is for its owner alone
-        temporary.replace(path)
+        part.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)

@@ -54,7 +54,7 @@ def test_stored_pairs_are_the_arrays_appended(tmp_path):
 def test_pairs_in_memory_equal_pairs_on_disk(tmp_path):
     stored = Pairs.open(store(tmp_path))
     built = Pairs.from_images(IMAGES.values(), **CAMERA, names=list(IMAGES))
-    assert built.fingerprint == stored.fingerprint and built.names == stored.names
+    assert built.data_hash == stored.data_hash and built.names == stored.names
     for field in ("bayer", "target", "offset", "height", "width"):
         torch.testing.assert_close(getattr(built, field), getattr(stored, field), rtol=0, atol=0)
 
@@ -75,9 +75,9 @@ def test_moving_takes_every_tensor_along():
     assert len(tensors) == 5 and {tensor.device.type for tensor in tensors} == {"meta"}
 
 
-def test_fingerprint_is_of_the_contents_not_of_their_order(tmp_path):
-    fingerprint = Pairs.open(store(tmp_path / "a")).fingerprint
-    assert Pairs.open(store(tmp_path / "b", reversed(IMAGES))).fingerprint == fingerprint
+def test_data_hash_is_of_the_contents_not_of_their_order(tmp_path):
+    data_hash = Pairs.open(store(tmp_path / "a")).data_hash
+    assert Pairs.open(store(tmp_path / "b", reversed(IMAGES))).data_hash == data_hash
     (bayer, target), *others = IMAGES.values()
     brighter = np.where(target < 255, target + 1, target).astype(np.uint8)
     names = list(IMAGES)
@@ -91,7 +91,7 @@ def test_fingerprint_is_of_the_contents_not_of_their_order(tmp_path):
         "cfa": Pairs.from_images(IMAGES.values(), **CAMERA | {"cfa": "RGGB"}, names=names),
         "matrix": Pairs.from_images(IMAGES.values(), **CAMERA | {"cam2srgb": np.eye(3)}, names=names),
     }
-    assert len({fingerprint, *(pairs.fingerprint for pairs in variants.values())}) == len(variants) + 1
+    assert len({data_hash, *(pairs.data_hash for pairs in variants.values())}) == len(variants) + 1
 
 
 @pytest.mark.parametrize("file", ["bayer.u16", "target.u8"])
