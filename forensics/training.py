@@ -102,7 +102,7 @@ def train(
         "modules": {"nip": model.nip, "fan": model.fan},
         "optimisers": {"adam": adam},
         "generators": {"patches": generator},
-        "identity": {"trial": asdict(trial), "pairs": pairs.fingerprint},
+        "identity": {"trial": asdict(trial), "pairs": pairs.data_hash},
     }
     done, history = 0, {}
     if resume is not None:

@@ -102,8 +102,8 @@ def _fingerprint_jobs(
         content = FingerprintJob(
             camera=name,
             simulation=simulations[name],
-            data_fingerprint=index.fingerprint,
-            others={other: its.fingerprint for other, its in session.cameras.items() if other != name},
+            data_fingerprint=index.data_hash,
+            others={other: its.data_hash for other, its in session.cameras.items() if other != name},
             raw=raw,
             pretrained=tuple(pretrained.values()),
             joint=tuple(joint),

@@ -352,7 +352,7 @@ def _room(folder: Path, needed: int) -> str:
 
 def _copies(cameras: Mapping[str, Index], grid: Grid | None) -> dict[str, int]:
     """Bytes of what each node copies to its own disk, by path, as :mod:`study.storage.cache` names them."""
-    copies = {f"cameras/{name}-{index.fingerprint[:16]}": sum(index.sizes.values()) for name, index in cameras.items()}
+    copies = {f"cameras/{name}-{index.data_hash[:16]}": sum(index.sizes.values()) for name, index in cameras.items()}
     stored = {job.nip: job.nip_sha256 for job in grid.ready} if grid else {}
     for job in grid.pretrainings if grid else ():
         copies[f"nips/{stored.get(job.weights, job.key)[:16]}"] = nip_bytes(job.isp)

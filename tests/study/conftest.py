@@ -78,7 +78,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
         append(folder / "cameras" / "camera", f"image {number}", bayer, target, **camera)
     nip = models.build("INet", generator=torch.Generator().manual_seed(0), cfa="RGGB", cam2srgb=np.eye(3).tolist())
     models.save(folder / "nips" / "nip.safetensors", nip)
-    fingerprint = Index.read(folder / "cameras" / "camera").fingerprint
+    fingerprint = Index.read(folder / "cameras" / "camera").data_hash
     return Data(folder, "camera", fingerprint, "nips/nip.safetensors", file_sha256(folder / "nips" / "nip.safetensors"))
 
 

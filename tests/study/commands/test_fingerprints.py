@@ -58,7 +58,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def job_in(storage: Path, client: MlflowClient, experiment_id: str) -> FingerprintJob:
-    fingerprints = {name: Index.read(storage / "cameras" / name).fingerprint for name in ("sim-rggb", "sim-gbrg")}
+    fingerprints = {name: Index.read(storage / "cameras" / name).data_hash for name in ("sim-rggb", "sim-gbrg")}
     nip = storage / "nips" / "inet.safetensors"
     return FingerprintJob(
         camera="sim-rggb",

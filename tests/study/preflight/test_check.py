@@ -306,7 +306,7 @@ def test_a_node_without_room_for_copies(question: Question, study: Study) -> Non
     assert question.staging is not None
     assert "will be written: free some" in fault(inspect_node(HERE, question))
     there = place(study, "").model_copy(update={"staging": question.staging})
-    staging.camera(there, "little", index.fingerprint)
+    staging.camera(there, "little", index.data_hash)
     assert faults(inspect_node(HERE, question)) == {}, "a copy that is there needs no more room"
 
 

@@ -57,7 +57,7 @@ def copies(place: Place) -> list[Path]:
 
 def test_staged_once(place: Place, data: Data, downloads: Callable[[], list[list]]) -> None:
     folder = staging.camera(place, data.camera, data.fingerprint)
-    assert Pairs.open(folder).fingerprint == data.fingerprint
+    assert Pairs.open(folder).data_hash == data.fingerprint
     verify(folder)
     weights = staging.nip(place, data.nip, data.nip_sha256)
     assert file_sha256(weights) == data.nip_sha256
