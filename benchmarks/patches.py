@@ -95,7 +95,7 @@ def main() -> None:
 
         def step() -> None:
             patches = sample(pairs, images, count, patch, generator, training.textured)
-            logits, developed = model(getattr(patches, nip.reads), generator)
+            logits, developed = model(patches.bayer, generator)
             loss = loss_fan(logits) + trial.lam * loss_nip(developed, patches.target)
             adam.zero_grad()
             loss.backward()

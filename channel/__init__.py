@@ -1,8 +1,8 @@
 """What happens to a developed photograph: manipulations, down-sampling, compression (paper, section 4)."""
 
-from channel.distribution import Channel
-from channel.encoders import encode
-from channel.jpeg import DifferentiableJPEG
-from channel.manipulations import Manipulations
+from channel.codecs import CODECS, encode
+from channel.codecs.jpeg import DifferentiableJPEG
+from channel.distribution import Channel, versions
+from channel.manipulations import OPERATORS, Manipulations
 
-__all__ = ["Channel", "DifferentiableJPEG", "Manipulations", "encode"]
+__all__ = ["CODECS", "OPERATORS", "Channel", "DifferentiableJPEG", "Manipulations", "encode", "versions"]

@@ -1,21 +1,17 @@
-"""The distribution channel: what a photo sharing service does to a picture (paper, section 4.1)."""
+"""The distribution channel: what a photo sharing service does to a photograph (paper, section 4.1)."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
+from channel.codecs import CODECS, differentiable
 from channel.filters import average
-from channel.jpeg import DifferentiableJPEG
+from channel.manipulations import Manipulation
 from channel.precision import full_precision
 
-
-def build_codec(codec: str, rounding: str, subsampling: str) -> nn.Module:
-    """``jpeg:QUALITY`` or ``none`` as a module (N, 3, H, W) -> same. Raises ValueError for anything else."""
-    name, _, quality = codec.partition(":")
-    if codec == "none":
-        return nn.Identity()
-    if name == "jpeg" and quality.isdecimal():
-        return DifferentiableJPEG(int(quality), rounding, subsampling)
-    raise ValueError(f"unknown codec {codec!r}: write jpeg:QUALITY, e.g. jpeg:50, or none")
+# Raise it when a change of this code changes results: keys of finished work that used it then no longer match.
+VERSION = 1
 
 
 class Channel(nn.Module):
@@ -23,10 +19,11 @@ class Channel(nn.Module):
 
     Args:
         downsample: k; 1 keeps the size. The paper's 2 equals bilinear interpolation at 1:2.
-        codec: ``jpeg:QUALITY`` or ``none``.
-        rounding, subsampling: those of dJPEG.
+        codec: ``name:QUALITY`` of a codec with a differentiable version, e.g. ``jpeg:50``, or ``none``.
+        rounding, subsampling: of dJPEG (:class:`channel.DifferentiableJPEG`).
 
-    Raises ValueError for any other setting.
+    Raises:
+        ValueError: any other setting.
     """
 
     def __init__(
@@ -36,13 +33,14 @@ class Channel(nn.Module):
         if downsample != int(downsample) or downsample < 1:
             raise ValueError(f"downsample must be a whole number of at least 1, not {downsample}")
         self.downsample = int(downsample)
-        self.codec = build_codec(codec, rounding, subsampling)
+        self.codec = differentiable(codec, rounding, subsampling)
 
     @full_precision
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(N, 3, H, W) in [0, 1] -> (N, 3, ⌊H/k⌋, ⌊W/k⌋) in [0, 1]; what lies beyond whole cells is dropped.
+        """(N, 3, H, W) in [0, 1] -> (N, 3, ⌊H/k⌋, ⌊W/k⌋) in [0, 1]; pixels beyond whole cells of k×k are dropped.
 
-        Raises ValueError for images smaller than k×k.
+        Raises:
+            ValueError: images smaller than k×k.
         """
         if self.downsample > min(images.shape[-2:]):
             raise ValueError(f"images of {tuple(images.shape[-2:])} are too small for 1:{self.downsample}")
@@ -52,3 +50,19 @@ class Channel(nn.Module):
 
     def extra_repr(self) -> str:
         return f"downsample={self.downsample}"
+
+
+def versions(manipulations: Sequence[str], codec: str) -> dict[str, int]:
+    """Returns the versions of the channel, of these manipulations and of this codec, by part: keys contain them.
+
+    Args:
+        manipulations: as :class:`channel.Manipulations` takes them.
+        codec: as :class:`Channel` or :func:`channel.encode` takes it; ``none`` has no version.
+    """
+    parts = [Manipulation.parse(spec) for spec in manipulations]
+    name = codec.partition(":")[0]
+    return {
+        "channel": VERSION,
+        **{f"manipulation {part.name}": part.operator.version for part in parts},
+        **({f"codec {name}": CODECS[name].version} if name in CODECS else {}),
+    }

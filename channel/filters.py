@@ -1,8 +1,8 @@
 """Linear filters as sums of shifted images.
 
-With three channels, or one, a convolution leaves most of a CPU's vector width idle. Forward and backward, on
-one core, ``average`` takes a third of the time of PyTorch's ``avg_pool2d``, and ``blur`` with five taps a
-quarter of that of a depth-wise ``conv2d``.
+With one or three channels, a convolution leaves most of a CPU's vector width idle. Forward and backward, on one core,
+``average`` takes a third of the time of PyTorch's ``avg_pool2d``, and ``blur`` with five taps a quarter of that of a
+depth-wise ``conv2d``.
 """
 
 from collections.abc import Sequence
@@ -12,9 +12,12 @@ from torch.nn import functional as F
 
 
 def blur(images: torch.Tensor, taps: Sequence[float]) -> torch.Tensor:
-    """(N, C, H, W) -> same: columns and rows filtered with the same odd number of taps.
+    """Filters columns and rows of (N, C, H, W) -> same with the same odd number of taps.
 
-    Borders are mirrored without repeating the border pixel. ValueError unless H and W exceed the radius.
+    Borders are mirrored without repeating the border pixel.
+
+    Raises:
+        ValueError: H or W does not exceed the radius.
     """
     H, W = images.shape[-2:]
     radius = len(taps) // 2
@@ -30,7 +33,7 @@ def blur(images: torch.Tensor, taps: Sequence[float]) -> torch.Tensor:
 
 
 def average(images: torch.Tensor, k: int) -> torch.Tensor:
-    """(N, C, H, W) -> (N, C, ⌊H/k⌋, ⌊W/k⌋): means of k×k pixels; what lies beyond whole cells is dropped."""
+    """Means of k×k pixels, (N, C, H, W) -> (N, C, ⌊H/k⌋, ⌊W/k⌋); pixels beyond whole cells are dropped."""
     H, W = (size - size % k for size in images.shape[-2:])
     rows = images[..., :H, :W].unflatten(-2, (-1, k)).sum(dim=-2)
     columns = [rows[..., i::k] for i in range(k)]

@@ -1,10 +1,11 @@
-"""Every operator of the channel computes in float32 (in float64 when given float64), also under autocast.
+"""Precision: every operator of the channel computes in float32 (float64 for float64), also under autocast.
 
-A DCT coefficient divided by its quantization step reaches several hundred before it is rounded: with the
-eight bits of bfloat16 many become another integer, and the traces that the FAN looks for are that small.
-TF32, ten bits instead of float32's 23, is a matter of PyTorch's own switches. For ``matmul``, by which the DCT is
-computed here, it is off by default, and has to stay off. For cuDNN's convolutions on CUDA, those of NIP and FAN, it is
-on by default: whoever wants float32 there sets ``torch.backends.cudnn.allow_tf32 = False``.
+A DCT coefficient divided by its quantization step reaches several hundred before it is rounded. With the eight bits of
+bfloat16 many would be rounded to another integer, and the traces that the FAN looks for are as small as that.
+
+TF32 has ten bits instead of float32's 23, and PyTorch's own switches decide about it. For ``matmul``, which computes
+the DCT here, it is off by default and has to stay off. For cuDNN's convolutions on CUDA, those of NIP and FAN, it is on
+by default; ``torch.backends.cudnn.allow_tf32 = False`` turns it off.
 """
 
 import functools
@@ -15,7 +16,7 @@ import torch
 
 
 def full_precision(forward: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-    """Decorates ``forward(self, images, ...)``: autocast off, half precision made float32.
+    """Decorates ``forward(self, images, ...)``: turns autocast off and converts half precision to float32.
 
     The decorated method raises ValueError unless ``images`` is (N, 3, H, W) and floating-point.
     """

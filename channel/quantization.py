@@ -1,7 +1,7 @@
-"""Rounding and clipping, and the gradients that stand in for theirs.
+"""Rounding and clipping with useful gradients (paper, section 4.2).
 
-Rounding has no gradient anywhere, a clip has none outside its range: behind either a network learns nothing.
-ρ is a rounding function, as in the paper (section 4.2).
+The true gradient of rounding is zero everywhere, that of a clip is zero outside its range: a network before them would
+learn nothing. ρ is a rounding function, as in the paper.
 """
 
 import functools
@@ -14,12 +14,12 @@ Rounding = Callable[[torch.Tensor], torch.Tensor]
 
 
 def sinusoidal(x: torch.Tensor) -> torch.Tensor:
-    """ρ(x) = x − sin(2πx)/2π (paper, eq. 3): whole numbers stay, and draw near what lies beside them."""
+    """ρ(x) = x − sin(2πx)/2π (paper, eq. 3): keeps whole numbers, and moves others towards the nearest one."""
     return torch.sub(x, torch.sin(x * (2 * math.pi)), alpha=1 / (2 * math.pi))
 
 
 def soft(x: torch.Tensor) -> torch.Tensor:
-    """True rounding forward, the gradient of :func:`sinusoidal` backward (the authors' toolbox)."""
+    """Rounds in the forward pass, with the gradient of :func:`sinusoidal` (the authors' toolbox)."""
     smooth = sinusoidal(x)
     return smooth + (torch.round(x) - smooth).detach()
 
@@ -33,9 +33,10 @@ def harmonic(x: torch.Tensor, terms: int) -> torch.Tensor:
 
 
 def rounding(name: str, harmonics: int = 5) -> Rounding:
-    """The function called ``name``: round (gradient zero), sin, soft, or harmonic with ``harmonics`` terms.
+    """Returns a rounding function: round (gradient zero), sin, soft, or harmonic with ``harmonics`` terms.
 
-    Raises ValueError for any other name, and for less than one term.
+    Raises:
+        ValueError: any other name, or less than one term.
     """
     if harmonics < 1:
         raise ValueError(f"harmonics must be at least 1, not {harmonics}")
@@ -53,12 +54,12 @@ def rounding(name: str, harmonics: int = 5) -> Rounding:
 def clip(x: torch.Tensor) -> torch.Tensor:
     """Clips to [0, 1]; the gradient passes as if nothing had been clipped (straight-through).
 
-    With the clip's own gradient a pixel that reached black or white could never be pulled back. The NIPs end
-    in a clip with the same gradient (`models.nip.clip`), written there, since neither package imports the other.
+    With the clip's own gradient a pixel that reached black or white could never return. The NIPs end in a clip with the
+    same gradient, `models.nip.clip`; neither package imports the other.
     """
     return x + (x.clamp(0, 1) - x).detach()
 
 
 def quantize(x: torch.Tensor) -> torch.Tensor:
-    """Stores [0, 1] as 8 bits: multiples of 1/255, clipped. Gradients as :func:`soft` and :func:`clip`."""
+    """Rounds [0, 1] to 8 bits, multiples of 1/255, and clips, with the gradients of :func:`soft` and :func:`clip`."""
     return clip(soft(255 * x) / 255)

@@ -1,11 +1,11 @@
-"""A finished trial, judged again: behind real encoders, and by whole photographs instead of single patches.
+"""Evaluation of a finished trial: behind real encoders, and by decisions about images instead of single patches.
 
     patches ─ NIP ─ manipulations ─┬─ the trial's channel d (dJPEG) ──────────────────────────┬─ FAN ─ posteriors
                                    └─ 8 bits ─ down-sampling ─ 8 bits ─ a real codec, 8 bits ─┘
 
-In training all is differentiable and nothing is stored. Here the manipulated photograph is stored with 8 bits, is
+In training everything is differentiable and nothing is stored. Here the manipulated photograph is stored with 8 bits,
 down-sampled as in the trial's channel, stored again, and compressed by a real encoder. Development and manipulations
-(also the one called jpeg) are those of the training, so that the distribution alone differs.
+(also the one called jpeg) are those of the training, so that only the distribution differs.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from cameras.pairs import Pairs, split
 from channel import Manipulations, encode
-from channel.encoders import save_options
+from channel.codecs import Encoder
 from channel.filters import average
 from forensics.fan import FAN
 from forensics.joint import JointModel
@@ -25,28 +25,32 @@ from forensics.trial import Trial
 from forensics.validation import confusion_counts, validation_set
 from models.nip import NIP, move
 
-DIFFERENTIABLE = "dJPEG"  # stands for the trial's own channel among the codecs
+# Raise it when a change of this code changes results: keys of finished work that used it then no longer match.
+VERSION = 1
+DIFFERENTIABLE = "dJPEG"  # the trial's own channel, among the names of codecs
 RULES = ("mean_log_probability", "majority")
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What the FAN says of every patch of the fixed validation set, behind every codec.
+    """The FAN's posteriors of every patch of the fixed validation set, behind every codec.
 
-    ``posteriors`` maps a codec, ``dJPEG`` first, to log-probabilities (images, patches, true classes, classes) in
-    float64 on the CPU: of patch p of image i, manipulated as class t, the FAN believes that it is of class c.
+    Attributes:
+        classes: their names, native first.
+        posteriors: by codec, log-probabilities (images, patches, true classes, classes), float64 on the CPU: element
+            (i, p, t, c) is the FAN's belief that patch p of image i, manipulated as class t, is of class c.
     """
 
     classes: tuple[str, ...]
     posteriors: dict[str, Tensor]
 
     def confusion(self, codec: str) -> Tensor:
-        """(classes, classes): rows are true classes and sum to 1."""
+        """Confusion matrix (classes, classes): rows are true classes and sum to 1."""
         counts = confusion_counts(self.posteriors[codec].permute(2, 0, 1, 3).flatten(0, 2))
         return counts / counts.sum(dim=1, keepdim=True)
 
     def accuracy(self, codec: str) -> float:
-        """Of single patches; the classes count alike."""
+        """Accuracy of single patches, 0 to 1; all classes have equal weight."""
         return self.confusion(codec).diagonal().mean().item()
 
 
@@ -60,23 +64,24 @@ def evaluate(
     device: str | torch.device = "cpu",
     on_patches: Callable[[int], None] = lambda done: None,
 ) -> Evaluation:
-    """Judge a finished trial behind its own channel and behind real encoders, on the same patches.
+    """Evaluates a finished trial behind each codec, on the same patches.
 
     Args:
-        trial: settings of the trial: validation set, manipulations, channel (of which real codecs replace the last
-            part) and precision.
+        trial: settings of the trial: validation set, manipulations, channel (real encoders replace its codec) and
+            precision.
         pairs: the camera's pairs.
-        nip, fan: what the trial ended with; they are moved to ``device``.
-        codecs: as :func:`channel.encode` takes them, e.g. ``jpeg:50``, ``jpeg:50:4:2:0``, ``webp:50``. The encoders run
-            on the CPU.
-        device: where to compute. On the one that the trial ran on, ``dJPEG`` is the trial's last validation again.
-        on_patches: called with the number of finished patches after each batch.
+        nip, fan: the trained networks; they are moved to ``device``.
+        codecs: as :func:`channel.encode` takes them, e.g. ``jpeg:50``, ``jpeg:50:4:2:0``, ``webp:50``; or ``dJPEG`` for
+            the trial's own channel. Real encoders run on the CPU.
+        device: where to compute. On the device of the trial, ``dJPEG`` repeats the trial's last validation exactly.
+        on_patches: called after every batch with the number of finished patches.
 
     Raises:
         ValueError: an unknown codec, or data or networks that do not fit the trial.
     """
     for codec in codecs:
-        save_options(codec)  # an unknown one is refused before the work begins
+        if codec != DIFFERENTIABLE:
+            Encoder.parse(codec)  # refuses an unknown codec before the work begins
     manipulations = Manipulations(trial.manipulations)
     classes = len(manipulations.classes)
     if (nip.name, fan.settings["classes"]) != (trial.isp, classes):
@@ -88,12 +93,12 @@ def evaluate(
     move(model, device, model.precision)
     _, images = split(pairs.names, trial.split.train, trial.split.validation, trial.split.seed)
     pairs = pairs.to(device)
-    inputs = validation_set(trial, pairs, images.to(device), nip.reads).inputs
+    bayer = validation_set(trial, pairs, images.to(device)).bayer
 
-    generator = torch.Generator().manual_seed(0)  # the noise of the trial's own validations
-    parts: dict[str, list[Tensor]] = {codec: [] for codec in (DIFFERENTIABLE, *codecs)}
+    generator = torch.Generator().manual_seed(0)  # for the same noise as in the trial's own validations
+    parts: dict[str, list[Tensor]] = {codec: [] for codec in codecs}
     done = 0
-    for batch in inputs.split(trial.training.batch):
+    for batch in bayer.split(trial.training.batch):
         photographs = model.manipulations(model.develop(batch), generator)
         stored = store(photographs, trial.channel.downsample).cpu()
         for codec, posteriors in parts.items():
@@ -113,7 +118,10 @@ def evaluate(
 
 
 def store(photographs: Tensor, downsample: int) -> Tensor:
-    """(N,3,H,W) in [0,1] -> (N,3,⌊H/k⌋,⌊W/k⌋) uint8: 8 bits, means of k×k pixels, 8 bits again (halves to even)."""
+    """Stores photographs with 8 bits, averages k×k pixels, and stores them with 8 bits again (halves to even).
+
+    (N,3,H,W) in [0,1] -> (N,3,⌊H/k⌋,⌊W/k⌋) uint8, where k is ``downsample``.
+    """
     pixels = (255 * photographs.float()).round().clamp(0, 255)
     return average(pixels, downsample).round().to(torch.uint8)
 
@@ -134,21 +142,26 @@ def fused_accuracy(
 ) -> dict[int, Estimate]:
     """Accuracy of one decision per photograph, made from k of its patches, for k = 1, 2, 5, 10, 20, 50, … and all.
 
-    A photograph has one history: all its patches are manipulated alike, and it is decided upon once for every class.
-    The accuracy is the mean over photographs, classes and random choices of k different patches: all windows of k
-    neighbours in ``permutations`` random circular orders, in which every patch occurs equally often. So for k = 1 it is
-    the accuracy of single patches, and for all patches there is one choice.
+    All patches of a photograph are manipulated alike, and one decision is made for every class. The accuracy is the
+    mean over photographs, classes and random choices of k different patches: all windows of k neighbours in
+    ``permutations`` random circular orders, in which every patch occurs equally often. So k = 1 gives the accuracy of
+    single patches, and for all patches there is one choice.
 
-    The interval is that of a percentile bootstrap over photographs, the sampling unit: ``resamples`` times as many
-    photographs as there are, drawn with replacement, each with its accuracy over all choices and classes. Patches and
-    classes are not resampled: those of one photograph are not independent. It speaks of other photographs of the same
-    camera, for the networks of this trial, and is too narrow where photographs are few; with a single one it is [0, 1].
+    The interval is a percentile bootstrap over photographs, the sampling unit: it draws ``resamples`` sets of equally
+    many photographs with replacement, each photograph with its accuracy over all choices and classes. Patches and
+    classes are not resampled, since those of one photograph are not independent. The interval is about other
+    photographs of the same camera, for the networks of this trial. It is too narrow for few photographs, and [0, 1] for
+    a single one.
 
     Args:
         posteriors: (images, patches, true classes, classes) log-probabilities, as in :class:`Evaluation`.
         rule: ``mean_log_probability``: the class with the largest mean log-probability over the patches;
-            ``majority``: the class that most patches are decided for, of several the one with the largest mean.
-        generator: on the CPU; decides the choices of patches and the resampling.
+            ``majority``: the class of most patches, and among equals the one with the largest mean.
+        generator: on the CPU; draws the choices of patches and the resamples.
+        permutations, resamples: see above.
+
+    Returns:
+        An estimate by k.
 
     Raises:
         ValueError: another rule.
@@ -173,13 +186,16 @@ def fused_accuracy(
 
 
 def numbers(patches: int) -> list[int]:
-    """1, 2, 5, 10, 20, 50, … below ``patches``, and ``patches``."""
+    """Returns 1, 2, 5, 10, 20, 50, … below ``patches``, and ``patches``."""
     steps = (digit * 10**power for power in range(len(str(patches))) for digit in (1, 2, 5))
     return [*(k for k in steps if k < patches), patches]
 
 
 def _windows(values: Tensor, order: Tensor, k: int) -> Tensor:
-    """Sums over all k circular neighbours: (images, patches, …) in (permutations, images, patches) -> the latter, …."""
+    """Sums values (images, patches, …) over all windows of k circular neighbours in ``order``.
+
+    ``order`` is (permutations, images, patches); the sums are (permutations, images, patches, …).
+    """
     ordered = values[torch.arange(len(values))[:, None], order]  # (permutations, images, patches, …)
     sums = torch.cat((torch.zeros_like(ordered[:, :, :1]), ordered, ordered), dim=2).cumsum(dim=2)
     patches = order.shape[2]

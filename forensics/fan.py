@@ -15,16 +15,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+# Raise it when a change of this code changes results: keys of finished work that used it then no longer match.
+VERSION = 1
 SLOPE = 0.2  # of the leaky ReLU, as in the NIPs
 WIDTHS = (32, 64, 128, 256)
 
 
 class ConstrainedConv2d(nn.Module):
-    """Convolution that can only learn prediction residuals (Bayar & Stamm 2018, as scaled by the paper's code).
+    """Convolution that can only learn prediction residuals (Bayar & Stamm 2018, scaled as in the paper's code).
 
-    Of each output channel's 75 weights, the centre of its own input channel is −100 and the 74 others are
-    scaled to sum to +100, so that a constant image always answers zero. The constraint is part of the forward
-    pass: gradients flow through it and no projection is needed after a step.
+    Of each output channel's 75 weights, the centre of its own input channel is −100, and the 74 others are scaled to
+    sum to +100, so that a constant image gives zero. The constraint is part of the forward pass: gradients flow through
+    it, and no projection is needed after a step.
     """
 
     STRENGTH = 100.0
@@ -46,21 +48,21 @@ class ConstrainedConv2d(nn.Module):
         self.padding = middle
 
     def kernel(self) -> Tensor:
-        """The constrained weights (out, in, size, size)."""
+        """Returns the constrained weights (out, in, size, size)."""
         free = self.weight * (1 - self.centre)
         free = free / free.sum(dim=(1, 2, 3), keepdim=True)
         return self.STRENGTH * (free - self.centre)
 
     def forward(self, images: Tensor) -> Tensor:
-        # The residual is a small difference of large terms: bfloat16 would leave nothing of it.
+        # The residual is a small difference of large terms, which bfloat16 would lose.
         with torch.autocast(images.device.type, enabled=False):
-            # Edges repeat rather than darken: zero padding would draw a frame of ±100 around each patch.
+            # Edges are replicated: zero padding would draw a frame of ±100 around each patch.
             padded = F.pad(images.float(), (self.padding,) * 4, mode="replicate")
             return F.conv2d(padded, self.kernel())
 
 
 def build(name: str, classes: int) -> "FAN":
-    """A FAN from what ``models.save`` keeps of one: ``models.load(path, build=forensics.fan.build)``."""
+    """Builds a FAN for ``models.load(path, build=forensics.fan.build)``, from a file that ``models.save`` wrote."""
     if name != FAN.name:
         raise ValueError(f"these are weights of a {name}, not of a FAN")
     return FAN(classes)
@@ -71,10 +73,10 @@ class FAN(nn.Module):
 
     Args:
         classes: number of processing histories to tell apart, native included.
-        generator: source of the random start; the weights are a function of its state alone.
+        generator: draws the starting weights; they depend on its state alone.
 
-    ``forward`` takes what is received after distribution, (N,3,H,W) in [0,1] with H, W ≥ 16, and returns logits
-    (N, classes), always float32.
+    ``forward`` takes received images (N,3,H,W) in [0,1] with H, W ≥ 16, and returns logits (N, classes), always
+    float32.
     """
 
     name = "FAN"
@@ -93,16 +95,16 @@ class FAN(nn.Module):
 
     @torch.no_grad()
     def reset(self, generator: torch.Generator) -> None:
-        """MSRA start (He et al. 2015) for every layer but the residual one."""
+        """Draws MSRA starting weights (He et al. 2015) for every layer but the residual one."""
         for layer in (*self.convolutions, self.pointwise, *self.dense, self.decision):
             nn.init.kaiming_normal_(layer.weight, a=SLOPE, generator=generator)
             nn.init.zeros_(layer.bias)
 
     def features(self, received: Tensor) -> Tensor:
-        """(N,3,H,W) → (N,256): what the decision is made from."""
+        """Computes the features (N,256) of (N,3,H,W), from which the dense layers decide."""
         x = self.residual(received)
         for convolution in self.convolutions:
-            # Pooling before the activation gives the same values (both are monotonic) on a quarter of the pixels.
+            # Pooling before the activation gives the same values, as both are monotonic, from a quarter of the pixels.
             x = F.leaky_relu(F.max_pool2d(convolution(x), 2), SLOPE)
         return F.leaky_relu(self.pointwise(x), SLOPE).mean(dim=(2, 3))
 

@@ -1,4 +1,4 @@
-"""The joint objective (section 4, eq. 2): one network develops, the other tells what happened afterwards.
+"""The joint model and its objective (section 4, eq. 2): one network develops, another detects manipulations.
 
 bayer ─ NIP ─ developed ─┬─ native ──────┐
                          ├─ manipulation ┼─ channel d ─ received ─ FAN ─ logits
@@ -23,11 +23,11 @@ class JointModel(nn.Module):
     Args:
         nip: develops Bayer stacks (N,4,h,w) into photographs (N,3,2h,2w).
         manipulations: turns N photographs into classes·N, class-major, native first.
-        channel: what distribution does to a photograph.
-        fan: classifies what arrives.
-        joint: gradients reach the NIP (F+N); otherwise only the FAN learns (F) and the NIP is a constant.
-        precision: ``float32``, or ``bfloat16`` for the convolutions of NIP and FAN. Manipulations, channel and
-            losses are always float32.
+        channel: distributes photographs.
+        fan: classifies received photographs.
+        joint: whether the NIP learns, too (F+N); otherwise only the FAN learns (F).
+        precision: of the convolutions of NIP and FAN, ``float32`` or ``bfloat16``. Manipulations, channel and losses
+            are always float32.
     """
 
     def __init__(
@@ -50,25 +50,25 @@ class JointModel(nn.Module):
     def forward(self, bayer: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Bayer stacks (N,4,h,w) → logits (classes·N, classes), class-major, and photographs (N,3,2h,2w).
 
-        ``generator`` feeds manipulations that draw a strength or noise; the paper's four need none.
+        ``generator`` is for manipulations that draw a strength or noise; the paper's four draw none.
         """
         developed = self.develop(bayer)
         received = self.channel(self.manipulations(developed, generator))
         return self.classify(received), developed
 
     def develop(self, bayer: Tensor) -> Tensor:
-        """Photographs (N,3,2h,2w); without a graph in mode *fixed*."""
+        """Develops photographs (N,3,2h,2w); in mode *fixed* without a graph."""
         with nullcontext() if self.joint else torch.no_grad():
             return develop(self.nip, bayer, self.precision)
 
     def classify(self, received: Tensor) -> Tensor:
-        """The FAN's logits (N, classes) of what arrived (N,3,H,W)."""
+        """Returns the FAN's logits (N, classes) of received photographs (N,3,H,W)."""
         with autocast(received, self.precision):
             return self.fan(received.contiguous(memory_format=layout(received.device, self.precision)))
 
 
 def loss_fan(logits: Tensor) -> Tensor:
-    """Cross-entropy of class-major logits (classes·N, classes): eq. 2b with its minus sign."""
+    """Cross-entropy of class-major logits (classes·N, classes): eq. 2b, with the minus sign that is missing there."""
     return F.cross_entropy(logits, labels(logits))
 
 
@@ -78,6 +78,6 @@ def loss_nip(developed: Tensor, target: Tensor) -> Tensor:
 
 
 def labels(logits: Tensor) -> Tensor:
-    """True classes of class-major logits (classes·N, classes): 0…0 1…1 …"""
+    """Returns the true classes (classes·N,) of class-major logits (classes·N, classes): 0…0 1…1 …"""
     total, classes = logits.shape
     return torch.arange(classes, device=logits.device).repeat_interleave(total // classes)

@@ -1,6 +1,6 @@
-"""What one trial is: every setting that decides its result, and nothing else (section 5.2).
+"""The settings of a trial: everything that decides its result, and nothing else (section 5.2).
 
-All settings are checked where they are made: ValueError names the setting, its value and the remedy.
+Every class checks its values: a ValueError names the setting, its value and the remedy.
 """
 
 from dataclasses import dataclass, field
@@ -18,14 +18,14 @@ def _require(condition: bool, setting: str, value: object, remedy: str) -> None:
         raise ValueError(f"{setting} = {value} is impossible: {remedy}")
 
 
-@cache  # a study asks 1,320 times about the same four, and each time all their tables would be made
+@cache  # a study has 1,320 trials with the same manipulations, and each check would build all their tables
 def _check_manipulations(names: tuple[str, ...]) -> None:
     Manipulations(names)
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images for training and for validation, drawn by a seed (the paper: 120 and 30)."""
+    """Numbers of images for training and for validation, drawn by a seed (paper: 120 and 30)."""
 
     train: int = 120
     validation: int = 30
@@ -38,11 +38,15 @@ class Split:
 
 @dataclass(frozen=True)
 class Training:
-    """The optimisation.
+    """How a trial is trained.
 
-    ``patch`` is the side of the RAW patch in Bayer cells: the photograph is twice as wide. The learning rate is
-    multiplied by ``decay`` every ``decay_every`` iterations. ``textured`` applies the paper's variance filter
-    to training patches too. ``precision`` is that of the convolutions.
+    Attributes:
+        iterations: number of optimiser steps.
+        batch: patches per iteration.
+        patch: side of a RAW patch in Bayer cells; the photograph is twice as wide.
+        learning_rate: of Adam, multiplied by ``decay`` every ``decay_every`` iterations.
+        textured: whether training patches must pass the paper's variance filter, too.
+        precision: of the convolutions.
     """
 
     iterations: int = 6000
@@ -64,16 +68,20 @@ class Training:
         _require(self.precision in PRECISIONS, "training.precision", self.precision, f"use {' or '.join(PRECISIONS)}")
 
     def learning_rate_at(self, step: int) -> float:
-        """The rate of the step that follows ``step`` finished ones."""
+        """Returns the learning rate of the iteration after ``step`` finished ones."""
         return self.learning_rate * self.decay ** (step // self.decay_every)
 
 
 @dataclass(frozen=True)
 class Validation:
-    """The fixed validation set, drawn once by ``seed``, and how often it is looked at.
+    """The fixed validation set, and how often it is evaluated.
 
-    ``accuracy_patches`` patches of every validation image decide accuracy and confusion, another
-    ``fidelity_patches`` PSNR and SSIM (the paper: 100 and 2).
+    Attributes:
+        every: iterations between validations.
+        accuracy_patches: patches of every validation image for accuracy and confusion (paper: 100).
+        fidelity_patches: further patches of every validation image for PSNR and SSIM (paper: 2).
+        textured: whether the patches must pass the paper's variance filter.
+        seed: decides which patches are drawn.
     """
 
     every: int = 300
@@ -90,7 +98,7 @@ class Validation:
 
 @dataclass(frozen=True)
 class Distribution:
-    """The channel between photographer and analyst (section 4.1): the arguments of :class:`channel.Channel`."""
+    """The distribution channel (section 4.1): the arguments of :class:`channel.Channel`."""
 
     downsample: int = 2
     codec: str = "jpeg:50"
@@ -106,10 +114,16 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Trial:
-    """One cell of the grid: camera × ISP × λ × seed under a protocol.
+    """A trial: camera × NIP × λ × seed under a protocol.
 
-    ``lam`` is the weight λ of fidelity in eq. 2a (mode *joint*, F+N) or ``"fixed"`` (mode *fixed*, F: the NIP
-    stays as it was pre-trained). ``seed`` decides the start of the FAN and the order of the patches.
+    Attributes:
+        camera: its name.
+        isp: the name of a NIP.
+        lam: weight λ of fidelity in eq. 2a (mode *joint*, F+N), or ``"fixed"`` (mode *fixed*, F: the NIP stays as
+            pre-trained).
+        seed: decides the starting weights of the FAN and the order of the patches.
+        manipulations: as :class:`channel.Manipulations` takes them.
+        split, training, validation, channel: the protocol.
     """
 
     camera: str
@@ -134,5 +148,5 @@ class Trial:
 
     @property
     def joint(self) -> bool:
-        """Whether the NIP learns, too (F+N)."""
+        """Whether the NIP learns, too (mode *joint*, F+N)."""
         return not isinstance(self.lam, str)

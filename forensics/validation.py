@@ -1,4 +1,4 @@
-"""How good both networks are, on patches fixed before training begins (section 5.2)."""
+"""Validation of both networks on patches that are fixed before training begins (section 5.2)."""
 
 from dataclasses import dataclass
 
@@ -11,25 +11,30 @@ from forensics.joint import JointModel, labels
 from forensics.trial import Trial
 from models.fidelity import evaluate
 
-SLICE = 100  # patches gathered at once
+SLICE = 100  # number of patches gathered at once
 
 
 @dataclass(frozen=True)
 class ValidationSet:
-    """``inputs`` (n,4,p,p) to develop and classify; ``fidelity`` patches to compare with their targets.
+    """The validation patches: all of the first validation image, then all of the second, …
 
-    Both are image-major: all patches of the first validation image, then of the second, …
+    Attributes:
+        bayer: (n,4,p,p), to be developed and classified.
+        fidelity: to be developed and compared with their targets.
     """
 
-    inputs: Tensor
+    bayer: Tensor
     fidelity: Patches
 
 
 @dataclass(frozen=True)
 class Scores:
-    """``confusion`` (classes, classes): rows are true classes and sum to 1; accuracy is the mean of its diagonal.
+    """The result of a validation.
 
-    ``psnr`` in dB and ``ssim`` are means over the fidelity patches.
+    Attributes:
+        accuracy: 0 to 1, mean of the diagonal of ``confusion``.
+        psnr, ssim: means over the fidelity patches; PSNR in dB.
+        confusion: (classes, classes) float64; rows are true classes and sum to 1.
     """
 
     accuracy: float
@@ -38,14 +43,13 @@ class Scores:
     confusion: Tensor
 
 
-def validation_set(trial: Trial, pairs: Pairs, images: Tensor, reads: str = "bayer") -> ValidationSet:
-    """The patches that every trial with the same data, split and validation settings is judged by.
+def validation_set(trial: Trial, pairs: Pairs, images: Tensor) -> ValidationSet:
+    """Draws the validation patches: the same for all trials with the same data, split and validation settings.
 
     Args:
-        trial: its validation settings and its patch size count.
-        pairs: where the patches are taken from, and on whose device they are.
+        trial: its validation settings and its patch size decide.
+        pairs: the camera's pairs; the patches are on their device.
         images: (k,) indices of the validation images.
-        reads: which part of a patch the NIP takes as input (:attr:`models.NIP.reads`).
 
     Raises:
         ValueError: an image is smaller than a patch, or has no textured place.
@@ -53,23 +57,23 @@ def validation_set(trial: Trial, pairs: Pairs, images: Tensor, reads: str = "bay
     settings, patch = trial.validation, trial.training.patch
     generator = torch.Generator().manual_seed(settings.seed)
     places = fixed_places(pairs, images, settings.accuracy_patches, patch, generator, settings.textured)
-    # Only what the NIP reads is kept, slice by slice: with their targets, the paper's 3,000 would take 3 GB.
+    # Targets are dropped slice by slice: with them, the paper's 3,000 patches would take 3 GB.
     slices = (gather(pairs, places[start : start + SLICE], patch) for start in range(0, len(places), SLICE))
-    inputs = torch.cat([getattr(patches, reads) for patches in slices])
+    bayer = torch.cat([patches.bayer for patches in slices])
     fidelity = fixed(pairs, images, settings.fidelity_patches, patch, generator, settings.textured)
-    return ValidationSet(inputs, fidelity)
+    return ValidationSet(bayer, fidelity)
 
 
 @torch.no_grad()
 def validate(model: JointModel, patches: ValidationSet, batch: int, seed: int = 0) -> Scores:
-    """Classify and compare the whole set, ``batch`` patches at a time.
+    """Develops, classifies and compares the whole set, ``batch`` patches at a time.
 
-    ``seed`` fixes the noise of manipulations that draw any, so that two validations of one model agree.
+    ``seed`` decides what random manipulations draw, so that two validations of one model agree.
     """
     generator = torch.Generator().manual_seed(seed)
     counts: Tensor | int = 0
-    for inputs in patches.inputs.split(batch):
-        logits, _ = model(inputs, generator)
+    for bayer in patches.bayer.split(batch):
+        logits, _ = model(bayer, generator)
         counts = counts + confusion_counts(logits)
     assert isinstance(counts, Tensor)
     confusion = counts / counts.sum(dim=1, keepdim=True)
@@ -84,7 +88,7 @@ def validate(model: JointModel, patches: ValidationSet, batch: int, seed: int = 
 
 
 def confusion_counts(logits: Tensor) -> Tensor:
-    """Class-major logits (classes·N, classes) → (classes, classes) counts: true class by row."""
+    """Counts decisions from class-major logits (classes·N, classes) → (classes, classes): a row per true class."""
     classes = logits.shape[1]
     cells = labels(logits) * classes + logits.argmax(dim=1)
     return torch.bincount(cells, minlength=classes**2).reshape(classes, classes).double()
@@ -92,5 +96,5 @@ def confusion_counts(logits: Tensor) -> Tensor:
 
 @torch.no_grad()
 def develop(model: JointModel, patches: Patches, batch: int) -> Tensor:
-    """Photographs (n,3,2p,2p) of all patches, ``batch`` at a time."""
-    return torch.cat([model.develop(part) for part in getattr(patches, model.nip.reads).split(batch)])
+    """Develops all patches into photographs (n,3,2p,2p), ``batch`` at a time."""
+    return torch.cat([model.develop(bayer) for bayer in patches.bayer.split(batch)])

@@ -1,4 +1,4 @@
-"""Neural imaging pipelines: RAW Bayer stacks (N,4,h,w) in [0,1] → developed RGB (N,3,2h,2w) in [0,1]."""
+"""Neural imaging pipelines (NIPs): Bayer stacks (N,4,h,w) in [0,1] → developed RGB (N,3,2h,2w) in [0,1]."""
 
 from models.nip import NIP
 from models.registry import NIPS, build

@@ -1,4 +1,4 @@
-"""Bayer stacks: the fixed 4→12 sample selection that puts every sample back where the sensor measured it."""
+"""Bayer stacks as layers: the fixed 4→12 sample selection, and bilinear demosaicing as a convolution."""
 
 import torch
 import torch.nn.functional as F
@@ -8,11 +8,12 @@ from cameras.raw import PLANE_COLORS, sample_positions
 
 
 def selection(cfa: str) -> Tensor:
-    """The paper's hand-crafted binary 1×1 convolution 4→12 for one colour filter array.
+    """Returns the paper's binary 1×1 convolution 4→12 for one colour filter array.
 
-    Planes of a stack are R, G₁, G₂, B, where G₁ is the green met first in row-major order. Of the 12 outputs,
-    number 4·colour + position is the sample of that colour (R, G, B) at that position of the 2×2 cell
-    (row-major), or zero where the sensor measured another colour: the order that `pixel_shuffle` reads.
+    It puts every sample back where the sensor measured it. The planes of a stack are R, G₁, G₂, B, where G₁ is the
+    first green in row-major order. Output number 4·colour + position is the sample of that colour (R, G, B) at that
+    position of the 2×2 cell (row-major), or zero where the sensor measured another colour. `pixel_shuffle` expects
+    this order.
 
     Args:
         cfa: "RGGB", "BGGR", "GBRG" or "GRBG".
@@ -46,10 +47,10 @@ class SampleSelection(nn.Module):
 
 
 def bilinear_kernels(size: int) -> Tensor:
-    """Bilinear demosaicing of a mosaic from `SampleSelection` as one convolution.
+    """Returns the kernels of one convolution that demosaics the output of `SampleSelection` bilinearly.
 
     Args:
-        size: side of the kernels, odd, at least 3; the 3×3 ones are zero-padded to it.
+        size: side of the kernels, odd, at least 3. Kernels of 3×3 are padded with zeros to this size.
 
     Returns:
         (3, 3, size, size) float32, diagonal in the colours.

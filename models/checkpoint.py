@@ -1,4 +1,4 @@
-"""Checkpoints of a training in progress: all it takes to continue bit-identically, in one file."""
+"""Checkpoints of a training in progress: one file with all that is needed to continue bit-identically."""
 
 import copy
 import json
@@ -14,11 +14,11 @@ from torch.optim import Optimizer
 from models import tensorfile
 
 StrPath = str | os.PathLike[str]
-Write = Callable[[StrPath], None]  # what a training hands out: it writes a checkpoint of this moment to a path
+Write = Callable[[StrPath], None]  # writes a checkpoint of the training's present state to a path
 
 
 class CheckpointError(ValueError):
-    """A file that is no checkpoint of this training: missing, damaged, or of another training."""
+    """The file is no checkpoint of this training: it is missing, damaged, or of another training."""
 
 
 def save_checkpoint(
@@ -33,14 +33,13 @@ def save_checkpoint(
 
     Args:
         path: the file; an older one is replaced.
-        modules: their parameters and buffers are kept.
-        optimisers: their tensors (Adam: exp_avg, exp_avg_sq, step) are kept by parameter order, and their current
-            learning rates; their other settings must be the same when it is loaded.
-        generators: their states are kept.
-        identity: which training this is (settings, fingerprint of the data), JSON-able: `load_checkpoint` asks for
-            the same.
-        state: anything JSON-able (step, history, run id). Its numbers come back exactly; tuples come back as lists,
-            and keys that are numbers as strings.
+        modules: their parameters and buffers are saved.
+        optimisers: their tensors (Adam: exp_avg, exp_avg_sq, step) are saved in the order of the parameters, with the
+            current learning rates. Their other settings must be the same on loading.
+        generators: their states are saved.
+        identity: which training this is (settings, data hash), JSON-able. `load_checkpoint` requires the same.
+        state: anything JSON-able (step, history, run id). Its numbers are restored exactly; tuples become lists, and
+            keys that are numbers become strings.
     """
     tensors = _fixed_tensors(modules, generators) | _optimiser_tensors(optimisers)
     document = {
@@ -63,12 +62,13 @@ def load_checkpoint(
 ) -> dict[str, Any]:
     """Restores modules, optimisers and generators in place, on their own devices, and returns the state.
 
-    Everything is checked before anything is changed: after an error they are as they were. A checksum keeps nobody
-    from writing a file of his own: names, types and shapes are those of these very objects, or it is refused.
+    Everything is checked before anything is changed, so that an error leaves all objects as they were. A file with a
+    valid checksum is not trusted either: anybody can write one. Names, types and shapes of its tensors must be those
+    of the objects given.
 
     Raises:
-        CheckpointError: when the file is missing, damaged, no checkpoint, or one of another training: of another
-            identity, or of other modules, optimisers or generators.
+        CheckpointError: the file is missing, damaged, no checkpoint, or of another training: it has another identity,
+            or other modules, optimisers or generators.
     """
     try:
         tensors, document = tensorfile.read(path, "checkpoint")
@@ -109,33 +109,33 @@ def load_history(
     names: Set[str],
     later: Set[str] = frozenset(),
 ) -> dict[int, dict[str, float]]:
-    """The figures of all validations before a checkpoint, by step, from its ``state["history"]``.
+    """Returns the metrics of all validations before a checkpoint, by step, from its ``state["history"]``.
 
     Args:
-        path: of the checkpoint, for the message.
+        path: of the checkpoint, for the error message.
         state: as :func:`load_checkpoint` returned it.
-        steps: at which such a training validates; the checkpoint has the first one or more of them.
-        names: of the figures of a validation.
-        later: names of those that come with the second validation.
+        steps: at which this training validates; the checkpoint has the first one or more of them.
+        names: of the metrics of every validation.
+        later: names of the metrics that every validation but the first has, too.
 
     Raises:
-        CheckpointError: no training of this kind leaves such a history.
+        CheckpointError: this training cannot have written such a history.
     """
     found = state.get("history")
     if isinstance(found, dict) and 0 < len(found) <= len(steps):
         past = list(steps[: len(found)])
-        figures: list[Any] = [found.get(str(step)) for step in past]
+        metrics: list[Any] = [found.get(str(step)) for step in past]
         expected = [names if position == 0 else names | later for position in range(len(past))]
         if all(
             isinstance(those, dict) and those.keys() == known and all(type(value) is float for value in those.values())
-            for those, known in zip(figures, expected, strict=True)
+            for those, known in zip(metrics, expected, strict=True)
         ):
-            return dict(zip(past, figures, strict=True))
+            return dict(zip(past, metrics, strict=True))
     raise CheckpointError(f"{path}: its history is not that of such a training")
 
 
 def _as_json(value: Any) -> Any:
-    """As JSON gives it back."""
+    """The value as it is after writing it to JSON and reading it again."""
     return json.loads(json.dumps(value))
 
 
@@ -144,7 +144,7 @@ def _layout(tensors: Mapping[str, Tensor]) -> dict[str, tuple[torch.dtype, torch
 
 
 def _fixed_tensors(modules: Mapping[str, nn.Module], generators: Mapping[str, torch.Generator]) -> dict[str, Tensor]:
-    """The tensors that are there from the start; an optimiser's appear with its first step."""
+    """The tensors that exist from the start; those of an optimiser exist from its first step on."""
     tensors = {f"modules/{name}/{key}": v for name, m in modules.items() for key, v in m.state_dict().items()}
     return tensors | {f"generators/{name}": generator.get_state() for name, generator in generators.items()}
 
@@ -159,8 +159,8 @@ def _optimiser_tensors(optimisers: Mapping[str, Optimizer]) -> dict[str, Tensor]
 
 
 def _after_a_step(optimisers: Mapping[str, Optimizer]) -> dict[str, Tensor]:
-    """Tensors named, typed and shaped as those that the optimisers have once they have made a step."""
-    copies = copy.deepcopy(dict(optimisers))  # and of their parameters
+    """Tensors with the names, types and shapes that the optimisers' tensors have after a step."""
+    copies = copy.deepcopy(dict(optimisers))  # with copies of their parameters
     for optimiser in copies.values():
         for group in optimiser.param_groups:
             for parameter in group["params"]:
@@ -170,7 +170,7 @@ def _after_a_step(optimisers: Mapping[str, Optimizer]) -> dict[str, Tensor]:
 
 
 def _settings(optimisers: Mapping[str, Optimizer]) -> dict[str, list[dict[str, Any]]]:
-    """All settings of the parameter groups but the learning rate, which falls as training goes on."""
+    """All settings of the parameter groups except the learning rate, which decays during training."""
     return {
         name: [
             {key: value for key, value in group.items() if key != "lr"}
@@ -181,7 +181,7 @@ def _settings(optimisers: Mapping[str, Optimizer]) -> dict[str, list[dict[str, A
 
 
 def _fits(rates: dict[str, Any], optimisers: Mapping[str, Optimizer]) -> bool:
-    """Whether these are learning rates for the parameter groups."""
+    """Whether `rates` are valid learning rates for the optimisers' parameter groups."""
     return rates.keys() == optimisers.keys() and all(
         isinstance(rates[name], list)
         and len(rates[name]) == len(optimiser.param_groups)
@@ -201,14 +201,14 @@ def _accepts(generator: torch.Generator, state: Tensor) -> bool:
 def _optimiser_state(
     name: str, optimiser: Optimizer, tensors: Mapping[str, Tensor], rates: list[float]
 ) -> dict[str, Any]:
-    """What `optimiser.load_state_dict` takes."""
+    """The state dictionary that `optimiser.load_state_dict` takes."""
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         if not key.startswith(f"optimisers/{name}/"):
             continue
         index, field = key.removeprefix(f"optimisers/{name}/").split("/")
-        if value.ndim:  # in the parameter's memory layout: in another, the next step may round differently
+        if value.ndim:  # in the parameter's memory layout; in another, the next step may round differently
             value = torch.empty_like(parameters[int(index)], dtype=value.dtype).copy_(value)
         state.setdefault(int(index), {})[field] = value
     groups = optimiser.state_dict()["param_groups"]

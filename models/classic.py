@@ -1,8 +1,8 @@
-"""ClassicISP: the standard pipeline, differentiable, of which only the demosaicing learns."""
+"""ClassicISP: the standard pipeline as a differentiable one, in which only the demosaicing learns."""
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,7 @@ from models.nip import NIP, Matrix, clip, no_autocast
 
 
 class _Gamma(torch.autograd.Function):
-    """x^(1/2.2) of x in [0,1]. Below 1/255 its gradient is the one at 1/255; the true one has no bound."""
+    """x^(1/2.2) of x in [0,1]. Below 1/255 the gradient is the one at 1/255; the true gradient has no bound."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -35,13 +35,15 @@ class ClassicISP(NIP):
         bayer ── S 4→12 ── depth to space ──┬── bilinear ────── + ── clip ── M ── clip ── x^(1/2.2) ── y
         (N,4,h,w)          (N,3,2h,2w)      └── CNN, tanh, ·α ──┘        cam2srgb             (N,3,2h,2w)
 
-    The CNN (3×3 convolutions with leaky ReLU, then a 1×1) corrects the bilinear demosaicing. Its last layer
-    starts at zero: untrained, the model *is* the standard pipeline with bilinear demosaicing. Colours are
-    never learned.
+    The CNN (3×3 convolutions with leaky ReLU, then a 1×1) corrects the bilinear demosaicing. Its last layer starts
+    at zero, so the untrained model is exactly the standard pipeline with bilinear demosaicing. Colours are not
+    learned.
 
     Args:
         filters: widths of the 3×3 convolutions.
     """
+
+    starts_as_standard: ClassVar[bool] = True
 
     bilinear: Tensor
     M: Tensor
@@ -63,7 +65,7 @@ class ClassicISP(NIP):
         self.alpha = nn.Parameter(torch.tensor(0.1))
 
     def initialise(self, generator: torch.Generator) -> None:
-        """Glorot-uniform convolutions but for the last, which is zero; α = 0.1."""
+        """Sets Glorot-uniform convolutions, zeros in the last one, and α = 0.1."""
         *convolutions, last = (module for module in self.cnn if isinstance(module, nn.Conv2d))
         for convolution in convolutions:
             nn.init.xavier_uniform_(convolution.weight, generator=generator)

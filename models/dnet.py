@@ -1,7 +1,7 @@
 """DNet: joint demosaicing and denoising by a deep stack of normalised convolutions."""
 
 from itertools import pairwise
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ from models.nip import NIP, Matrix, clip, no_autocast
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch normalisation that, while frozen, keeps to its running statistics even after `.train()`."""
+    """Batch normalisation that, while frozen, uses its running statistics even after `.train()`."""
 
     def __init__(self, features: int) -> None:
         super().__init__(features)
@@ -27,13 +27,13 @@ class BatchNorm(nn.BatchNorm2d):
 
 
 def layer(inputs: int, features: int) -> nn.Sequential:
-    """cᵢ: 3×3 convolution of valid positions, BN, ReLU, and reflection back to the size of its input."""
+    """cᵢ: 3×3 convolution without padding, BN, ReLU, and reflection padding back to the size of its input."""
     convolution = nn.Conv2d(inputs, features, 3, bias=False)
     return nn.Sequential(convolution, BatchNorm(features), nn.ReLU(inplace=True), nn.ReflectionPad2d(1))
 
 
 class DNet(NIP):
-    """After Gharbi et al. 2016, Joint Demosaicking and Denoising (supplement Table 4): 493,976 parameters.
+    """DNet after Gharbi et al. 2016, Joint Demosaicking and Denoising (supplement Table 4): 493,976 parameters.
 
     ::
 
@@ -44,6 +44,8 @@ class DNet(NIP):
     h and w must be at least 4. The batch normalisation in c₁ … c₁₅ is frozen, see `NIP.freeze_statistics`.
     """
 
+    tolerance: ClassVar[float] = 1e-5  # its slow training sometimes ended early with wrong colours (paper)
+
     def __init__(self, cfa: str = "RGGB", cam2srgb: Matrix | None = None) -> None:
         super().__init__(cfa, cam2srgb)
         self.c = nn.Sequential(*(layer(a, b) for a, b in pairwise((4, *14 * [64], 12))))
@@ -52,7 +54,7 @@ class DNet(NIP):
         self.rgb = nn.Conv2d(64, 3, 1, bias=False)
 
     def initialise(self, generator: torch.Generator) -> None:
-        """He-normal weights before a ReLU, Glorot for the last layer: the authors' ones start all grey."""
+        """Sets He-normal weights before a ReLU, Glorot for the last layer: the authors' choice starts all grey."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d) and module is not self.rgb:
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)

@@ -1,4 +1,4 @@
-"""How close images are to each other, image by image and differentiable: squared error, PSNR and SSIM."""
+"""Fidelity of images to their targets, image by image and differentiable: squared error, PSNR and SSIM."""
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ WINDOW, SIGMA = 11, 1.5
 
 
 def squared_error(a: Tensor, b: Tensor) -> Tensor:
-    """L_nip of each image, the paper's eq. 1 in 8-bit units: mean((255·Δ)²) over all pixels and colours.
+    """L_nip of each image (paper, eq. 1) in 8-bit units: mean((255·Δ)²) over all pixels and colours.
 
     Args:
         a, b: (N,C,H,W) in [0,1].
@@ -35,10 +35,10 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
-    """Structural similarity, averaged over colours and over all positions that the window fits into.
+    """Structural similarity, averaged over colours and over all positions where the window fits in.
 
-    With window and constants of Wang et al. 2004, Image Quality Assessment: 11×11 Gaussian, σ = 1.5, moments
-    weighted by it (biased), K₁ = 0.01, K₂ = 0.03.
+    Window and constants are those of Wang et al. 2004, Image Quality Assessment: 11×11 Gaussian, σ = 1.5, which
+    weights the (biased) moments; K₁ = 0.01, K₂ = 0.03.
 
     Args:
         a, b: (N,C,H,W) in [0,1].
@@ -67,20 +67,22 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
 @torch.no_grad()
 def evaluate(nip: NIP, patches: Patches, precision: str, chunk: int) -> dict[str, float]:
-    """Fidelity of what a NIP develops to the targets, means over patches of (n,4,p,p) and (n,3,2p,2p).
+    """Develops patches, (n,4,p,p) to (n,3,2p,2p), and returns their mean fidelity to the targets.
 
     Args:
         nip: on the device of `patches`, in evaluation mode.
-        patches: at least 11×11 pixels wide, for SSIM.
-        precision: of `models.nip.develop`.
-        chunk: so many patches are developed at a time; it decides memory, not the result.
+        patches: RGB of at least 11×11 pixels, for SSIM.
+        precision: as `models.nip.develop` takes it.
+        chunk: number of patches developed at a time; it decides the memory needed, not the result.
 
     Returns:
         `loss_nip` (mean((255·Δ)²)), `psnr` (dB) and `ssim`.
     """
-    figures = []
-    for inputs, y in zip(getattr(patches, nip.reads).split(chunk), patches.target.split(chunk), strict=True):
-        developed = develop(nip, inputs, precision)
-        figures.append(torch.stack([squared_error(developed, y), psnr(developed, y), ssim(developed, y)]))
-    loss, db, similarity = torch.cat(figures, dim=1).mean(dim=1).tolist()
+    metrics = []
+    for bayer, target in zip(patches.bayer.split(chunk), patches.target.split(chunk), strict=True):
+        developed = develop(nip, bayer, precision)
+        metrics.append(
+            torch.stack([squared_error(developed, target), psnr(developed, target), ssim(developed, target)])
+        )
+    loss, db, similarity = torch.cat(metrics, dim=1).mean(dim=1).tolist()
     return {"loss_nip": loss, "psnr": db, "ssim": similarity}

@@ -1,5 +1,7 @@
 """INet: the standard imaging pipeline, one convolution per step."""
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,10 +14,10 @@ SLOPES = (1.0, 8.0, 64.0, 512.0)  # one tanh for each factor of eight between hi
 
 
 def gamma_features() -> Tensor:
-    """Weights a such that Σₖ aₖ·tanh(slopeₖ·x) ≈ x^(1/2.2) on [0,1]: linear least squares, slopes fixed.
+    """Returns weights a such that Σₖ aₖ·tanh(slopeₖ·x) ≈ x^(1/2.2) on [0,1]: linear least squares, slopes fixed.
 
-    The fit is uniform in the output, where fidelity is measured, so that shadows count as much as they are
-    seen. Without a constant, black stays black; white is met through a heavy row of its own.
+    The samples are uniform in the output, where fidelity is measured, so that shadows count as much as they are seen.
+    There is no constant term, so black stays black; a heavy weight makes the fit meet white.
 
     Returns:
         (4,) float32.
@@ -40,6 +42,8 @@ class INet(NIP):
     `gamma_features`. It always computes in float32: slopes of hundreds turn bfloat16 into banding.
     """
 
+    starts_as_standard: ClassVar[bool] = True
+
     def __init__(self, cfa: str = "RGGB", cam2srgb: Matrix | None = None) -> None:
         super().__init__(cfa, cam2srgb)
         self.select = SampleSelection(cfa)
@@ -50,7 +54,7 @@ class INet(NIP):
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
-        """The standard pipeline; nothing is random."""
+        """Sets the weights of the standard pipeline; nothing is random."""
         self.demosaic.weight.copy_(bilinear_kernels(5))
         self.colour.weight.copy_(torch.tensor(self.cam2srgb)[:, :, None, None])
         encode = torch.kron(torch.eye(3), torch.tensor(SLOPES)[:, None])  # (12, 3): four features a colour
@@ -62,7 +66,7 @@ class INet(NIP):
     def forward(self, bayer: Tensor) -> Tensor:
         with no_autocast(bayer):
             mosaic = self.select(bayer)
-            rgb = self.demosaic(F.pad(mosaic, (2, 2, 2, 2), mode="reflect"))  # which keeps the CFA's phase
+            rgb = self.demosaic(F.pad(mosaic, (2, 2, 2, 2), mode="reflect"))  # reflection keeps the CFA's phase
             srgb = self.colour(rgb)
             y = self.decode(torch.tanh(self.encode(srgb)))
             return clip(y)

@@ -1,4 +1,4 @@
-"""Pre-training: a NIP learns to reproduce the standard pipeline's photographs (paper §3.2)."""
+"""Pre-training: a NIP learns to develop as the standard pipeline does (paper §3.2)."""
 
 import copy
 import math
@@ -15,27 +15,28 @@ from models.checkpoint import StrPath, Write, load_checkpoint, load_history, sav
 from models.fidelity import evaluate, squared_error
 from models.nip import NIP, develop, move
 
-TOLERANCE = 1e-4
-TOLERANCE_DNET = 1e-5  # whose slow training sometimes ended early with wrong colours
+# Raise it when a change of this code changes results: keys of finished work that used it then no longer match.
+VERSION = 1
 
 
 @dataclass(frozen=True)
 class Pretraining:
-    """How a NIP is pre-trained. The defaults are the paper's, validated as often as its authors' code did.
+    """Settings of a pre-training. The defaults are the paper's, and its authors' code validated as often.
 
     Attributes:
-        patch: side of a training patch in Bayer pixels; its RGB is twice as wide (128).
-        batch: patches an iteration.
-        learning_rate: Adam's, constant.
-        max_iterations: 50,000 epochs of 120 images in batches of 20.
-        check_every: iterations between validations (100 epochs).
-        window: validations that the stopping rule averages.
-        tolerance: relative change below which training has converged; None is the paper's.
-        validation_patch: side of a validation patch in Bayer pixels (512 in RGB).
-        validation_per_image: validation patches an image.
-        textured: whether all patches pass the paper's variance filter.
-        precision: of the network's arithmetic; weights, outputs and metrics are float32 in any case.
-        seed: of the patches.
+        patch: side of a training patch in Bayer pixels; its RGB is twice as wide (paper: 128).
+        batch: patches per iteration.
+        learning_rate: of Adam, constant.
+        max_iterations: at most; the default is 50,000 epochs of 120 images in batches of 20.
+        check_every: iterations between validations; the default is 100 epochs.
+        window: number of validations that the stopping rule averages.
+        tolerance: relative change of the loss below which training has converged; None is the NIP's own, from the
+            paper (`NIP.tolerance`).
+        validation_patch: side of a validation patch in Bayer pixels (paper: 512 in RGB).
+        validation_per_image: validation patches per image.
+        textured: whether all patches must pass the paper's variance filter.
+        precision: of the convolutions; weights, outputs and metrics are always float32.
+        seed: decides which patches are drawn.
 
     Raises:
         ValueError: an impossible value, naming the field.
@@ -69,13 +70,13 @@ class Pretraining:
 
 @dataclass(frozen=True)
 class Pretrained:
-    """What came of it.
+    """The result of a pre-training.
 
     Attributes:
         nip: with the weights of its best validation, in evaluation mode, statistics frozen.
-        steps: iterations made.
-        loss, psnr, ssim: of that validation: mean((255·Δ)²), dB, and at most 1.
-        reason: "converged" by the paper's rule, or "max_iterations".
+        steps: number of iterations made.
+        loss, psnr, ssim: of the best validation: mean((255·Δ)²), dB, and at most 1.
+        reason: why it ended: "converged" by the paper's rule, or "max_iterations".
     """
 
     nip: NIP
@@ -103,23 +104,25 @@ def pretrain(
     on_checkpoint: Callable[[int, Write], None] = lambda step, write: None,
     resume: StrPath | None = None,
 ) -> Pretrained:
-    """Trains `nip` in place by the L₂ loss until the paper's rule stops it, and keeps the best weights.
+    """Trains `nip` in place with the L₂ loss until the paper's rule stops it, and keeps the best weights.
 
     Args:
-        nip: goes to the device of `pairs` and to the channels-last layout.
+        nip: is moved to the device of `pairs`, and its weights to the fastest memory layout there.
         pairs: of the camera, on the device to train on.
         train_images, validation_images: (n,) int64, indices into `pairs`, on any device.
-        settings: how.
-        on_step: called after every iteration with the number made.
-        on_metrics: called after every validation, the first of which precedes all training, with the number
-            of iterations and `loss_nip`, `psnr`, `ssim` and, from the second on, `loss_train`, the mean of
-            the iterations between; on resuming once more for those before.
-        on_checkpoint: called next with the number of iterations and a function that writes a checkpoint.
-        resume: a checkpoint to continue from, bit-identically on the same kind of device and as many threads.
+        settings: how to train.
+        on_step: called after every iteration with the number of iterations made.
+        on_metrics: called after every validation, the first of which precedes all training, with the number of
+            iterations and the metrics `loss_nip`, `psnr` (dB), `ssim` and, from the second validation on, `loss_train`,
+            the mean over the iterations since the last one. On resuming, it is called again for earlier validations.
+        on_checkpoint: called after `on_metrics` with the number of iterations and a function that writes a checkpoint
+            to a path.
+        resume: a checkpoint to continue from. With the same kind of device and number of threads, the result is equal
+            to the bit to that of an uninterrupted training.
 
     Raises:
-        ValueError: a NIP without weights.
-        CheckpointError: `resume` is damaged, or of another pre-training.
+        ValueError: the NIP has no weights.
+        CheckpointError: `resume` is damaged, or belongs to another pre-training.
         FloatingPointError: a loss is NaN or infinite, naming the step.
     """
     if not list(nip.parameters()):
@@ -129,29 +132,27 @@ def pretrain(
     best = copy.deepcopy(nip)
     adam = torch.optim.Adam(nip.parameters(), lr=settings.learning_rate, fused=True)
     train_images, validation_images = train_images.to(device), validation_images.to(device)
-    generator = torch.Generator().manual_seed(settings.seed)  # on the CPU: the same patches on every device
+    generator = torch.Generator().manual_seed(settings.seed)  # on the CPU, for the same patches on every device
     where = (settings.validation_per_image, settings.validation_patch, generator, settings.textured)
     validation = fixed(pairs, validation_images, *where)
     chunk = max(1, settings.batch * settings.patch**2 // settings.validation_patch**2)
-    tolerance = settings.tolerance
-    if tolerance is None:
-        tolerance = TOLERANCE_DNET if nip.name == "DNet" else TOLERANCE
+    tolerance = nip.tolerance if settings.tolerance is None else settings.tolerance
 
     identity = {
         "nip": [nip.name, nip.settings],
         "settings": asdict(settings),
-        "pairs": pairs.fingerprint,
+        "pairs": pairs.data_hash,
         "images": [train_images.tolist(), validation_images.tolist()],
     }
-    history: dict[int, dict[str, float]] = {}  # figures of every validation, by step
+    history: dict[int, dict[str, float]] = {}  # metrics of every validation, by step
     parts = ({"nip": nip, "best": best}, {"adam": adam}, {"patches": generator}, identity)
 
     def check(step: int, loss_train: dict[str, float]) -> None:
-        figures = evaluate(nip.eval(), validation, settings.precision, chunk)
-        _require_finite(figures["loss_nip"], step)
-        if figures["loss_nip"] < min(_losses(history), default=math.inf):
+        metrics = evaluate(nip.eval(), validation, settings.precision, chunk)
+        _require_finite(metrics["loss_nip"], step)
+        if metrics["loss_nip"] < min(_losses(history), default=math.inf):
             best.load_state_dict(nip.state_dict())
-        history[step] = figures | loss_train
+        history[step] = metrics | loss_train
         on_metrics(step, history[step])
         state = {"history": history}
         on_checkpoint(step, lambda path: save_checkpoint(path, *parts, state))
@@ -162,8 +163,8 @@ def pretrain(
         validations = [*range(0, settings.max_iterations, settings.check_every), settings.max_iterations]
         state = load_checkpoint(resume, *parts)
         history |= load_history(resume, state, validations, {"loss_nip", "psnr", "ssim"}, later={"loss_train"})
-        for step, figures in history.items():
-            on_metrics(step, figures)
+        for step, metrics in history.items():
+            on_metrics(step, metrics)
 
     while not (done := converged(_losses(history), settings.window, tolerance)):
         made = max(history)
@@ -171,10 +172,10 @@ def pretrain(
         if steps == 0:
             break
         nip.freeze_statistics(False).train()
-        losses = []  # they stay on the device until the next validation
+        losses = []  # stay on the device until the next validation
         for _ in range(steps):
             batch = sample(pairs, train_images, settings.batch, settings.patch, generator, settings.textured)
-            loss = squared_error(develop(nip, getattr(batch, nip.reads), settings.precision), batch.target).mean()
+            loss = squared_error(develop(nip, batch.bayer, settings.precision), batch.target).mean()
             adam.zero_grad()
             loss.backward()
             adam.step()
@@ -187,13 +188,13 @@ def pretrain(
 
     nip.load_state_dict(best.state_dict())
     nip.freeze_statistics().eval()
-    figures = min(history.values(), key=lambda figures: figures["loss_nip"])  # the first of equals, as kept in `best`
+    metrics = min(history.values(), key=lambda metrics: metrics["loss_nip"])  # the first of equals, as in `best`
     reason: Literal["converged", "max_iterations"] = "converged" if done else "max_iterations"
-    return Pretrained(nip, max(history), figures["loss_nip"], figures["psnr"], figures["ssim"], reason)
+    return Pretrained(nip, max(history), metrics["loss_nip"], metrics["psnr"], metrics["ssim"], reason)
 
 
 def _losses(history: dict[int, dict[str, float]]) -> list[float]:
-    return [figures["loss_nip"] for figures in history.values()]
+    return [metrics["loss_nip"] for metrics in history.values()]
 
 
 def _require_finite(loss: float, step: int) -> None:

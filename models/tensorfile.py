@@ -1,4 +1,4 @@
-"""One safetensors file of named tensors and JSON, written whole or not at all, and checked when read."""
+"""Safetensors files of named tensors and JSON, written atomically and verified on reading."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cameras import atomic
 
-KEY = "json"  # one metadata entry: safetensors writes several in random order
+KEY = "json"  # the only metadata entry, because safetensors writes several in random order
 
 
 def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
@@ -29,7 +29,7 @@ def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
 def write(path: str | os.PathLike[str], kind: str, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
     """Writes tensors (of any device and layout) and a JSON-able document, replacing `path` atomically.
 
-    Equal contents give equal bytes. `kind` says what the file is, and `read` insists on it.
+    Equal contents give equal bytes. `kind` names what the file holds; `read` requires the same kind.
     """
     path = Path(path)
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -40,19 +40,19 @@ def write(path: str | os.PathLike[str], kind: str, tensors: Mapping[str, Tensor]
 
 
 def read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors (on the CPU) and the document of a file written by `write` as the same `kind`.
+    """Returns the tensors (on the CPU) and the document of a file that `write` wrote with the same `kind`.
 
     Raises:
-        ValueError: when the file is missing, foreign, truncated, altered, or of another kind.
-        OSError: when it cannot be read just now.
+        ValueError: the file is missing, truncated, altered, of another kind, or was not written by `write`.
+        OSError: the file cannot be read at the moment.
     """
     if not Path(path).is_file():
         raise ValueError(f"{path}: there is no such file")
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})[KEY])
-            # Copies: a tensor of safetensors' is a view of the file, and changes when that is written over.
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (it is no dict)
+            # Copies, because safetensors returns views of the file, which change when it is overwritten.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
         sha256 = header.pop("sha256")
         found, document = header["kind"], header["document"]
         intact = _digest(tensors, header) == sha256

@@ -36,7 +36,7 @@ class UNet(NIP):
                                 └ pool ── c₄ 256 | ── c₆ ── s₆ ┘          s: transposed 2×2 convolution
                                       └ pool ─── c₅ 512 ─── s₅ ┘          |: concatenation
 
-    Any h and w will do: pooling keeps an odd last row or column, and the way up crops what it has doubled.
+    h and w may be any size: pooling keeps an odd last row or column, and each upsampling is cropped to its skip.
     """
 
     def __init__(self, cfa: str = "RGGB", cam2srgb: Matrix | None = None) -> None:
@@ -48,9 +48,9 @@ class UNet(NIP):
         self.c10 = nn.Conv2d(WIDTHS[0], 12, 1)
 
     def initialise(self, generator: torch.Generator) -> None:
-        """He-normal weights and zero biases.
+        """Sets He-normal weights and zero biases.
 
-        The authors' Glorot weights let the signal fade over 23 layers, and training starts slowly.
+        With the authors' Glorot weights the signal fades over 23 layers, and training starts slowly.
         """
         for module in self.modules():
             if isinstance(module, nn.ConvTranspose2d):
@@ -69,5 +69,5 @@ class UNet(NIP):
         for s, c in zip(self.s, self.up, strict=True):
             skip = skips.pop()
             x = c(torch.cat([s(x)[..., : skip.shape[-2], : skip.shape[-1]], skip], dim=1))
-        with no_autocast(bayer):  # in bfloat16 pixels would lie on a grid of 1/256: a trace that no camera leaves
+        with no_autocast(bayer):  # bfloat16 would put pixels on a grid of 1/256, a trace that no camera leaves
             return clip(F.pixel_shuffle(self.c10(x.to(self.c10.weight)), 2))

@@ -1,4 +1,4 @@
-"""Weights that rebuild their module: one safetensors file each."""
+"""Weights files: one safetensors file that rebuilds its module."""
 
 import os
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from models import registry, tensorfile
 
 
 class Buildable(Protocol):
-    """A module that says how to build it again; every NIP does."""
+    """A module with the name and the settings to build it again; every NIP is one."""
 
     settings: dict[str, Any]
 
@@ -27,14 +27,14 @@ def save(path: str | os.PathLike[str], module: Buildable, **metadata: str) -> No
 
 
 def load(path: str | os.PathLike[str], build: Callable[..., Any] = registry.build) -> Any:
-    """The module of a file written by `save`, on the CPU.
+    """Returns the module from a file that `save` wrote, on the CPU.
 
     Args:
         path: the file.
-        build: makes a module from its name and its settings; the default makes pipelines.
+        build: builds a module from its name and its settings; the default builds NIPs.
 
     Raises:
-        ValueError: when the file is missing, damaged or no weights, or does not fit the module it names.
+        ValueError: the file is missing, damaged or no weights file, or does not fit the module that it names.
     """
     tensors, document = tensorfile.read(path, "weights")
     try:
@@ -47,5 +47,5 @@ def load(path: str | os.PathLike[str], build: Callable[..., Any] = registry.buil
 
 
 def metadata(path: str | os.PathLike[str]) -> dict[str, str]:
-    """The free metadata given to `save`. Raises ValueError as `load` does."""
+    """Returns the free metadata that `save` was given. Raises ValueError as `load` does."""
     return tensorfile.read(path, "weights")[1]["metadata"]

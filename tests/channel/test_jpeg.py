@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from channel import DifferentiableJPEG, encode
-from channel.jpeg import LEVEL_SHIFT, dct_matrix, downsample, quantization_tables, upsample
+from channel.codecs.jpeg import LEVEL_SHIFT, dct_matrix, downsample, quantization_tables, upsample
 from models.fidelity import psnr
 
 QUALITIES = (10, 30, 50, 75, 90, 95)

@@ -8,7 +8,10 @@ import pytest
 import torch
 
 from channel import DifferentiableJPEG, Manipulations
-from channel.manipulations import OPERATORS, Manipulation, awgn, gamma, sharpen
+from channel.manipulations import OPERATORS, Manipulation
+from channel.manipulations.awgn import awgn
+from channel.manipulations.gamma import gamma
+from channel.manipulations.sharpen import sharpen
 
 Oracle = Callable[[np.ndarray, float], np.ndarray]  # (H, W, 3) float64 in [0, 1], strength -> same
 

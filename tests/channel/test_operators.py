@@ -7,7 +7,8 @@ import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode, unset_fake_temporarily
 
 from channel import Channel, DifferentiableJPEG, Manipulations
-from channel.manipulations import Manipulation, awgn
+from channel.manipulations import Manipulation
+from channel.manipulations.awgn import awgn
 
 ROUNDINGS = ("round", "sin", "soft", "harmonic")
 MANIPULATIONS = ("sharpen", "gaussian", "jpeg:80", "resample", "awgn", "gamma", "median")

@@ -33,7 +33,7 @@ def one_by_one(trial: Trial, pairs: Pairs, nip: NIP, fan: FAN, options: dict | N
     _, images = split(pairs.names, trial.split.train, trial.split.validation, trial.split.seed)
     channel, k = trial.channel.build(), trial.channel.downsample
     posteriors = []
-    for bayer in validation_set(trial, pairs, images).inputs:
+    for bayer in validation_set(trial, pairs, images).bayer:
         for photograph in Manipulations(trial.manipulations)(nip(bayer[None])):
             if options is None:
                 received = channel(photograph[None])
@@ -62,10 +62,11 @@ def one_by_one(trial: Trial, pairs: Pairs, nip: NIP, fan: FAN, options: dict | N
 def test_is_what_a_loop_over_patches_finds(pairs: Pairs, isp: str, channel: Distribution) -> None:
     trial = small_trial("fixed", isp=isp, channel=channel, split=Split(2, 2))
     nip, fan = models.build(isp, cfa=pairs.cfa).eval(), FAN(5)
-    told: list[int] = []
-    evaluation = evaluate(trial, pairs, copy.deepcopy(nip).train(), fan, list(PILLOW), on_patches=told.append)
-    assert told == [2, 4, 6]
-    assert list(evaluation.posteriors) == [DIFFERENTIABLE, *PILLOW]
+    codecs = [DIFFERENTIABLE, *PILLOW]
+    finished: list[int] = []
+    evaluation = evaluate(trial, pairs, copy.deepcopy(nip).train(), fan, codecs, on_patches=finished.append)
+    assert finished == [2, 4, 6]
+    assert list(evaluation.posteriors) == codecs
     for codec, posteriors in evaluation.posteriors.items():
         slow = one_by_one(trial, pairs, nip, fan, PILLOW.get(codec))
         assert posteriors.shape == slow.shape == (2, 3, 5, 5)
@@ -82,7 +83,7 @@ def test_is_what_a_loop_over_patches_finds(pairs: Pairs, isp: str, channel: Dist
 
 def test_a_real_codec_replaces_the_codec_and_nothing_else(pairs: Pairs, nip: NIP) -> None:
     with_jpeg, without = (
-        evaluate(small_trial("fixed", channel=channel), pairs, nip, FAN(5), ["jpeg:50"]).posteriors
+        evaluate(small_trial("fixed", channel=channel), pairs, nip, FAN(5), [DIFFERENTIABLE, "jpeg:50"]).posteriors
         for channel in (Distribution(), Distribution(codec="none"))
     )
     assert torch.equal(with_jpeg["jpeg:50"], without["jpeg:50"])
@@ -96,7 +97,7 @@ def test_djpeg_is_the_last_validation_of_the_trial(pairs: Pairs, nip: NIP, lam: 
     training = Training(iterations=6, batch=2, patch=16, precision=precision)  # type: ignore[arg-type]
     trial = small_trial(lam, manipulations=("gaussian", "awgn"), split=Split(2, 2), training=training)
     outcome = train(trial, pairs, nip)
-    evaluation = evaluate(trial, pairs, outcome.nip, outcome.fan, [])
+    evaluation = evaluate(trial, pairs, outcome.nip, outcome.fan, [DIFFERENTIABLE])
     assert evaluation.classes == ("native", "gaussian", "awgn")
     assert torch.equal(evaluation.confusion(DIFFERENTIABLE), outcome.scores.confusion)
     assert evaluation.accuracy(DIFFERENTIABLE) == outcome.scores.accuracy
@@ -219,7 +220,7 @@ def test_one_photograph_says_nothing_of_others(generator: torch.Generator) -> No
 def test_one_patch_decides_as_in_the_confusion_matrix(pairs: Pairs, nip: NIP, generator: torch.Generator) -> None:
     validation = Validation(accuracy_patches=12, fidelity_patches=1, textured=False)
     trial = small_trial("fixed", validation=validation, split=Split(1, 3))
-    evaluation = evaluate(trial, pairs, nip, FAN(5), ["jpeg:70"])
+    evaluation = evaluate(trial, pairs, nip, FAN(5), [DIFFERENTIABLE, "jpeg:70"])
     for codec, posteriors in evaluation.posteriors.items():
         for rule in RULES:
             fused = fused_accuracy(posteriors, rule, generator)

@@ -104,11 +104,11 @@ def test_validation_is_a_plain_count(pairs: Pairs, nip: models.NIP) -> None:
     patches = validation_set(trial, pairs, torch.tensor([1, 3]))
     model = build_model(trial, nip)
     scores = validate(model, patches, batch=4)
-    assert len(patches.inputs) == 6
+    assert len(patches.bayer) == 6
     assert len(patches.fidelity) == 4
     counts = torch.zeros(5, 5, dtype=torch.float64)
     with torch.no_grad():
-        for bayer in patches.inputs:
+        for bayer in patches.bayer:
             for true, logits in enumerate(model(bayer[None])[0]):
                 counts[true, logits.argmax()] += 1
         errors = [
@@ -124,7 +124,7 @@ def test_the_validation_set_is_the_same_for_all_trials_of_a_camera(pairs: Pairs)
     images = torch.tensor([0, 2])
     first = validation_set(small_trial(0.1), pairs, images)
     second = validation_set(small_trial("fixed", seed=5), pairs, images)
-    assert torch.equal(first.inputs, second.inputs)
+    assert torch.equal(first.bayer, second.bayer)
     assert torch.equal(first.fidelity.target, second.fidelity.target)
 
 

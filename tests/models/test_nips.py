@@ -18,8 +18,7 @@ from models.nip import autocast, clip, layout, move
 from models.nip import develop as nip_develop
 
 CAM2SRGB = [[1.8, -0.6, -0.2], [-0.2, 1.6, -0.4], [0.0, -0.5, 1.5]]
-FROM_RAW = ["INet", "UNet", "DNet", "ClassicISP"]
-PARAMETERS = {"INet": 321, "UNet": 7_760_268, "DNet": 493_976, "ONet": 0, "ClassicISP": 28_740}
+PARAMETERS = {"INet": 321, "UNet": 7_760_268, "DNet": 493_976, "ClassicISP": 28_740}
 
 
 def frame(bayer: torch.Tensor, cfa: str) -> RawFrame:
@@ -28,7 +27,7 @@ def frame(bayer: torch.Tensor, cfa: str) -> RawFrame:
     return RawFrame(pixels, cfa, np.array(CAM2SRGB, np.float32), np.ones(3, np.float32), "test", 1)
 
 
-@pytest.mark.parametrize("name", models.NIPS)
+@pytest.mark.parametrize("name", PARAMETERS)
 def test_parameter_counts(name: str) -> None:
     """The first three are the paper's (its supplement, Tables 2–4)."""
     assert sum(parameter.numel() for parameter in models.build(name).parameters()) == PARAMETERS[name]
@@ -36,7 +35,7 @@ def test_parameter_counts(name: str) -> None:
 
 @pytest.mark.parametrize("size", [(8, 8), (5, 4), (19, 34)])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("name", FROM_RAW)
+@pytest.mark.parametrize("name", models.NIPS)
 def test_shape_type_range_and_gradients(
     name: str, layout: torch.memory_format, size: tuple[int, int], generator: torch.Generator
 ) -> None:
@@ -62,7 +61,7 @@ def test_shape_type_range_and_gradients(
             assert parameter.grad.any()
 
 
-@pytest.mark.parametrize("name", FROM_RAW)
+@pytest.mark.parametrize("name", models.NIPS)
 def test_developed_pixels_are_finer_than_bfloat16(name: str, generator: torch.Generator) -> None:
     """Where the last layer computes in bfloat16, all pixels lie on its grid."""
     nip = models.build(name, torch.Generator().manual_seed(1), cam2srgb=CAM2SRGB)
@@ -72,16 +71,16 @@ def test_developed_pixels_are_finer_than_bfloat16(name: str, generator: torch.Ge
     assert (inside != inside.bfloat16()).float().mean() > 0.5
 
 
-@pytest.mark.parametrize("name", FROM_RAW)
+@pytest.mark.parametrize("name", models.NIPS)
 def test_gradient_is_the_derivative(name: str, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = {"INet": "inet", "UNet": "unet", "DNet": "dnet", "ClassicISP": "classic"}[name]
-    monkeypatch.setattr(f"models.{module}.clip", lambda y: y)  # its gradient is no derivative, on purpose
+    module = models.NIPS[name].__module__
+    monkeypatch.setattr(f"{module}.clip", lambda y: y)  # its gradient is no derivative, on purpose
     nip = models.build(name, cfa="GBRG").double()
     bayer = 0.2 + 0.5 * torch.rand(1, 4, 5, 6, generator=generator, dtype=torch.float64)
     assert torch.autograd.gradcheck(nip, bayer.requires_grad_(), fast_mode=True)
 
 
-@pytest.mark.parametrize("name", FROM_RAW)
+@pytest.mark.parametrize("name", models.NIPS)
 @pytest.mark.parametrize("training", [False, True])
 def test_an_image_does_not_depend_on_its_batch(name: str, training: bool, generator: torch.Generator) -> None:
     nip = models.build(name).train(training)
@@ -138,7 +137,7 @@ def test_settings_build_it_again(name: str, generator: torch.Generator) -> None:
     nip = models.build(name, cfa="GRBG", cam2srgb=np.array(CAM2SRGB, np.float32))
     again = models.build(nip.name, **json.loads(json.dumps(nip.settings)))
     assert again.settings == nip.settings
-    x = torch.rand(1, 3 if name == "ONet" else 4, 8, 8, generator=generator)
+    x = torch.rand(1, 4, 8, 8, generator=generator)
     assert torch.equal(again(x), nip(x))
 
 
@@ -147,7 +146,6 @@ def test_settings_build_it_again(name: str, generator: torch.Generator) -> None:
     [
         ("Unet", {}, "no pipeline is called 'Unet'.*UNet"),
         ("UNet", {"depth": 3}, "UNet has no setting 'depth'.*cfa"),
-        ("ONet", {"depth": 3}, "ONet has no setting 'depth'.*cfa"),
         ("UNet", {"cfa": "XTRANS"}, "unknown Bayer pattern"),
         ("INet", {"cam2srgb": [[1, 0], [0, 1]]}, "3×3"),
         ("INet", {"cam2srgb": (torch.eye(3) / 0).tolist()}, "finite"),
@@ -167,11 +165,13 @@ def test_clip_passes_the_gradient_straight_through() -> None:
     assert clip(y.bfloat16()).dtype == torch.float32
 
 
-def test_onet_returns_developed_rgb(generator: torch.Generator) -> None:
-    rgb = torch.rand(2, 3, 6, 8, generator=generator)
-    assert torch.equal(models.build("ONet")(rgb), rgb)
-    with pytest.raises(ValueError, match="developed RGB"):
-        models.build("ONet")(torch.rand(2, 4, 6, 8))
+def test_what_starts_as_the_standard_pipeline_is_near_it_before_training(generator: torch.Generator) -> None:
+    bayer = torch.rand(4, 12, 10, generator=generator) ** 2.2
+    target = torch.from_numpy(develop(frame(bayer, "RGGB"), "bilinear")).movedim(-1, 0)[None]
+    inside = (..., slice(2, -2), slice(2, -2))
+    for name, nip in models.NIPS.items():
+        developed = models.build(name, cam2srgb=CAM2SRGB)(bayer[None])
+        assert (psnr(developed[inside], target[inside]).item() > 40) == nip.starts_as_standard, name
 
 
 @pytest.mark.parametrize("cfa", CFA_PATTERNS)

@@ -1,18 +1,20 @@
-"""dJPEG: JPEG compression as a differentiable operator (paper, section 4.2 and Table 5).
+"""JPEG: dJPEG, a differentiable JPEG compression (paper, section 4.2 and Table 5), and libjpeg through Pillow.
 
     RGB ─┬─ Y ────────────────── DCT ÷ table ─ ρ ─ × table, inverse DCT ────────────────────── Y ─┬─ RGB
          └─ Cb, Cr ─ (average) ─ DCT ÷ table ─ ρ ─ × table, inverse DCT ─ (interpolate) ─ Cb, Cr ─┘
 
-With ρ = round it is libjpeg up to libjpeg's own rounding of YCbCr and RGB to 8 bits.
+With ρ = round, dJPEG equals libjpeg up to libjpeg's own rounding of YCbCr and RGB to 8 bits.
 """
 
 import math
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from channel import quantization
+from channel.codecs.codec import Codec, through_pillow
 from channel.filters import average
 from channel.precision import full_precision
 
@@ -38,7 +40,7 @@ CHROMINANCE = (
     (99, 99, 99, 99, 99, 99, 99, 99),
 )
 
-# JFIF. Cb and Cr are centred at zero here: their offset of 128 and the level shift take each other away.
+# JFIF. Cb and Cr are centred at zero here, because their offset of 128 and the level shift cancel out.
 RGB_TO_Y = ((0.299, 0.587, 0.114),)
 RGB_TO_CBCR = ((-0.168735892, -0.331264108, 0.5), (0.5, -0.418687589, -0.081312411))
 CBCR_TO_RGB = ((0.0, 1.402), (-0.344136286, -0.714136286), (1.772, 0.0))  # and Y added to each
@@ -48,9 +50,10 @@ SUBSAMPLINGS = ("4:4:4", "4:2:0")
 
 
 def quantization_tables(quality: int) -> torch.Tensor:
-    """Steps for luminance and chrominance (2, 8, 8), int64, by libjpeg's integer rule.
+    """Returns the steps for luminance and chrominance (2, 8, 8), int64, by libjpeg's integer rule.
 
-    Raises ValueError unless quality is a whole number from 1 to 100.
+    Raises:
+        ValueError: quality is not a whole number from 1 to 100.
     """
     if quality != int(quality) or not 1 <= quality <= 100:
         raise ValueError(f"JPEG quality must be a whole number from 1 to 100, not {quality}")
@@ -59,7 +62,7 @@ def quantization_tables(quality: int) -> torch.Tensor:
 
 
 def dct_matrix() -> torch.Tensor:
-    """D (8, 8) float64, the orthonormal DCT: D x Dᵀ transforms a block x."""
+    """Returns D (8, 8) float64, the orthonormal DCT: D x Dᵀ transforms a block x."""
     k, n = torch.arange(8, dtype=torch.float64)[:, None], torch.arange(8, dtype=torch.float64)
     D = torch.cos(math.pi * k * (2 * n + 1) / 16) / 2
     D[0] /= math.sqrt(2)
@@ -67,10 +70,10 @@ def dct_matrix() -> torch.Tensor:
 
 
 def downsample(chroma: torch.Tensor) -> torch.Tensor:
-    """(N, 2, H, W) -> (N, 2, ⌈H/2⌉, 8·⌈W/16⌉): means of 2×2, libjpeg's h2v2_downsample.
+    """Halves chroma planes (N, 2, H, W) -> (N, 2, ⌈H/2⌉, 8·⌈W/16⌉) by means of 2×2, libjpeg's h2v2_downsample.
 
-    Like libjpeg, replicates the right edge to whole blocks before averaging, but the bottom edge only to an
-    even number of rows: what is missing there is replicated after averaging.
+    Like libjpeg, it replicates the right edge to whole blocks before averaging, but the bottom edge only to an even
+    number of rows. The rows still missing there are replicated after averaging.
     """
     H, W = chroma.shape[-2:]
     if H % 2 or W % 16:
@@ -79,7 +82,7 @@ def downsample(chroma: torch.Tensor) -> torch.Tensor:
 
 
 def upsample(chroma: torch.Tensor) -> torch.Tensor:
-    """(N, 2, H, W) -> (N, 2, 2H, 2W): weights 3/4 and 1/4 both ways, libjpeg's h2v2_fancy_upsample."""
+    """Doubles chroma planes (N, 2, H, W) -> (N, 2, 2H, 2W) with weights 3/4 and 1/4, libjpeg's h2v2_fancy_upsample."""
     return F.interpolate(chroma, scale_factor=2, mode="bilinear", align_corners=False)
 
 
@@ -87,17 +90,18 @@ class DifferentiableJPEG(nn.Module):
     """JPEG compression and decompression of RGB images, with a gradient.
 
     Args:
-        quality: 1 to 100, with the tables that libjpeg gives to it.
+        quality: 1 to 100; the quantization tables are those of libjpeg.
         rounding: ρ of the DCT coefficients: ``round`` (gradient zero), ``sin`` (paper, eq. 3), ``soft``
             (round forward, sin backward) or ``harmonic``.
         subsampling: ``4:4:4``, or ``4:2:0`` with libjpeg's filters for the chroma planes.
         harmonics: number of terms of ``harmonic``.
 
-    Raises ValueError for any other setting.
+    Raises:
+        ValueError: any other setting.
 
-    The two multiplications of D x Dᵀ are one: a flattened block times the 64×64 matrix D⊗D, which also holds
-    the scale of 255 and the table. That is four times the arithmetic in less than half the time of two
-    multiplications by D, since each pass over the image in memory costs more than what is computed on it.
+    The two multiplications of D x Dᵀ are done as one: a flattened block times the 64×64 matrix D⊗D, which also holds
+    the scale of 255 and the table. That is four times the arithmetic in less than half the time, since each pass over
+    the image in memory costs more than the arithmetic.
     """
 
     encode: torch.Tensor
@@ -130,9 +134,9 @@ class DifferentiableJPEG(nn.Module):
 
     @full_precision
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(N, 3, H, W) RGB in [0, 1], any H and W -> same; float32, or float64 when given float64.
+        """Compresses RGB (N, 3, H, W) in [0, 1], any H and W -> same; float32, or float64 for float64.
 
-        Clipped to [0, 1] with a straight-through gradient.
+        The result is clipped to [0, 1] with a straight-through gradient.
         """
         H, W = images.shape[-2:]
         rgb = images.flatten(2)  # (N, 3, HW)
@@ -150,7 +154,7 @@ class DifferentiableJPEG(nn.Module):
         return quantization.clip(rgb.unflatten(2, (H, W)))
 
     def quantize(self, planes: torch.Tensor, table: int) -> torch.Tensor:
-        """Quantizes the DCT of planes (N, C, H, W) in blocks of 8×8; edges are replicated to whole blocks."""
+        """Quantizes the DCT of planes (N, C, H, W) in blocks of 8×8. Edges are replicated to whole blocks."""
         H, W = planes.shape[-2:]
         if H % 8 or W % 8:
             planes = F.pad(planes, (0, -W % 8, 0, -H % 8), mode="replicate")
@@ -161,3 +165,11 @@ class DifferentiableJPEG(nn.Module):
 
     def extra_repr(self) -> str:
         return f"quality={self.quality}, rounding={self.rounding!r}, subsampling={self.subsampling!r}"
+
+
+def encode(pixels: np.ndarray, quality: int, subsampling: str) -> np.ndarray:
+    """Compresses and decompresses a picture (H, W, 3) uint8 with libjpeg."""
+    return through_pillow(pixels, format="JPEG", quality=quality, subsampling=subsampling)
+
+
+CODEC = Codec(encode, DifferentiableJPEG, subsamplings=("4:4:4", "4:2:2", "4:2:0"))

@@ -1,0 +1,95 @@
+"""Codecs: the registry of all, how they are written as text, and compression by their real encoders."""
+
+from dataclasses import dataclass
+from importlib import import_module
+
+import numpy as np
+import torch
+from torch import nn
+
+from channel.codecs.codec import Codec
+
+# To add a codec, define CODEC in a new file of channel/codecs/, and add one line here: the name of the file.
+NAMES = (
+    "jpeg",
+    "webp",
+    "avif",
+    "jpeg2000",
+)
+
+CODECS: dict[str, Codec] = {name: import_module(f"channel.codecs.{name}").CODEC for name in NAMES}
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A real encoder at a quality (1 to 100) and a chroma subsampling."""
+
+    name: str
+    quality: int
+    subsampling: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Encoder":
+        """``name:quality`` or ``name:quality:subsampling``, e.g. ``jpeg:50:4:2:0``.
+
+        Raises:
+            ValueError: anything else.
+        """
+        name, _, rest = text.partition(":")
+        quality, _, subsampling = rest.partition(":")
+        real = [known for known, codec in CODECS.items() if codec.encode]
+        if name not in real or not quality.isdecimal() or not 1 <= int(quality) <= 100:
+            raise ValueError(f"unknown codec {text!r}: write NAME:1 to NAME:100, NAME one of {', '.join(real)}")
+        possible = CODECS[name].subsamplings
+        if subsampling not in ("", *possible):
+            raise ValueError(f"codec {text!r}: subsampling of {name} is {' or '.join(possible)}")
+        return cls(name, int(quality), subsampling or possible[0])
+
+    def __str__(self) -> str:
+        """The shortest text that `parse` reads as the same: it leaves out the default subsampling."""
+        default = self.subsampling == CODECS[self.name].subsamplings[0]
+        return f"{self.name}:{self.quality}" if default else f"{self.name}:{self.quality}:{self.subsampling}"
+
+
+def encode(images: torch.Tensor | np.ndarray, codec: str = "jpeg:50") -> torch.Tensor:
+    """Compresses and decompresses images with a real encoder.
+
+    Args:
+        images: (N, 3, H, W) uint8 RGB, torch or numpy.
+        codec: ``name:quality`` or ``name:quality:subsampling``, names jpeg, webp, avif, jpeg2000. Quality is
+            1 to 100 as the encoder takes it; for jpeg2000, the PSNR in dB that it aims at. Without a subsampling,
+            JPEG is 4:4:4 like dJPEG, AVIF 4:2:0.
+
+    Returns:
+        (N, 3, H, W) uint8 on the CPU.
+
+    Raises:
+        ValueError: any other codec, shape or dtype.
+    """
+    chosen = Encoder.parse(codec)
+    pixels = torch.as_tensor(images).cpu()
+    if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1] != 3:
+        raise ValueError(f"encode needs uint8 images (N, 3, H, W), not {pixels.dtype} {tuple(pixels.shape)}")
+    encoder = CODECS[chosen.name].encode
+    assert encoder is not None
+    decoded = torch.empty_like(pixels)
+    for image, result in zip(pixels, decoded, strict=True):
+        picture = encoder(image.permute(1, 2, 0).contiguous().numpy(), chosen.quality, chosen.subsampling)
+        result.copy_(torch.from_numpy(picture).permute(2, 0, 1))
+    return decoded
+
+
+def differentiable(codec: str, rounding: str, subsampling: str) -> nn.Module:
+    """Builds the module (N, 3, H, W) in [0, 1] → same of ``name:quality``, or of ``none``, which changes nothing.
+
+    Raises:
+        ValueError: another text, or a codec that cannot be trained through.
+    """
+    if codec == "none":
+        return nn.Identity()
+    name, _, quality = codec.partition(":")
+    builders = {known: each.differentiable for known, each in CODECS.items() if each.differentiable}
+    if name not in builders or not quality.isdecimal():
+        forms = " or ".join(f"{known}:QUALITY" for known in builders)
+        raise ValueError(f"unknown codec {codec!r}: write {forms}, e.g. jpeg:50, or none")
+    return builders[name](int(quality), rounding, subsampling)
