@@ -3,10 +3,11 @@
     python -m benchmarks.result_hashes sqlite:///results/mlflow.db smoke
 
 prints one line for each finished run: a hash of all its metrics, a hash of all tensors of its weights, and what the run
-is. Times and keys are left out. The last line hashes all of them: equal lines, equal results.
+is. Times and keys are left out. The last line hashes all of the hashes: where it is equal, all results are.
 """
 
 import hashlib
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -15,6 +16,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from safetensors import safe_open
 
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 TIMES = ("seconds",)
 LABELS = ("camera", "isp", "lambda", "seed")
 
@@ -53,10 +55,11 @@ def main(tracking_uri: str, experiment: str) -> None:
     for run in client.search_runs([found.experiment_id], "attributes.status = 'FINISHED'", max_results=5000):
         label = " ".join(run.data.params[name] for name in LABELS if name in run.data.params)
         hashes = f"{metrics_hash(client, run)} {tensors_hash(client, run)}"
-        lines.append(f"{hashes}  {run.data.tags['kind']} {label}")
-    lines.sort(key=lambda line: (line.split("  ")[1], line))
-    print(*lines, sep="\n")
-    print(hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16], f"{len(lines)} runs")
+        lines.append((f"{run.data.tags['kind']} {label}", hashes))
+    for label, hashes in sorted(lines):
+        print(f"{hashes}  {label}")
+    together = "\n".join(sorted(hashes for _, hashes in lines))
+    print(hashlib.sha256(together.encode()).hexdigest()[:16], f"{len(lines)} runs")
 
 
 if __name__ == "__main__":

@@ -1,17 +1,17 @@
 """Random aligned patches of a camera's pairs, gathered on the device where the pairs are.
 
-A place is an image and the upper left corner (y, x) of a patch, in Bayer pixels: whole 2×2 cells, so that
-every patch has the camera's own CFA phase, and its target patch begins at (2y, 2x).
+A place is an image and the upper left corner (y, x) of a patch, in Bayer pixels. These are whole 2×2 cells: every patch
+has the camera's own CFA phase, and its target patch begins at (2y, 2x).
 
-Places without content can be rejected (paper, section 5.2). With σ² the variance of the target patch in
-[0, 1] over all its pixels and colours, a place is
+Places without content can be rejected (paper, section 5.2). With σ², the variance of the target patch in [0, 1] over
+all its pixels and colours, a place is
 
     rejected             if        σ² < 0.01
     kept at 50 %         if 0.01 ≤ σ² < 0.02
     always kept          if 0.02 ≤ σ²
 
-Random numbers are drawn where their generator lives. With one on the CPU the same patches come from pairs on any
-device: what is computed there, in whole numbers and in float64, does not depend on the device either.
+Random numbers are drawn on the device of their generator. With a generator on the CPU, pairs on any device give the
+same patches: all other computations are in integers and float64 and do not depend on the device.
 """
 
 from dataclasses import dataclass
@@ -20,9 +20,11 @@ import torch
 
 from cameras.pairs import Pairs, bayer_to_float, target_to_float
 
-FLAT, TEXTURED = 0.01, 0.02  # variance below which patches are rejected, and above which they are always kept
-ROUND_VALUES = 2**23  # candidates of the filter are looked at in rounds of about so many target values
-MOST_CANDIDATES = 20_000  # in vain; at least 200 for every patch wanted
+# Raise it when a change of this code changes results: keys of finished work that used it then no longer match.
+VERSION = 1
+FLAT, TEXTURED = 0.01, 0.02  # patches of less variance than FLAT are rejected, of TEXTURED or more always kept
+ROUND_VALUES = 2**23  # the filter examines candidates in rounds of about so many target values
+MOST_CANDIDATES = 20_000  # before the filter gives up; at least 200 for every patch requested
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +40,7 @@ class Patches:
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """Where patches are: image, y, x, each (n,) int64; y and x in Bayer pixels."""
+    """Places of n patches: image, y, x, each (n,) int64; y and x in Bayer pixels."""
 
     image: torch.Tensor
     y: torch.Tensor
@@ -54,15 +56,15 @@ class Places:
 def sample(
     pairs: Pairs, images: torch.Tensor, count: int, patch: int, generator: torch.Generator, textured: bool
 ) -> Patches:
-    """A random batch for training: an image drawn uniformly, then a place drawn uniformly within it.
+    """Draw a random batch for training: for each patch an image, uniformly, and a place in it, uniformly.
 
     Args:
         pairs: of one camera; patches are on its device.
-        images: (k,) int64, indices of the images to draw from, best on the device of `pairs`: the host would wait for
-            their way there.
+        images: (k,) int64, indices of the images to draw from, best on the device of `pairs`: otherwise the host
+            waits for their transfer.
         count: number of patches.
         patch: side p of a patch in Bayer pixels; the target patch is 2p wide.
-        generator: on the CPU, whatever the device of `pairs`; its state alone decides what is drawn.
+        generator: on the CPU, whatever the device of `pairs`; only its state decides what is drawn.
         textured: reject places without content.
 
     Raises:
@@ -74,7 +76,7 @@ def sample(
 def fixed(
     pairs: Pairs, images: torch.Tensor, per_image: int, patch: int, generator: torch.Generator, textured: bool
 ) -> Patches:
-    """A fixed validation set: `per_image` patches of every image, image after image, else as `sample`.
+    """Draw a fixed validation set: `per_image` patches of every image, image after image, otherwise as `sample`.
 
     Raises:
         ValueError: an image is smaller than the patch, or has no textured place.
@@ -87,7 +89,7 @@ def gather(pairs: Pairs, places: Places, patch: int) -> Patches:
     width = pairs.width[places.image]
     first = pairs.offset[places.image] + places.y * width + places.x  # (n,) row of the upper left Bayer pixel
     rows = first[:, None] + width[:, None] * torch.arange(patch, device=pairs.device)  # (n, p) begin of lines
-    # A Bayer pixel is 4 × 16 bits, copied as one int64. All runs of p pixels are one overlapping view.
+    # A Bayer pixel is 4 × 16 bits, copied as one int64. All runs of p pixels form one overlapping view.
     pixels = pairs.bayer.view(torch.int64)
     runs = pixels.as_strided((len(pixels) - patch + 1, patch), (1, 1))
     bayer = runs.index_select(0, rows.flatten()).view(torch.int16).view(len(places), patch, patch, 4)
@@ -106,7 +108,7 @@ def _gather_target(pairs: Pairs, places: Places, patch: int) -> torch.Tensor:
 def random_places(
     pairs: Pairs, images: torch.Tensor, count: int, patch: int, generator: torch.Generator, textured: bool
 ) -> Places:
-    """Places of `sample`; without `textured`, the host never waits for the device."""
+    """The places of `sample`. Without `textured`, the host never waits for the device."""
     images = _checked(pairs, images, count, patch)
 
     def draw(number: int) -> Places:
@@ -115,7 +117,7 @@ def random_places(
 
     if not textured:
         return draw(count)
-    # Rejection sampling: the first `count` accepted of a stream of independent candidates.
+    # Rejection sampling: keep the first `count` accepted places of a stream of independent candidates.
     accepted: list[Places] = []
     missing, tried = count, 0
     largest_round = ROUND_VALUES // (12 * patch**2)
@@ -139,7 +141,7 @@ def random_places(
 def fixed_places(
     pairs: Pairs, images: torch.Tensor, per_image: int, patch: int, generator: torch.Generator, textured: bool
 ) -> Places:
-    """Places of `fixed`: for sets too large to be kept as patches, `gather` them slice by slice."""
+    """The places of `fixed`. If the patches are too many for the memory, `gather` them slice by slice."""
     images = _checked(pairs, images, per_image, patch)
     every = images.repeat_interleave(per_image)
     if not textured:
@@ -151,7 +153,7 @@ def fixed_places(
 def _checked(pairs: Pairs, images: torch.Tensor, count: int, patch: int) -> torch.Tensor:
     if count < 1 or patch < 1 or len(images) < 1:
         raise ValueError(f"{count} patches of {patch} Bayer pixels from {len(images)} images: there are none")
-    if patch > pairs.shortest_side:  # known on the host: looking at `images` here would wait for the device
+    if patch > pairs.shortest_side:  # known on the host: reading `images` here would wait for the device
         for image in images.tolist():
             height, width = int(pairs.height[image]), int(pairs.width[image])
             if patch > min(height, width):
@@ -163,20 +165,20 @@ def _checked(pairs: Pairs, images: torch.Tensor, count: int, patch: int) -> torc
 
 
 def _anywhere(pairs: Pairs, image: torch.Tensor, patch: int, generator: torch.Generator) -> Places:
-    """One uniformly random place in every image given."""
+    """One uniformly random place in each image."""
     corners = (pairs.height[image] - patch + 1) * (pairs.width[image] - patch + 1)
-    # The remainder of 62 random bits: the bias towards small numbers is below 2⁻³⁰.
+    # The remainder of 62 random bits has a bias towards small numbers below 2⁻³⁰.
     drawn = torch.randint(1 << 62, image.shape, generator=generator, device=generator.device)
     return _at_corner(pairs, image, _moved(drawn, pairs) % corners, patch)
 
 
 def _moved(drawn: torch.Tensor, pairs: Pairs) -> torch.Tensor:
-    """Random numbers on the device of `pairs`; the host does not wait until they have arrived on a GPU."""
+    """Move random numbers to the device of `pairs`; the host does not wait until they are on a GPU."""
     return drawn.to(pairs.device, non_blocking=pairs.device.type == "cuda")
 
 
 def _at_corner(pairs: Pairs, image: torch.Tensor, corner: torch.Tensor, patch: int) -> Places:
-    """Place number `corner` of all that an image has, in row-major order."""
+    """The place with number `corner` among all places of an image, in row-major order."""
     columns = pairs.width[image] - patch + 1
     return Places(image, corner // columns, corner % columns)
 
@@ -184,7 +186,7 @@ def _at_corner(pairs: Pairs, image: torch.Tensor, corner: torch.Tensor, patch: i
 def _variance(target: torch.Tensor) -> torch.Tensor:
     """Variance of every patch in [0, 1] over pixels and colours: (n, H, W, 3) uint8 -> (n,) float64."""
     sums = []
-    for patch in target.flatten(1):  # one by one, they fit into a CPU's cache: five times faster than all at once
+    for patch in target.flatten(1):  # a single patch fits into a CPU's cache: five times faster than all at once
         values = patch.to(torch.float64)  # in which sums of these integers are exact, in any order
         sums.append(torch.stack((values.sum(), values.dot(values))))
     mean, square = (torch.stack(sums) / target[0].numel()).unbind(1)
@@ -192,10 +194,10 @@ def _variance(target: torch.Tensor) -> torch.Tensor:
 
 
 def _textured_corners(pairs: Pairs, image: int, count: int, patch: int, generator: torch.Generator) -> torch.Tensor:
-    """Random textured places of one image: (count,) numbers as `_at_corner` takes them.
+    """Random textured places of one image: (count,) numbers for `_at_corner`.
 
-    Summed-area tables (Crow 1984) give the variance of all its patches at once: an image with few textured
-    places costs as much as any other, and one without any is known for certain.
+    Summed-area tables (Crow 1984) give the variance of all patches at once: an image with few textured places takes
+    as long as any other, and an image without any is recognised for certain.
     """
     offset, height, width = (int(extent[image]) for extent in (pairs.offset, pairs.height, pairs.width))
     target = pairs.target[4 * offset : 4 * (offset + height * width)]

@@ -10,7 +10,11 @@ from prnu.match import Match, correlation, cross_correlation, pce, pce_matrix, q
 from prnu.predictor import Predictor, features
 from prnu.residual import residual, saturation, wiener_dft, zero_mean
 
+# Raise it when a change of this package changes results: keys of finished work that used it then no longer match.
+VERSION = 1
+
 __all__ = [
+    "VERSION",
     "Accumulator",
     "Map",
     "Match",

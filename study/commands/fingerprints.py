@@ -11,23 +11,19 @@ from mlflow.entities import Run
 from cameras.raw import RawFrame
 from prnu import experiment, exposures, lowlight
 from study import tracking
-from study.execution.driver import Session, at_work, stage
-from study.jobs import (
-    DarkFolders,
-    FingerprintJob,
-    JointNip,
-    LowLightJob,
-    PretrainedNip,
-    PretrainingJob,
-    TrialJob,
-    pretraining_key,
-)
-from study.jobs.fingerprint_work import raw_files
+from study.execution.driver import Preflight, Session, at_work, stage
+from study.jobs import FingerprintJob, LowLightJob, PretrainingJob, TrialJob, fingerprints, low_light
+from study.jobs.fingerprints import JointNip, PretrainedNip, raw_files
+from study.jobs.low_light import DarkFolders
+from study.jobs.plan import resolve
+from study.jobs.pretraining import nip_hash
 from study.report.fingerprint_page import page
-from study.settings import Simulation, Study, StudyError
+from study.settings import Simulation, Study, StudyError, planned
 
 
-def run(study: Study, address: str = "local", retry_failed: bool = False) -> tuple[Path, dict[str, str]]:
+def run(
+    study: Study, preflight: Preflight, address: str = "local", retry_failed: bool = False
+) -> tuple[Path, dict[str, str]]:
     """All that is missing for the experiments, and the experiments; returns the page and why some jobs failed, by name.
 
     What is missing may be simulated cameras, pre-trained NIPs (further instances of the UNet among them) and, of the
@@ -36,7 +32,7 @@ def run(study: Study, address: str = "local", retry_failed: bool = False) -> tup
     Raises:
         StudyError: cameras, tracking or cluster are not there, or a camera has too few photographs.
     """
-    with at_work(study, address, retry_failed) as session:
+    with at_work(study, preflight, address, retry_failed) as session:
         grid, dark = session.grid(), _low_light_jobs(session)
         further = _instances(session, grid.pretrainings)
         failures = stage("pre-training and low light", session, [*grid.pretrainings, *further, *dark])
@@ -54,8 +50,7 @@ def _instances(session: Session, pretrainings: Sequence[PretrainingJob]) -> list
     for job in first:
         for seed in range(1, session.study.prnu.instances):
             pretraining = replace(job.pretraining, seed=job.pretraining.seed + seed)
-            key = pretraining_key(job.camera, job.isp, job.split, pretraining, job.data_fingerprint)
-            found.append(job.model_copy(update={"key": key, "pretraining": pretraining}))
+            found.append(PretrainingJob.plan(job.camera, job.isp, job.split, pretraining, job.data_hash))
     return found
 
 
@@ -72,19 +67,19 @@ def _joint_trials(session: Session) -> list[TrialJob]:
 def _fingerprint_jobs(
     session: Session, further: Sequence[PretrainingJob], trials: Sequence[TrialJob]
 ) -> list[FingerprintJob]:
-    where = session.place
-    runs = session.ask(lambda: tracking.runs_by_key(session.client, where.experiment_id))
+    snapshot = session.snapshot()
+    runs, ready = snapshot.by_key, resolve(session.study, snapshot).ready
     simulations = {camera.name: camera.simulate for camera in session.study.cameras}
     raw = all(raw_files(index) for index in session.cameras.values())
     jobs = []
     for name, index in session.cameras.items():
         pretrained: dict[str, PretrainedNip] = {}
-        for job in session.grid().ready:
+        for job in ready:
             if job.trial.camera == name:
                 pretrained.setdefault(job.nip, PretrainedNip(name=job.trial.isp, file=job.nip, sha256=job.nip_sha256))
         for number, pretraining in enumerate(further, start=2):
-            if pretraining.camera == name and where.shared.exists(pretraining.weights):
-                sha256 = where.shared.sha256(pretraining.weights)
+            run = runs.get(pretraining.key)
+            if pretraining.camera == name and run is not None and (sha256 := nip_hash(run.data.tags)):
                 pretrained[pretraining.weights] = PretrainedNip(
                     name=f"UNet {number}", file=pretraining.weights, sha256=sha256
                 )
@@ -99,19 +94,18 @@ def _fingerprint_jobs(
             if job.trial.camera == name and job.key in runs and runs[job.key].info.status == "FINISHED"
         ]
         _require_enough(session.study, name, len(index.images))
-        content = FingerprintJob(
+        fingerprint_job = FingerprintJob.plan(
             camera=name,
             simulation=simulations[name],
-            data_fingerprint=index.data_hash,
+            data_hash=index.data_hash,
             others={other: its.data_hash for other, its in session.cameras.items() if other != name},
             raw=raw,
             pretrained=tuple(pretrained.values()),
             joint=tuple(joint),
             settings=session.study.prnu,
-            channel=session.study.planned()[0].trial.channel,
-            place=where,
+            channel=planned(session.study)[0].trial.channel,
         )
-        jobs.append(content.identified)
+        jobs.append(fingerprint_job)
     return jobs
 
 
@@ -132,13 +126,13 @@ def _low_light_jobs(session: Session) -> list[LowLightJob]:
     if settings.folder is not None:
         try:
             scenes = exposures.find(settings.folder)
-            foreign = exposures.find(settings.others) if settings.others else []
+            others = exposures.find(settings.others) if settings.others else []
             camera = RawFrame.open(scenes[0].long).camera
             folders = DarkFolders(
                 folder=settings.folder,
                 sha256=exposures.identity(scenes),
                 others=settings.others,
-                others_sha256=exposures.identity(foreign) if foreign else None,
+                others_sha256=exposures.identity(others) if others else None,
             )
         except ValueError as error:
             raise StudyError(f"prnu.low_light: {error}") from None
@@ -148,11 +142,11 @@ def _low_light_jobs(session: Session) -> list[LowLightJob]:
                 f"evaluation: {study.prnu.evaluation} and a fingerprint need {study.prnu.fewest_scenes}"
             )
         sources[camera] = folders
-    pretraining = study.planned()[0].pretraining
+    pretraining = planned(study)[0].pretraining
     if settings.iterations is not None:
         pretraining = replace(pretraining, max_iterations=settings.iterations)
     return [
-        LowLightJob(
+        LowLightJob.plan(
             camera=camera,
             source=source,
             pretraining=pretraining,
@@ -160,17 +154,16 @@ def _low_light_jobs(session: Session) -> list[LowLightJob]:
             pixels=study.prnu.pixels,
             evaluation=study.prnu.evaluation,
             seed=study.prnu.seed,
-            place=session.place,
-        ).identified
+        )
         for camera, source in sources.items()
     ]
 
 
 def _publish(session: Session, jobs: Sequence[FingerprintJob], dark: Sequence[LowLightJob]) -> Path:
     """The page, out of what the runs have kept."""
-    runs = session.ask(lambda: tracking.runs_by_key(session.client, session.place.experiment_id))
+    runs = session.snapshot().by_key
     cameras: list[experiment.CameraResult] = []
-    low_light: list[lowlight.LowLight] = []
+    dark_results: list[lowlight.LowLight] = []
     lambdas: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
 
@@ -179,13 +172,13 @@ def _publish(session: Session, jobs: Sequence[FingerprintJob], dark: Sequence[Lo
 
         for job in jobs:
             if job.key in runs and runs[job.key].info.status == "FINISHED":
-                cameras.append(experiment.load(kept(runs[job.key], "fingerprints.safetensors")))
+                cameras.append(experiment.load(kept(runs[job.key], fingerprints.FILE)))
                 lambdas |= {nip.name: nip.lam for nip in job.joint}
         for dark_job in dark:
             if dark_job.key in runs and runs[dark_job.key].info.status == "FINISHED":
-                document = json.loads(Path(kept(runs[dark_job.key], "low_light.json")).read_text())
-                low_light.append(lowlight.LowLight.from_json(document))
+                document = json.loads(Path(kept(runs[dark_job.key], low_light.FILE)).read_text())
+                dark_results.append(lowlight.LowLight.from_json(document))
     notes = {"code": tracking.provenance()["git_revision"], "hardware": tracking.provenance()["hardware"]}
     folder_of_page = session.study.folder / "reports" / session.study.name
     simulated = [camera.name for camera in session.study.cameras if camera.simulate is not None]
-    return page(session.study.name, cameras, low_light, lambdas, folder_of_page, notes, simulated=simulated)
+    return page(session.study.name, cameras, dark_results, lambdas, folder_of_page, notes, simulated=simulated)

@@ -13,18 +13,18 @@ from mlflow.exceptions import MlflowException
 from pydantic import ValidationError
 
 import models
+from cameras.console import work
 from forensics import fan
 from study import tracking
-from cameras.console import work
-from study.execution.worker import Callbacks, set_up_process, train_trial
-from study.jobs import TrialJob
+from study.execution.worker import set_up_process
+from study.jobs import Callbacks, Context, TrialJob
 from study.settings import Resources, StudyError
 from study.storage import Storage
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """``rows`` are (figure, logged, now); ``difference`` says where the first difference lies, "" if there is none."""
+    """``rows`` are (metric, logged, now); ``difference`` says where the first difference lies, "" if there is none."""
 
     name: str
     rows: list[tuple[str, float, float]]
@@ -58,19 +58,11 @@ def rerun(run_or_key: str, storage: str, tracking_uri: str) -> Comparison:
 def _compare(client: MlflowClient, run: Run, artifacts: Path, storage: str) -> Comparison:
     if run.info.status != "FINISHED":
         raise StudyError(f"run {run.info.run_id} is {run.info.status}: only a finished trial can be compared")
-    try:
-        logged = TrialJob.model_validate(yaml.safe_load((artifacts / "trial.yaml").read_text()))
-    except (OSError, ValidationError):
-        raise StudyError(f"run {run.info.run_id} was logged by another version of this project") from None
-    if logged.place.device != "cpu" and not torch.cuda.is_available():
-        raise StudyError(f"the trial ran on {logged.place.device}: only there are its figures the same to the bit")
-    staging = None if Storage(storage).is_folder else Resources().staging
-    job = logged.model_copy(update={"place": logged.place.model_copy(update={"storage": storage, "staging": staging})})
-
-    set_up_process(job)
+    job, context = _logged(run, artifacts, storage)
+    set_up_process(context)
     try:
         with work(job.name, job.steps) as advance:
-            outcome = train_trial(job, Callbacks(on_step=advance))
+            outcome = job.train(context, Callbacks(on_step=advance))
     except ValueError as error:
         raise StudyError(str(error)) from None
 
@@ -78,10 +70,10 @@ def _compare(client: MlflowClient, run: Run, artifacts: Path, storage: str) -> C
     for metric in next(iter(outcome.history.values())):
         # The latest value of a step that was logged twice.
         logged_values = {entry.step: entry.value for entry in client.get_metric_history(run.info.run_id, metric)}
-        for step, figures in outcome.history.items():
-            if logged_values.get(step) != figures[metric]:
+        for step, metrics in outcome.history.items():
+            if logged_values.get(step) != metrics[metric]:
                 differences.append(
-                    f"{metric} at iteration {step}: logged {logged_values.get(step)!r}, now {figures[metric]!r}"
+                    f"{metric} at iteration {step}: logged {logged_values.get(step)!r}, now {metrics[metric]!r}"
                 )
     for name, module, build in (("nip", outcome.nip, models.build), ("fan", outcome.fan, fan.build)):
         before = models.load(artifacts / f"{name}.safetensors", build=build).state_dict()
@@ -90,6 +82,30 @@ def _compare(client: MlflowClient, run: Run, artifacts: Path, storage: str) -> C
     last = outcome.history[max(outcome.history)]
     rows = [(metric, run.data.metrics[metric], value) for metric, value in last.items()]
     return Comparison(job.name, rows, differences[0] if differences else "")
+
+
+def _logged(run: Run, artifacts: Path, storage: str) -> tuple[TrialJob, Context]:
+    """The trial as it was logged, and a context like its own, with the data that are here."""
+    try:
+        document = yaml.safe_load((artifacts / "trial.yaml").read_text())
+        place = document.pop("place", {})  # of runs before the context became tags
+        if "data_fingerprint" in document:
+            document["data_hash"] = document.pop("data_fingerprint")
+        job = TrialJob.model_validate(document)
+    except (OSError, ValidationError, AttributeError):
+        raise StudyError(f"run {run.info.run_id} was logged by another version of this project") from None
+    device = run.data.tags.get("device", place.get("device", "cpu"))
+    if device != "cpu" and not torch.cuda.is_available():
+        raise StudyError(f"the trial ran on {device}: only there are its metrics the same to the bit")
+    context = Context(
+        storage=storage,
+        cache=None if Storage(storage).is_folder else Resources().cache,
+        tracking_uri="",
+        experiment_id="",
+        device=device,
+        threads=int(run.data.tags.get("threads", place.get("threads", 1))),
+    )
+    return job, context
 
 
 def _find(client: MlflowClient, run_or_key: str) -> Run:

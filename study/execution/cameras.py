@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from cameras.console import work
 from cameras.dng import simulate_folder
 from cameras.importing import import_camera
 from cameras.pairs import INDEX_FILE, Index, split
 from cameras.simulate import PRESETS
-from cameras.console import work
-from study.settings import Camera, Simulation, Study, StudyError
+from study.settings import Camera, Simulation, Study, StudyError, planned
 from study.storage import Storage
 
 
@@ -83,16 +83,20 @@ def open_cameras(study: Study) -> dict[str, Index]:
         StudyError: a camera is not imported, its pairs are damaged, or they do not suffice for the study.
     """
     cameras = {camera.name: open_camera(study, camera) for camera in study.cameras}
-    for item in study.planned():
-        trial, index = item.trial, cameras[item.trial.camera]
+    needs = {
+        (trial.camera, trial.split, trial.training.patch, item.pretraining.patch, item.pretraining.validation_patch)
+        for item in planned(study)
+        if (trial := item.trial)
+    }
+    for name, parts, *patches in needs:
+        index = cameras[name]
         try:
-            split(index.names, trial.split.train, trial.split.validation, trial.split.seed)
+            split(index.names, parts.train, parts.validation, parts.seed)
         except ValueError as error:
-            raise StudyError(f"camera '{trial.camera}': {error}") from None
-        largest = max(trial.training.patch, item.pretraining.patch, item.pretraining.validation_patch)
-        if index.shortest_side < largest:
+            raise StudyError(f"camera '{name}': {error}") from None
+        if index.shortest_side < max(patches):
             raise StudyError(
-                f"camera '{trial.camera}': a patch of {largest} Bayer cells does not fit into its smallest photograph, "
+                f"camera '{name}': a patch of {max(patches)} Bayer cells does not fit into its smallest photograph, "
                 f"which is {index.shortest_side} wide or high"
             )
     return cameras

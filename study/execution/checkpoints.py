@@ -1,4 +1,4 @@
-"""Checkpoints of a job in progress, by its key: the newest is gone on from, and the one before is kept for its sake."""
+"""Checkpoints of a job in progress, by its key: resume from the newest; keep one older as a fallback."""
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -26,8 +26,8 @@ class Checkpoints:
         """Newest first."""
         return [name for name in reversed(self.storage.names(FOLDER)) if key_of(name) == self.key]
 
-    def save(self, step: int, write: Write) -> None:
-        """Keep a new one and the one before it. Later ones, of an attempt that came further, have proved damaged."""
+    def save(self, step: int, write: Write) -> str:
+        """Keep a new one and the one before it; return its name. Later ones of an earlier attempt were damaged."""
         new = f"{FOLDER}/{self.key}-{step:09d}.safetensors"
         self.storage.create(new, write)
         names = self.names()
@@ -35,6 +35,7 @@ class Checkpoints:
         for name in names:
             if name not in kept:
                 self.storage.delete(name)
+        return new
 
     def clear(self) -> None:
         for name in self.names():

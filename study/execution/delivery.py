@@ -1,6 +1,6 @@
-"""Results of jobs that ended while the tracker was away: they wait in the storage until the driver can deliver them.
+"""The delivery queue: results of jobs that ended while the tracker was away wait in the storage for the driver.
 
-``outbox/<key>/`` holds a job's artifacts and, written last, ``parcel.json``.
+``pending/<key>/`` holds a job's artifacts and, written last, ``result.json``.
 """
 
 import tempfile
@@ -16,52 +16,52 @@ from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from pydantic import ConfigDict, Field
 
-from study.execution.run_logger import Ending, Logbook
+from study.execution.run_logger import Ending, RunLogger
 from study.settings import Frozen, StudyError
 from study.storage import Storage
-from study.storage.retry import patiently
+from study.storage.retry import retry
 from study.tracking import Description
 
-FOLDER, PARCEL = "outbox", "parcel.json"
-ROUND = 10.0  # seconds between two looks
+FOLDER, FILE = "pending", "result.json"
+ROUND_SECONDS = 10.0  # between two looks
 
 
-class Parcel(Frozen):
-    """All that a run lacks, of its files the names. ``figures`` are (name, value, time in ms, step)."""
+class PendingResult(Frozen):
+    """All that a run lacks; of its files the names. ``metrics`` are (name, value, time in ms, step)."""
 
     model_config = ConfigDict(ser_json_inf_nan="constants")  # the PSNR of equal images is infinite
 
     description: Description
-    figures: list[tuple[str, float, int, int]]
-    artifacts: list[Annotated[str, Field(pattern=r"^\w[\w.-]*$")]]  # nothing outside the parcel
+    metrics: list[tuple[str, float, int, int]]
+    artifacts: list[Annotated[str, Field(pattern=r"^(\w[\w.-]*/)?\w[\w.-]*$")]]  # nothing outside the folder
     ending: Ending
 
 
-def post(storage: Storage, logbook: Logbook, ending: Ending, artifacts: Path) -> None:
-    """Leave what a logbook could not tell, and the files of a folder.
+def enqueue(storage: Storage, logger: RunLogger, ending: Ending, artifacts: Path) -> None:
+    """Store what a run logger could not send, and the files of a folder.
 
     Raises:
         OSError: the storage fails.
     """
-    figures = [(metric.key, metric.value, metric.timestamp, metric.step) for metric in logbook.waiting]
-    paths = sorted(artifacts.iterdir())
-    parcel = Parcel(
-        description=logbook.description, figures=figures, artifacts=[path.name for path in paths], ending=ending
-    )
-    for path in paths:
-        storage.upload(path, f"{FOLDER}/{parcel.description.key}/{path.name}")
-    storage.write(f"{FOLDER}/{parcel.description.key}/{PARCEL}", parcel.model_dump_json().encode())
+    paths = sorted(path for path in artifacts.rglob("*") if path.is_file())
+    names = [path.relative_to(artifacts).as_posix() for path in paths]
+    metrics = [(metric.key, metric.value, metric.timestamp, metric.step) for metric in logger.waiting]
+    result = PendingResult(description=logger.description, metrics=metrics, artifacts=names, ending=ending)
+    folder = f"{FOLDER}/{result.description.key}"
+    for path, name in zip(paths, names, strict=True):
+        storage.upload(path, f"{folder}/{name}")
+    storage.write(f"{folder}/{FILE}", result.model_dump_json().encode())
 
 
-def holds(storage: Storage, key: str) -> bool:
+def is_pending(storage: Storage, key: str) -> bool:
     """Whether the result of a job waits."""
-    return storage.exists(f"{FOLDER}/{key}/{PARCEL}")
+    return storage.exists(f"{FOLDER}/{key}/{FILE}")
 
 
-def waiting(storage: Storage, keys: Collection[str]) -> list[str]:
+def pending(storage: Storage, keys: Collection[str]) -> list[str]:
     """Those of the keys whose results wait."""
     found = {PurePosixPath(name) for name in storage.names(FOLDER)}
-    return sorted({path.parts[1] for path in found if path.name == PARCEL} & set(keys))
+    return sorted({path.parts[1] for path in found if path.name == FILE and len(path.parts) == 3} & set(keys))
 
 
 def deliver(storage: Storage, client: MlflowClient, experiment_id: str, keys: Collection[str]) -> int:
@@ -72,7 +72,7 @@ def deliver(storage: Storage, client: MlflowClient, experiment_id: str, keys: Co
         MlflowException: the tracker refuses them.
         StudyError: a result is damaged.
     """
-    left = waiting(storage, keys)
+    left = pending(storage, keys)
     while left and _delivered(storage, client, experiment_id, left[0]):
         left = left[1:]
     return len(left)
@@ -82,18 +82,18 @@ def _delivered(storage: Storage, client: MlflowClient, experiment_id: str, key: 
     place = f"{FOLDER}/{key}"
     with tempfile.TemporaryDirectory() as folder:
         try:
-            parcel = Parcel.model_validate_json(storage.read(f"{place}/{PARCEL}"))
-            if parcel.description.key != key:
+            result = PendingResult.model_validate_json(storage.read(f"{place}/{FILE}"))
+            if result.description.key != key:
                 raise ValueError(f"{place} holds the result of another job")
-            for name in parcel.artifacts:
+            for name in result.artifacts:
                 storage.download(f"{place}/{name}", Path(folder) / name)
         except (ValueError, FileNotFoundError):  # ValidationError among them
-            raise StudyError(f"{storage.where(place)} is damaged: remove it, and its job is done again") from None
-        logbook = Logbook(client, experiment_id, parcel.description)
-        logbook.waiting = [Metric(*figure) for figure in parcel.figures]
-        if not logbook.close(parcel.ending, Path(folder)):
+            raise StudyError(f"{storage.where(place)} is damaged: remove it, and its job runs again") from None
+        logger = RunLogger(client, experiment_id, result.description)
+        logger.waiting = [Metric(*metric) for metric in result.metrics]
+        if not logger.close(result.ending, Path(folder)):
             return False
-    storage.delete(f"{place}/{PARCEL}")  # without it the rest is nothing
+    storage.delete(f"{place}/{FILE}")  # without it the other files mean nothing
     for name in storage.names(place):
         storage.delete(name)
     return True
@@ -111,8 +111,8 @@ def delivering(
     over = threading.Event()
 
     def rounds() -> None:
-        while not over.wait(ROUND):
-            with suppress(OSError, MlflowException, StudyError):  # the next may go better, and the last one tells
+        while not over.wait(ROUND_SECONDS):
+            with suppress(OSError, MlflowException, StudyError):  # the last round raises them
                 deliver(storage, client, experiment_id, keys)
 
     thread = threading.Thread(target=rounds, daemon=True)
@@ -122,9 +122,9 @@ def delivering(
     finally:
         over.set()
         thread.join()
-    told = 0
-    while left := patiently(lambda: deliver(storage, client, experiment_id, keys), say):
-        if left != told:
+    reported = 0
+    while left := retry(lambda: deliver(storage, client, experiment_id, keys), say):
+        if left != reported:
             say(f"{left} results wait in {storage.where(FOLDER)} for tracking to come back; they are safe there")
-        told = left
-        time.sleep(ROUND)
+        reported = left
+        time.sleep(ROUND_SECONDS)

@@ -1,4 +1,4 @@
-"""The stages of a study, in order: cameras → pre-trained NIPs → the grid. Each does only what is missing."""
+"""Drive a study through its stages, in order: cameras → pre-trained NIPs → the grid. Each does only what is missing."""
 
 import os
 import secrets
@@ -11,24 +11,27 @@ from pathlib import Path
 from typing import TypeVar
 
 from mlflow import MlflowClient
-from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
+from cameras.console import say, work
+from cameras.errors import one_line
 from cameras.pairs import Index
 from study import tracking
+from study.execution import delivery
 from study.execution.cameras import open_cameras, prepare_cameras
 from study.execution.checkpoints import FOLDER as CHECKPOINTS
 from study.execution.checkpoints import key_of
-from study.execution.delivery import deliver, delivering
 from study.execution.driver_lock import driving
-from cameras.console import say, work
-from study.jobs import Job, Place, PretrainingJob
-from study.jobs.plan import Grid, place, resolve
-from study.preflight.check import require
+from study.execution.worker import describe, is_done
+from study.jobs import Job, Context
+from study.jobs.keys import KEY_TAG
+from study.jobs.plan import Grid, context, resolve
 from study.settings import Study, StudyError
-from study.storage.retry import patiently
+from study.storage.retry import retry
+from study.tracking import Snapshot
 
 Result = TypeVar("Result")
+Preflight = Callable[[Study, str], None]  # raises StudyError where something is not there that the study needs
 
 
 @dataclass(frozen=True)
@@ -38,29 +41,33 @@ class Session:
     study: Study
     cameras: dict[str, Index]
     client: MlflowClient
-    place: Place
+    context: Context
     address: str
     retry_failed: bool
 
-    def grid(self) -> Grid:
-        return patiently(lambda: resolve(self.study, self.cameras, self.place), say)
-
     def ask(self, question: Callable[[], Result]) -> Result:
-        """Put a question to the tracker, and wait where it is away: a study of days does not end for that."""
-        return patiently(question, say, passes=tracking.is_away)
+        """Ask the tracker, and wait where it is away: a study of days does not end for that."""
+        return retry(question, say, passes=tracking.is_away)
+
+    def snapshot(self) -> Snapshot:
+        return self.ask(lambda: tracking.snapshot(self.client, self.context.experiment_id))
+
+    def grid(self) -> Grid:
+        snapshot = self.snapshot()
+        return retry(lambda: resolve(self.study, snapshot), say)
 
 
-def pretrain(study: Study, address: str = "local", retry_failed: bool = False) -> dict[str, str]:
+def pretrain(study: Study, preflight: Preflight, address: str = "local", retry_failed: bool = False) -> dict[str, str]:
     """Pre-train the NIP of every camera × ISP that has none yet. Returns why some failed, by name.
 
     Raises:
         StudyError: cameras, tracking or cluster are not there.
     """
-    with at_work(study, address, retry_failed) as session:
+    with at_work(study, preflight, address, retry_failed) as session:
         return stage("pre-training", session, session.grid().pretrainings)
 
 
-def run(study: Study, address: str = "local", retry_failed: bool = False) -> dict[str, str]:
+def run(study: Study, preflight: Preflight, address: str = "local", retry_failed: bool = False) -> dict[str, str]:
     """All that is missing of a study: simulated cameras, pre-trained NIPs, trials. Returns why some failed, by name.
 
     What failed by itself (a NaN) would fail again, and is tried again only with ``retry_failed``; what was lost with
@@ -69,13 +76,13 @@ def run(study: Study, address: str = "local", retry_failed: bool = False) -> dic
     Raises:
         StudyError: cameras, tracking or cluster are not there, or another driver runs the study.
     """
-    with at_work(study, address, retry_failed) as session:
+    with at_work(study, preflight, address, retry_failed) as session:
         failures = stage("pre-training", session, session.grid().pretrainings)
         return failures | stage("trials", session, session.grid().ready)
 
 
 @contextmanager
-def at_work(study: Study, address: str, retry_failed: bool) -> Iterator[Session]:
+def at_work(study: Study, preflight: Preflight, address: str, retry_failed: bool) -> Iterator[Session]:
     """A study whose cameras are ready and whose cluster is checked, with this process as its only driver.
 
     Raises:
@@ -85,35 +92,50 @@ def at_work(study: Study, address: str, retry_failed: bool) -> Iterator[Session]
     try:
         with driving(client, experiment_id, say):
             prepare_cameras(study)
-            require(study, address)
-            where = place(study, experiment_id, address)
+            preflight(study, address)
+            where = context(study, experiment_id, address)
             yield Session(study, open_cameras(study), client, where, address, retry_failed)
     except MlflowException as error:
-        raise StudyError(f"tracking at {client.tracking_uri} refuses: {' '.join(str(error).split())}") from error
+        raise StudyError(f"tracking at {client.tracking_uri} refuses: {one_line(error)}") from error
 
 
 def stage(title: str, session: Session, jobs: Sequence[Job]) -> dict[str, str]:
-    """Perform the jobs that are neither finished nor known to fail; returns the failures among all of them."""
+    """Run the jobs that are neither finished nor known to fail; returns the failures among all of them."""
     keys = {job.key for job in jobs}
-    # What the last driver could not deliver, if any:
-    session.ask(lambda: deliver(session.place.shared, session.client, session.place.experiment_id, keys))
-    runs = session.ask(lambda: tracking.runs_by_key(session.client, session.place.experiment_id))
+    store, experiment_id = session.context.store, session.context.experiment_id
+    session.ask(lambda: delivery.deliver(store, session.client, experiment_id, keys))  # what an earlier driver left
+    snapshot = session.snapshot()
+    if older := older_keys(snapshot):
+        say(older)
     failures: dict[str, str] = {}
     done: set[str] = set()
     left: list[Job] = []
     for job in jobs:
-        run = runs.get(job.key)
-        if run is not None and run.info.status == "FAILED" and not session.retry_failed:
-            failures[_label(job)] = run.data.tags.get("failure", "unknown")
-        elif tracking.is_done(job, run):
-            done.add(job.key)
-        elif not (isinstance(job, PretrainingJob) and run is not None and _restored(job, run, session)):
+        run = snapshot.by_key.get(job.run_key)
+        state = tracking.state(run, job.key, job.run_key)
+        if state is not None and state.status == "FAILED" and not session.retry_failed:
+            failures[_label(job)] = state.reason or "unknown"
+        elif run is not None and state is not None and state.status == "FINISHED":
+            is_whole = partial(is_done, job, state, run.data.tags, store)
+            if retry(is_whole, say) or (_restore(job, run.info.run_id, session) and retry(is_whole, say)):
+                done.add(job.key)
+            else:
+                left.append(job)
+        else:
             left.append(job)
-    shared = session.place.shared
-    for name in patiently(lambda: shared.names(CHECKPOINTS), say):
+    for name in retry(lambda: store.names(CHECKPOINTS), say):
         if key_of(name) in done:  # killed between finishing and tidying up
-            patiently(partial(shared.delete, name), say)
-    return failures | (_perform(title, session, left) if left else {})
+            retry(partial(store.delete, name), say)
+    return failures | (_run(title, session, left) if left else {})
+
+
+def older_keys(snapshot: Snapshot | None) -> str:
+    """A line about finished runs whose keys were made by an older recipe; "" where there are none."""
+    runs = snapshot.runs if snapshot else ()
+    older = sum(run.info.status == "FINISHED" and KEY_TAG not in run.data.tags for run in runs)
+    if not older:
+        return ""
+    return f"{older} finished runs have keys of an older recipe: 'python -m study adopt STUDY' renews them"
 
 
 def _label(job: Job) -> str:
@@ -121,31 +143,30 @@ def _label(job: Job) -> str:
     return f"{job.name} ({job.key[:8]})"
 
 
-def _restored(job: PretrainingJob, run: Run, session: Session) -> bool:
-    """Fetch the weights of a finished pre-training that are missing or damaged in the storage: the keys of all finished
-    trials depend on these very bytes, and another GPU might not make them again."""
-    if run.info.status != "FINISHED":
-        return False
+def _restore(job: Job, run_id: str, session: Session) -> bool:
+    """Fetch stored artifacts of a finished job that are missing or damaged in the storage.
+
+    The keys of other finished jobs depend on these very bytes, and another GPU might not make them again.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        fetch = partial(session.client.download_artifacts, run.info.run_id, "nip.safetensors", folder)
-        job.place.shared.upload(Path(session.ask(fetch)), job.weights)
-    return tracking.is_done(job, run)
+        for artifact, name in job.stored.items():
+            fetch = partial(session.client.download_artifacts, run_id, artifact, folder)
+            path = Path(session.ask(fetch))
+            retry(partial(session.context.store.upload, path, name), say)
+    return True
 
 
-def _perform(title: str, session: Session, jobs: Sequence[Job]) -> dict[str, str]:
+def _run(title: str, session: Session, jobs: Sequence[Job]) -> dict[str, str]:
     if session.address == "local":
         # Ray listens on loopback alone (whatever the name of that switch), and answers only to a token drawn here, as
         # others may use this machine. It reads all three when it is imported.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    from study.execution import (
-        scheduler as schedule,  # Ray takes seconds to import and to start: only where there is work for it
-    )
+    from study.execution import scheduler  # Ray takes seconds to import and to start: only where there is work for it
 
-    resources = session.study.resources
-    schedule.connect(session.address)
-    here = session.place
+    scheduler.connect(session.address)
+    here = session.context
     todo = {job.key: job for job in jobs}
     done = dict.fromkeys(todo, 0)
     ended: set[str] = set()
@@ -158,15 +179,17 @@ def _perform(title: str, session: Session, jobs: Sequence[Job]) -> dict[str, str
             advance(sum(done.values()), f"{len(ended)} of {len(todo)} ended")
 
         notes = session.study.folder.resolve() / "ray"
-        with delivering(here.shared, session.client, here.experiment_id, set(todo), say):
-            failures = schedule.schedule(list(todo.values()), resources, notes, on_progress)
+        with delivery.delivering(here.store, session.client, here.experiment_id, set(todo), say):
+            failures = scheduler.schedule(list(todo.values()), here, session.study.resources, notes, on_progress)
     for key, reason in failures.items():
-        session.ask(partial(_close, session.client, here.experiment_id, key, reason))
+        session.ask(partial(_close, session, todo[key], reason))
     return {_label(todo[key]): reason for key, reason in failures.items()}
 
 
-def _close(client: MlflowClient, experiment_id: str, key: str, reason: str) -> None:
-    """End the run of a job whose process could not say so itself."""
-    run = tracking.find(client, experiment_id, key)
-    if run is not None and run.info.status == "RUNNING":
-        tracking.fail(client, run.info.run_id, reason, status="KILLED")
+def _close(session: Session, job: Job, reason: str) -> None:
+    """End the run of a job whose process could not do so itself."""
+    run = tracking.find(session.client, session.context.experiment_id, job.run_key)
+    if run is not None and (run.info.status == "RUNNING" or job.run_key != job.key):
+        state = tracking.state(run, job.key, job.run_key)
+        if state is None or state.status == "RUNNING":
+            tracking.fail(session.client, run.info.run_id, describe(job, session.context), reason, status="KILLED")

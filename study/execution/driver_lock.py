@@ -1,4 +1,4 @@
-"""One driver a study: a tag of its experiment says which, and its beat that it lives."""
+"""One driver a study: a tag of its experiment names it, and its heartbeat shows that it lives."""
 
 import json
 import os
@@ -19,8 +19,8 @@ from study import tracking
 from study.settings import Frozen, StudyError
 
 TAG = "driver"
-BEAT = 5.0  # seconds between two signs of life
-SILENCE = 20.0  # seconds without one, after which a driver counts as dead
+HEARTBEAT_SECONDS = 5.0  # between two heartbeats
+TIMEOUT = 20.0  # seconds without a heartbeat, after which a driver counts as dead
 SETTLE = 1.0  # seconds in which two that take over at once both get to write
 
 
@@ -32,7 +32,7 @@ class Driver(Frozen):
     machine: str
     pid: int
     since: str
-    beat: int = 0
+    heartbeat: int = 0
 
     @classmethod
     def here(cls) -> "Driver":
@@ -66,14 +66,14 @@ def _machine() -> str:
 
 
 def is_driven(client: MlflowClient, experiment_id: str) -> bool:
-    """Whether a driver is at a study that is not known to be dead."""
+    """Whether a driver that is not known to be dead runs the study."""
     driver = _read(client, experiment_id)
     return driver is not None and not driver.is_known_dead
 
 
 @contextmanager
 def driving(client: MlflowClient, experiment_id: str, say: Callable[[str], None]) -> Iterator[None]:
-    """Be the study's only driver while the block runs; a dead one is taken over.
+    """Be the study's only driver while the block runs; take over from a dead one.
 
     Raises:
         StudyError: another driver is alive.
@@ -83,19 +83,19 @@ def driving(client: MlflowClient, experiment_id: str, say: Callable[[str], None]
         _take(client, experiment_id, own, say)
     over, main = threading.Event(), threading.get_ident()
 
-    def beat() -> None:
+    def send_heartbeats() -> None:
         life = own
-        while not over.wait(BEAT):
-            life = life.model_copy(update={"beat": life.beat + 1})
+        while not over.wait(HEARTBEAT_SECONDS):
+            life = life.model_copy(update={"heartbeat": life.heartbeat + 1})
             with suppress(MlflowException, OSError):  # tracking is away: nobody can take over meanwhile either
                 now = _read(client, experiment_id)
-                if now is not None and now.token != own.token:  # this machine slept, and was taken for dead
+                if now is not None and now.token != own.token:  # this machine slept, and counted as dead
                     say(f"process {now.pid} on {now.host} has taken the study over: this one ends")
                     signal.pthread_kill(main, signal.SIGINT)  # wakes it from waiting, too
                     return
                 _write(client, experiment_id, life)
 
-    thread = threading.Thread(target=beat, daemon=True)
+    thread = threading.Thread(target=send_heartbeats, daemon=True)
     thread.start()
     try:
         yield
@@ -110,8 +110,8 @@ def driving(client: MlflowClient, experiment_id: str, say: Callable[[str], None]
 def _take(client: MlflowClient, experiment_id: str, own: Driver, say: Callable[[str], None]) -> None:
     before = _read(client, experiment_id)
     if before is not None and not before.is_known_dead:
-        say(f"process {before.pid} on {before.host} was at this study: waiting {SILENCE:g} s for a sign of life")
-        end = time.monotonic() + SILENCE
+        say(f"process {before.pid} on {before.host} was running this study: waiting {TIMEOUT:g} s for a heartbeat")
+        end = time.monotonic() + TIMEOUT
         while (now := _read(client, experiment_id)) is not None:
             if now != before:
                 raise _taken(now)
@@ -128,7 +128,7 @@ def _take(client: MlflowClient, experiment_id: str, own: Driver, say: Callable[[
 def _taken(driver: Driver) -> StudyError:
     return StudyError(
         f"the study is being run by process {driver.pid} on {driver.host} since {driver.since}: end that first, "
-        "or leave it to it (python -m study status shows how far it is)"
+        "or let it finish (python -m study status shows how far it is)"
     )
 
 

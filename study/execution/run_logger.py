@@ -1,4 +1,4 @@
-"""What a job tells the tracker. It never waits for it: what cannot be told now is told later."""
+"""Log what a job finds to the tracker, without ever waiting for it: what cannot be sent now is sent later."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -9,12 +9,14 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Run
 from mlflow.exceptions import MlflowException
 
+from cameras.errors import one_line
 from study import tracking
 from study.settings import Frozen
 from study.tracking import Description
 
-PAUSE = 10.0  # seconds between two tries, and between two tellings
+PAUSE = 10.0  # seconds between two tries, and between two flushes
 SHARE = 0.1  # of a job's time that tries may take, where each waits for its time-out
+CHECKPOINT = "checkpoint"  # tag: where the newest checkpoint of a running job lies
 
 
 class Ending(Frozen):
@@ -25,8 +27,8 @@ class Ending(Frozen):
     reason: str | None
 
 
-class Logbook:
-    """The run of one job. Every figure arrives once, in order, however often it is logged or has to be sent."""
+class RunLogger:
+    """The run of one job. Every metric arrives once, in order, however often it is logged or has to be sent."""
 
     def __init__(
         self,
@@ -41,34 +43,42 @@ class Logbook:
         self.say = say
         self.run: Run | None = None
         self.waiting: list[Metric] = []
-        self.arrived: dict[str, set[int]] = {}  # steps that the run has of a figure; asked for when it is unknown
-        self.doubts = False  # whether figures may have arrived that the run was without when it was opened
+        self.checkpoint = ""  # where the newest one lies, as long as the run does not know
+        self.arrived: dict[str, set[int]] = {}  # steps that the run has of a metric; asked for when it is unknown
+        self.doubts = False  # whether metrics may have arrived that the run did not have when it was opened
         self.next_try = 0.0
         self.is_away = False
 
-    def before(self, figure: str) -> float:
-        """What an earlier attempt at the job had logged last, 0 where there was none or the tracker is away."""
+    def before(self, metric: str) -> float:
+        """The last value that an earlier attempt at the job logged; 0 if there is none or the tracker is away."""
         self._try(self._open)
-        return self.run.data.metrics.get(figure, 0.0) if self.run else 0.0
+        return self.run.data.metrics.get(metric, 0.0) if self.run else 0.0
 
-    def log(self, step: int, figures: Mapping[str, float]) -> None:
-        """Take down figures; now and then, they are told."""
-        self.waiting += tracking.metrics(step, figures)
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Keep metrics; flush them now and then."""
+        self.waiting += tracking.metrics(step, metrics)
         if time.monotonic() >= self.next_try:
-            self._try(self._tell)
+            self._try(self._flush)
+
+    def log_checkpoint(self, where: str) -> None:
+        """Let the run say where its newest checkpoint lies, at the next flush."""
+        self.checkpoint = where
 
     def close(self, ending: Ending, artifacts: Path) -> bool:
-        """Tell all that is left, attach the files of a folder and end the run. False where the tracker is away."""
+        """Flush all that is left, attach the files of a folder and end the run. False if the tracker is away."""
 
         def end() -> None:
-            run_id = self._tell()
+            self.checkpoint = ""
+            run_id = self._flush()
             self.client.log_artifacts(run_id, str(artifacts))
             for name, value in ending.tags.items():
                 self.client.set_tag(run_id, name, value)
             if ending.status == "FINISHED":
-                tracking.finish(self.client, run_id)
+                if CHECKPOINT in self.client.get_run(run_id).data.tags:
+                    self.client.delete_tag(run_id, CHECKPOINT)
+                tracking.finish(self.client, run_id, self.description)
             else:
-                tracking.fail(self.client, run_id, ending.reason or "")
+                tracking.fail(self.client, run_id, self.description, ending.reason or "")
 
         return self._try(end)
 
@@ -80,9 +90,9 @@ class Logbook:
             if not tracking.is_away(error):
                 raise
             self.arrived.clear()
-            self.doubts = True  # a request may have been heeded although its answer was lost
+            self.doubts = True  # a request may have succeeded although its answer was lost
             if not self.is_away:
-                self.say(f"tracking is away ({_line(error)}); the job goes on, and its figures wait")
+                self.say(f"tracking is away ({one_line(error, 200)}); the job continues, and its metrics wait")
             self.is_away = True
             return False
         finally:
@@ -96,7 +106,7 @@ class Logbook:
             self.run = tracking.open_run(self.client, self.experiment_id, self.description)
         return self.run.info.run_id
 
-    def _tell(self) -> str:
+    def _flush(self) -> str:
         run_id = self._open()
         for name in {metric.key for metric in self.waiting} - self.arrived.keys():
             self.arrived[name] = self._logged(run_id, name)
@@ -106,13 +116,12 @@ class Logbook:
         for name, step in new:
             self.arrived[name].add(step)
         self.waiting.clear()
+        if self.checkpoint:
+            self.client.set_tag(run_id, CHECKPOINT, self.checkpoint)
+            self.checkpoint = ""
         return run_id
 
     def _logged(self, run_id: str, name: str) -> set[int]:
         if not self.doubts and self.run is not None and name not in self.run.data.metrics:
             return set()
         return {metric.step for metric in self.client.get_metric_history(run_id, name)}
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -1,28 +1,30 @@
 """Ray Tune: many jobs on whatever hardware there is.
 
-Tune decides what runs where and starts a job again after its process or node was lost. What a job has already
-achieved it finds itself, in the checkpoint of its key: so it goes on where it stopped, on whichever worker, under
-whichever driver, and no state of Ray's need be restored.
+Tune decides what runs where and restarts a job after its process or node was lost. A job finds its own progress, in the
+checkpoint of its key: so it resumes on any worker, under any driver, and no state of Ray's has to be restored.
+
+The search space is the keys of the jobs and their places on the study's axes, so that Tune's dashboard, schedulers and
+searchers see what a person would. The jobs themselves travel once, as the parameter ``plan``.
 """
 
-import json
 import logging
+import math
 import os
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ray
-from pydantic import TypeAdapter
 from ray import tune
 from ray.job_config import JobConfig
 
+from cameras.errors import one_line
 from study import CHECKOUT
-from study.jobs import Job
+from study.jobs import Job, Context, from_text, to_text
 from study.settings import Resources, StudyError
 
 REPORT_SECONDS = 1.0
@@ -33,7 +35,7 @@ ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # MLflow keeps the figures
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # MLflow keeps the metrics
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the command, not just the stage
     **({"PYTHONPATH": str(CHECKOUT)} if CHECKOUT else {}),  # an installed wheel is found without it
 }
@@ -42,6 +44,8 @@ HANDED_ON = (
     "MLFLOW_TRACKING_PASSWORD",
     "MLFLOW_TRACKING_TOKEN",
 )  # where the driver has them
+
+METRICS = ("accuracy", "psnr", "ssim")  # of a trial, as Tune shows them
 
 OnProgress = Callable[[str, int, bool], None]  # key, finished steps, whether it has ended
 
@@ -55,7 +59,7 @@ def connect(address: str) -> None:
     """
     os.environ.update(ENVIRONMENT)
     environment = ENVIRONMENT | {name: os.environ[name] for name in HANDED_ON if name in os.environ}
-    # Tune logs every lost process with pages of traceback; on_trial_recover says it in a line.
+    # Tune logs every lost process with pages of traceback; on_trial_recover reports it in a line.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     options: dict[str, Any] = {}
     if address == "local":
@@ -73,47 +77,49 @@ def connect(address: str) -> None:
                 **options,
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
+            reason = one_line(error)
             raise StudyError(f"no Ray cluster at '{address}': {reason}") from error
 
 
 def schedule(
     jobs: Sequence[Job],
+    context: Context,
     resources: Resources,
     folder: Path,
     on_progress: OnProgress,
-    perform: Callable[[dict[str, Any]], None] | None = None,
+    trainable: Callable[..., None] | None = None,
 ) -> dict[str, str]:
-    """Perform all jobs; returns why those failed that did, by key.
+    """Run all jobs; returns why those failed that did, by key.
 
     Args:
         jobs: what to do, most important first.
-        resources: what a job is given, and how often it is started again after its process or node was lost.
+        context: where.
+        resources: what a job is given, and how often it is restarted after its process or node was lost.
         folder: where Tune may keep its notes while it runs; they are never read.
-        on_progress: told about every job that got further.
-        perform: what a worker does with ``{"job": …}``; :func:`perform_on_worker` where not given.
+        on_progress: called for every job that made progress.
+        trainable: what a worker does with the key of a job; :func:`run_on_worker` where not given.
     """
     if not jobs:
         return {}
     failures: dict[str, str] = {}
-    adapter = TypeAdapter(Job)
-    watcher = _Watcher(on_progress, failures)
     folder.mkdir(parents=True, exist_ok=True)
     notes = tempfile.mkdtemp(dir=folder)
+    run = tune.with_parameters(
+        trainable or run_on_worker, plan={job.key: to_text(job) for job in jobs}, context=context.model_dump_json()
+    )
     tuner = tune.Tuner(
-        tune.with_resources(perform or perform_on_worker, {"cpu": resources.cpus, "gpu": resources.gpus}),
-        # As text: Tune copies the whole grid for each of its trials, which for 1,320 nested settings takes minutes.
-        param_space={"job": tune.grid_search([adapter.dump_json(job).decode() for job in jobs])},
+        tune.with_resources(run, {"cpu": resources.cpus, "gpu": resources.gpus}),
+        param_space=_search_space(jobs),
         tune_config=tune.TuneConfig(
             reuse_actors=True,  # 0.1 s instead of 3 s to start a job: torch stays imported
-            trial_name_creator=_name,
-            trial_dirname_creator=_name,
+            trial_name_creator=_key,
+            trial_dirname_creator=_key,
         ),
         run_config=tune.RunConfig(
             name="notes",
             storage_path=notes,
             failure_config=tune.FailureConfig(max_failures=resources.max_failures),
-            callbacks=[watcher],
+            callbacks=[_Watcher(on_progress, failures)],
             verbose=0,
         ),
     )
@@ -124,26 +130,42 @@ def schedule(
     return failures
 
 
-def _name(trial: Any) -> str:
-    return json.loads(trial.config["job"])["key"]
+def _search_space(jobs: Sequence[Job]) -> dict[str, Any]:
+    """The grid of keys, and beside each key its places on the axes."""
+    places = {job.key: job.axes for job in jobs}
+    axes = dict.fromkeys(axis for place in places.values() for axis in place)
+    return {
+        "key": tune.grid_search(list(places)),
+        **{axis: tune.sample_from(lambda config, axis=axis: places[config["key"]].get(axis)) for axis in axes},
+    }
 
 
-def perform_on_worker(config: dict[str, Any], work: Any = None) -> None:
-    """What a worker does: the job, or something else in its place (:func:`study.execution.worker.perform`)."""
-    from study.execution.worker import perform  # imports torch and MLflow, which the driver's start need not wait for
+def _key(trial: Any) -> str:
+    return trial.config["key"]
 
-    job: Job = TypeAdapter(Job).validate_json(config["job"])
-    last, steps = time.monotonic(), 0
 
-    def on_step(done: int) -> None:
-        nonlocal last, steps
-        steps = done
-        if time.monotonic() - last >= REPORT_SECONDS:
-            last = time.monotonic()
-            tune.report({"steps": done})
+def run_on_worker(config: dict[str, Any], plan: Mapping[str, str], context: str) -> None:
+    """What a worker does: run the job of a key."""
+    from study.execution import worker  # imports torch and MLflow, which the driver's start need not wait for
 
-    failure = perform(job, on_step, lambda text: tune.report({"steps": steps, "said": text}), work)
-    tune.report({"steps": job.steps, "failure": failure, "ended": True})
+    job = from_text(plan[config["key"]])
+    last, iteration, metrics = time.monotonic(), 0, dict.fromkeys(METRICS, math.nan)
+
+    def report(**more: Any) -> None:
+        nonlocal last
+        last = time.monotonic()
+        tune.report({"iteration": iteration, **metrics, **more})
+
+    def on_progress(steps: int, found: Mapping[str, float]) -> None:
+        nonlocal iteration
+        iteration = steps
+        metrics.update({name: found[name] for name in METRICS if name in found})
+        if found or time.monotonic() - last >= REPORT_SECONDS:
+            report()
+
+    failure = worker.run(job, Context.model_validate_json(context), on_progress, lambda text: report(remark=text))
+    iteration = job.steps
+    report(failure=failure, ended=True)
 
 
 class _Watcher(tune.Callback):
@@ -160,19 +182,19 @@ class _Watcher(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        if said := result.get("said"):
-            print(f"{_name(trial)[:8]}: {said}", file=sys.stderr)
+        if remark := result.get("remark"):
+            print(f"{_key(trial)[:8]}: {remark}", file=sys.stderr)
         if failure := result.get("failure"):
-            self.failures[_name(trial)] = failure
-        self.on_progress(_name(trial), result["steps"], result.get("ended", False))
+            self.failures[_key(trial)] = failure
+        self.on_progress(_key(trial), result["iteration"], result.get("ended", False))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        print(f"{_name(trial)[:8]}: {_reason(trial)}; it goes on from its last checkpoint", file=sys.stderr)
+        print(f"{_key(trial)[:8]}: {_reason(trial)}; it resumes from its last checkpoint", file=sys.stderr)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """It failed more often than it may."""
-        self.failures[_name(trial)] = _reason(trial)
-        self.on_progress(_name(trial), 0, True)
+        self.failures[_key(trial)] = _reason(trial)
+        self.on_progress(_key(trial), 0, True)
 
 
 def _reason(trial: Any) -> str:

@@ -1,31 +1,37 @@
-"""Units of work and their keys: what is asked for decides its key, and the key decides whether it is done already."""
+"""What a job is: the one protocol between the kinds of work and the engine that runs them.
 
-import hashlib
-import json
-from collections.abc import Mapping
-from dataclasses import asdict
+The engine (:mod:`study.execution`) and the tracker know a job by this protocol alone. A new kind is one file in this
+folder and one line in :data:`study.jobs.KINDS`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Protocol
 
-from forensics.trial import Distribution, Split, Trial
-from models.pretrain import Pretraining
-from study.execution.checkpoints import Checkpoints
-from study.settings import Fingerprints, Frozen, LowLight, Simulation
-from study.storage import Storage
+from mlflow import MlflowClient
 
-RECIPE = 2  # raise it when a change of the code changes results: keys of older results then no longer match
+from models.checkpoint import Write
+from study.settings import Frozen
+from study.storage import Storage, cache
+from study.storage.retry import JOB_SECONDS, retry
 
 
-class Place(Frozen):
-    """Where work is done: storage, tracking, hardware. Nothing here is part of a key.
+class Context(Frozen):
+    """Where a job runs: storage, tracking, hardware. Nothing here is part of a key.
 
-    ``staging`` is where each machine keeps its copies of what it reads from ``storage``; None reads it in place. The
-    order of floating-point sums depends on ``threads`` and on ``device``: results differ in the last bits between
-    them, and only a repetition on the same ones is bit-identical.
+    Attributes:
+        storage: folder or bucket.
+        cache: where each machine keeps its copies of what it reads from ``storage``; None reads it in place.
+        tracking_uri, experiment_id: where results go.
+        device: "cpu" or "cuda". The order of floating-point sums depends on it and on ``threads``: results differ in
+            the last bits between them, and only a repetition on the same ones is bit-identical.
+        threads: CPU threads of a job.
+        checkpoint_seconds: at least, between two checkpoints.
     """
 
     storage: str
-    staging: Path | None
+    cache: Path | None
     tracking_uri: str
     experiment_id: str
     device: str = "cpu"
@@ -33,266 +39,122 @@ class Place(Frozen):
     checkpoint_seconds: float = 30
 
     @property
-    def shared(self) -> Storage:
+    def store(self) -> Storage:
         return Storage(self.storage)
 
-    def checkpoints(self, key: str) -> Checkpoints:
-        return Checkpoints(self.shared, key)
+    @property
+    def client(self) -> MlflowClient:
+        return MlflowClient(self.tracking_uri)
+
+    def camera(self, name: str, data_hash: str) -> Path:
+        """A folder on this machine with the pairs of a camera, see :func:`study.storage.cache.camera`."""
+        return retry(lambda: cache.camera(self.store, self.cache, name, data_hash), seconds=JOB_SECONDS)
+
+    def nip(self, name: str, sha256: str) -> Path:
+        """A file on this machine with the weights of a NIP, see :func:`study.storage.cache.nip`."""
+        return retry(lambda: cache.nip(self.store, self.cache, name, sha256), seconds=JOB_SECONDS)
 
 
-class PretrainingJob(Frozen):
-    """Pre-train the NIP of one camera × ISP."""
+@dataclass(frozen=True)
+class Callbacks:
+    """What a job calls while it runs; see :func:`forensics.train`."""
 
+    on_step: Callable[[int], None] = lambda step: None
+    on_metrics: Callable[[int, Mapping[str, float]], None] = lambda step, metrics: None
+    on_checkpoint: Callable[[int, Write], None] = lambda step, write: None
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What the run of a job gets at its end, besides its artifacts: the number of steps made, and tags."""
+
+    steps: int
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+class Job(Protocol):
+    """One unit of work. Equal keys mean equal results, so that finished work is found and never repeated."""
+
+    kind: ClassVar[str]
+
+    @property
+    def key(self) -> str:
+        """Hash of what decides the result, see :mod:`study.jobs.keys`."""
+
+    @property
+    def run_key(self) -> str:
+        """Key of the run that the results go to: the job's own key, or that of the job whose run it adds to."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+
+    @property
+    def steps(self) -> int:
+        """Of progress, at most."""
+
+    @property
+    def axes(self) -> dict[str, Any]:
+        """Its place on the axes of the study, by their names."""
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """What the tracker lists the run by: every setting, and every axis of the study."""
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Further facts about the run, known from its start."""
+
+    @property
+    def stored(self) -> dict[str, str]:
+        """Artifacts that other jobs read from the storage: their names there, by the names of the artifacts.
+
+        The engine uploads them at the end of the job, keeps their hashes as tags of the run, and restores them from the
+        run where they are missing or damaged.
+        """
+
+    def run(self, context: Context, callbacks: Callbacks, resume: Path | None, artifacts: Path) -> JobResult:
+        """Do the work.
+
+        Args:
+            context: where it runs.
+            callbacks: called while it runs.
+            resume: a checkpoint that ``callbacks.on_checkpoint`` wrote, to resume from.
+            artifacts: folder for the files that the run keeps.
+
+        Raises:
+            CheckpointError: ``resume`` is damaged; the engine tries the one before it.
+            ValueError: settings or data are unfit, so that a repetition would fail as well.
+            OSError, MlflowException: storage or tracker fails; the engine tries again.
+        """
+
+    def model_dump(self, *, mode: str) -> dict[str, Any]:
+        """The job's fields as JSON values, with mode "json"; ``model_validate`` of its class reads them."""
+
+
+class BaseJob(Frozen):
+    """What most kinds have in common."""
+
+    kind: ClassVar[str]
     key: str
-    camera: str
-    isp: str
-    split: Split
-    pretraining: Pretraining
-    data_fingerprint: str
-    place: Place
 
     @property
-    def kind(self) -> str:
-        return "pretrain"
+    def run_key(self) -> str:
+        return self.key
 
     @property
-    def name(self) -> str:
-        return f"{self.camera} {self.isp}"
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """What the tracker lists a run by."""
-        settings = {"split": asdict(self.split), "pretraining": asdict(self.pretraining)}
-        return {"camera": self.camera, "isp": self.isp, "seed": self.pretraining.seed, **_flat(settings)}
+    def axes(self) -> dict[str, Any]:
+        return {}
 
     @property
     def tags(self) -> dict[str, str]:
-        return {"data_fingerprint": self.data_fingerprint, "threads": str(self.place.threads)}
+        return {}
 
     @property
-    def steps(self) -> int:
-        """Iterations at most."""
-        return self.pretraining.max_iterations
-
-    @property
-    def weights(self) -> str:
-        """Their name in the storage."""
-        return nip_name(self.camera, self.isp, self.key)
+    def stored(self) -> dict[str, str]:
+        return {}
 
 
-class TrialJob(Frozen):
-    """Run one trial from a pre-trained NIP: ``nip`` is its name in the storage."""
-
-    key: str
-    trial: Trial
-    nip: str
-    nip_sha256: str
-    data_fingerprint: str
-    place: Place
-
-    @property
-    def kind(self) -> str:
-        return "trial"
-
-    @property
-    def name(self) -> str:
-        return f"{self.trial.camera} {self.trial.isp} λ={self.trial.lam} seed={self.trial.seed}"
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """What the tracker lists a run by: all settings, so that any can become an axis later."""
-        settings = asdict(self.trial)
-        head = {"camera": settings.pop("camera"), "isp": settings.pop("isp"), "lambda": settings.pop("lam")}
-        return {**head, "seed": settings.pop("seed"), **_flat(settings)}
-
-    @property
-    def tags(self) -> dict[str, str]:
-        return {
-            "data_fingerprint": self.data_fingerprint,
-            "nip_sha256": self.nip_sha256,
-            "threads": str(self.place.threads),
-        }
-
-    @property
-    def steps(self) -> int:
-        return self.trial.training.iterations
-
-
-class PretrainedNip(Frozen):
-    """A pipeline of the PRNU experiments that imitates the standard one: ``file`` is its name in the storage."""
-
-    name: str
-    file: str
-    sha256: str
-
-
-class JointNip(Frozen):
-    """A pipeline of the PRNU experiments that a finished trial has trained jointly: an artifact of its run."""
-
-    name: str
-    lam: float
-    trial_key: str
-    run_id: str
-
-
-class FingerprintJob(Frozen):
-    """Compare all pipelines by what they do to the fingerprint of one camera.
-
-    ``others`` maps further cameras, whose photographs should not match, to their data fingerprints. Where there is a
-    ``simulation``, it tells the sensor's true pattern. ``raw``: the cameras' RAW files are there for LibRaw to develop.
-    """
-
-    key: str = ""
-    camera: str
-    simulation: Simulation | None = None
-    data_fingerprint: str
-    others: dict[str, str]
-    raw: bool = False
-    pretrained: tuple[PretrainedNip, ...]
-    joint: tuple[JointNip, ...]
-    settings: Fingerprints
-    channel: Distribution
-    place: Place
-
-    @property
-    def kind(self) -> str:
-        return "prnu"
-
-    @property
-    def name(self) -> str:
-        return f"{self.camera} fingerprints"
-
-    @property
-    def params(self) -> dict[str, Any]:
-        pipelines = [nip.name for nip in self.pretrained] + [nip.name for nip in self.joint]
-        return {
-            "camera": self.camera,
-            "pipelines": ", ".join(pipelines),
-            **_flat({"prnu": self.settings.model_dump(exclude={"low_light"})}),
-        }
-
-    @property
-    def tags(self) -> dict[str, str]:
-        return {
-            "data_fingerprint": self.data_fingerprint,
-            "simulated": str(self.simulation is not None),
-            "threads": str(self.place.threads),
-        }
-
-    @property
-    def steps(self) -> int:
-        """Photographs developed, roughly."""
-        images = self.settings.estimation + self.settings.prediction + self.settings.evaluation
-        return images * (2 + len(self.pretrained) + len(self.joint))
-
-    @property
-    def identified(self) -> Self:
-        """With the key that its content gives it. Where a jointly trained NIP lies is no part of that."""
-        content = self.model_dump(
-            mode="json",
-            exclude={"key": True, "place": True, "joint": {"__all__": {"run_id"}}, "settings": {"low_light"}},
-        )
-        return self.model_copy(update={"key": _key("prnu", content)})
-
-
-class DarkFolders(Frozen):
-    """Scenes of a real camera, and of another one: folders, and the :func:`prnu.exposures.identity` of their files."""
-
-    folder: Path
-    sha256: str
-    others: Path | None = None
-    others_sha256: str | None = None
-
-
-class LowLightJob(Frozen):
-    """Examine a UNet that learns to develop the short exposures of one camera like long ones.
-
-    ``pixels``, ``evaluation`` and ``seed`` are those of the PRNU experiments.
-    """
-
-    key: str = ""
-    camera: str
-    source: Simulation | DarkFolders
-    pretraining: Pretraining
-    settings: LowLight
-    pixels: int
-    evaluation: int
-    seed: int
-    place: Place
-
-    @property
-    def kind(self) -> str:
-        return "prnu"
-
-    @property
-    def name(self) -> str:
-        return f"{self.camera} low light"
-
-    @property
-    def params(self) -> dict[str, Any]:
-        settings = {
-            "prnu.low_light": self.settings.model_dump(mode="json"),
-            "prnu": {"pixels": self.pixels, "evaluation": self.evaluation, "seed": self.seed},
-            "pretraining": asdict(self.pretraining),
-        }
-        return {"camera": self.camera, **_flat(settings)}
-
-    @property
-    def tags(self) -> dict[str, str]:
-        return {"simulated": str(isinstance(self.source, Simulation)), "threads": str(self.place.threads)}
-
-    @property
-    def steps(self) -> int:
-        """Iterations at most, then photographs developed, roughly."""
-        return self.pretraining.max_iterations + self.photographs
-
-    @property
-    def photographs(self) -> int:
-        return 3 * self.settings.scenes
-
-    @property
-    def identified(self) -> Self:
-        """With the key that its content gives it, less where a real camera's files lie, and what is said twice."""
-        elsewhere = {"folder", "others"}
-        said = {"iterations"} | ({"exposure"} if isinstance(self.source, DarkFolders) else set())
-        content = self.model_dump(
-            mode="json", exclude={"key": True, "place": True, "settings": elsewhere | said, "source": elsewhere}
-        )
-        return self.model_copy(update={"key": _key("prnu", content)})
-
-
-Job = PretrainingJob | TrialJob | FingerprintJob | LowLightJob
-
-
-def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """``{"channel": {"codec": …}}`` → ``{"channel.codec": …}``"""
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        flat |= {f"{name}.{key}": inner for key, inner in value.items()} if isinstance(value, dict) else {name: value}
-    return flat
-
-
-def nip_name(camera: str, isp: str, key: str) -> str:
-    """Name in the storage of a pre-trained NIP."""
-    return f"nips/{camera}-{isp}-{key[:8]}.safetensors"
-
-
-def pretraining_key(camera: str, isp: str, split: Split, pretraining: Pretraining, data_fingerprint: str) -> str:
-    """Key of a pre-training."""
-    settings = {"split": asdict(split), "pretraining": asdict(pretraining)}
-    return _key("pretrain", {"camera": camera, "isp": isp, **settings, "data": data_fingerprint})
-
-
-def trial_key(trial: Trial, data_fingerprint: str, nip_sha256: str) -> str:
-    """Key of a trial: its fully resolved settings, its data and the weights that it starts from."""
-    return _key("trial", {"trial": asdict(trial), "data": data_fingerprint, "nip": nip_sha256})
-
-
-def _key(kind: str, content: Mapping[str, Any]) -> str:
-    text = json.dumps({"recipe": RECIPE, "kind": kind, **content}, sort_keys=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def hash_tag(artifact: str) -> str:
+    """Name of the tag with the hash of a stored artifact: ``nip.safetensors`` → ``nip_sha256``."""
+    return f"{Path(artifact).stem}_sha256"

@@ -1,12 +1,22 @@
-"""A study resolved: every trial as a job with its key, as far as its data and its NIP are there."""
+"""A study resolved: every trial as a job with its key, as far as the hashes of its data and its NIP are known.
 
+Neither pairs nor NIP files are read. A camera's data hash comes from its index in the storage, or else from the newest
+run that was made of it; a NIP's hash is a tag of its finished pre-training.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
-from cameras.pairs import Index
+from cameras.pairs import INDEX_FILE, Index
 from study import tracking
-from study.jobs import Place, PretrainingJob, TrialJob, nip_name, pretraining_key, trial_key
-from study.settings import Planned, Study
+from study.jobs.job import Context
+from study.jobs.pretraining import PretrainingJob, nip_hash
+from study.jobs.trial import TrialJob
+from study.settings import Planned, Study, planned
 from study.storage import Storage
+from study.tracking import Snapshot
 
 
 @dataclass(frozen=True)
@@ -25,13 +35,28 @@ class Grid:
     def keys(self) -> tuple[str | None, ...]:
         return tuple(None if job is None else job.key for job in self.jobs)
 
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        """The planned trials with their keys, as :mod:`study.results` takes them."""
+        return [
+            {
+                "camera": item.trial.camera,
+                "isp": item.trial.isp,
+                "lambda": item.trial.lam,
+                "seed": item.trial.seed,
+                "key": key,
+                **item.axes,
+            }
+            for item, key in zip(self.planned, self.keys, strict=True)
+        ]
 
-def place(study: Study, experiment_id: str, address: str = "local") -> Place:
-    """Where the study's jobs are done."""
+
+def context(study: Study, experiment_id: str = "", address: str = "local") -> Context:
+    """Where the study's jobs run."""
     storage = Storage(study.storage)
-    return Place(
+    return Context(
         storage=str(storage.folder.resolve()) if storage.is_folder else storage.uri,
-        staging=None if storage.is_folder and address == "local" else study.resources.staging,
+        cache=None if storage.is_folder and address == "local" else study.resources.cache,
         tracking_uri=tracking.tracking_uri(study),
         experiment_id=experiment_id,
         device="cuda" if study.resources.gpus else "cpu",
@@ -40,39 +65,48 @@ def place(study: Study, experiment_id: str, address: str = "local") -> Place:
     )
 
 
-def resolve(study: Study, cameras: dict[str, Index], where: Place) -> Grid:
-    """Give every trial its job, as far as its NIP is there, and every NIP its pre-training."""
-    pretrainings: dict[str, PretrainingJob] = {}
+def resolve(study: Study, snapshot: Snapshot | None) -> Grid:
+    """Give every NIP its pre-training, and every trial its job, as far as the hashes are known.
+
+    Raises:
+        OSError: the storage fails.
+    """
+    data = data_hashes(study, snapshot)
+    runs = snapshot.by_key if snapshot else {}
+    pretrainings: dict[tuple[Any, ...], PretrainingJob] = {}
     jobs: list[TrialJob | None] = []
-    planned = study.planned()
-    hashes: dict[str, str | None] = {}  # of the NIP files, None where there is none
-    for item in planned:
-        trial, fingerprint = item.trial, cameras[item.trial.camera].fingerprint
-        key = pretraining_key(trial.camera, trial.isp, trial.split, item.pretraining, fingerprint)
-        pretrainings[key] = PretrainingJob(
-            key=key,
-            camera=trial.camera,
-            isp=trial.isp,
-            split=trial.split,
-            pretraining=item.pretraining,
-            data_fingerprint=fingerprint,
-            place=where,
-        )
-        nip = nip_name(trial.camera, trial.isp, key)
-        if nip not in hashes:
-            hashes[nip] = where.shared.sha256(nip) if where.shared.exists(nip) else None
-        sha256 = hashes[nip]
-        if sha256 is None:
+    trials = planned(study)
+    for item in trials:
+        trial = item.trial
+        if trial.camera not in data:
             jobs.append(None)
             continue
-        jobs.append(
-            TrialJob(
-                key=trial_key(trial, fingerprint, sha256),
-                trial=trial,
-                nip=nip,
-                nip_sha256=sha256,
-                data_fingerprint=fingerprint,
-                place=where,
-            )
-        )
-    return Grid(tuple(planned), tuple(pretrainings.values()), tuple(jobs))
+        of_nip = (trial.camera, trial.isp, trial.split, item.pretraining)
+        if of_nip not in pretrainings:
+            pretrainings[of_nip] = PretrainingJob.plan(*of_nip, data[trial.camera])
+        pretraining = pretrainings[of_nip]
+        run = runs.get(pretraining.key)
+        sha256 = nip_hash(run.data.tags) if run is not None and run.info.status == "FINISHED" else None
+        if sha256 is None:
+            jobs.append(None)
+        else:
+            jobs.append(TrialJob.plan(trial, item.axes, pretraining.weights, sha256, data[trial.camera]))
+    return Grid(tuple(trials), tuple(pretrainings.values()), tuple(jobs))
+
+
+def data_hashes(study: Study, snapshot: Snapshot | None) -> Mapping[str, str]:
+    """The data hash of every camera that has one: of its index in the storage, else of its newest run.
+
+    Raises:
+        OSError: the storage fails.
+    """
+    storage, found = Storage(study.storage), {}
+    for run in snapshot.of_kind(PretrainingJob.kind) if snapshot else ():  # oldest first
+        if "data_fingerprint" in run.data.tags:
+            found[run.data.params["camera"]] = run.data.tags["data_fingerprint"]
+    for camera in study.cameras:
+        name = f"cameras/{camera.name}/{INDEX_FILE}"
+        if storage.exists(name):
+            with suppress(ValueError):  # damaged: `check` and `run` say so
+                found[camera.name] = Index.parse(storage.read(name), storage.where(name)).data_hash
+    return {camera.name: found[camera.name] for camera in study.cameras if camera.name in found}

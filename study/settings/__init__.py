@@ -1,3 +1,33 @@
 """A study file, read and checked: frozen settings, and the trials that they ask for."""
 
-from study.settings.schema import *  # noqa: F403
+from study.settings.grid import Planned, planned
+from study.settings.load import load_study, presets
+from study.settings.schema import (
+    NAME,
+    Camera,
+    Fingerprints,
+    Frozen,
+    LowLight,
+    Resources,
+    Simulation,
+    Study,
+    StudyError,
+    expanded,
+)
+
+__all__ = [
+    "NAME",
+    "Camera",
+    "Fingerprints",
+    "Frozen",
+    "LowLight",
+    "Planned",
+    "Resources",
+    "Simulation",
+    "Study",
+    "StudyError",
+    "expanded",
+    "load_study",
+    "planned",
+    "presets",
+]

@@ -1,82 +1,88 @@
-"""Copies of a study's data on each machine's own disk: made once, checked, and memory-mapped by all its jobs.
+"""Each machine's cache of a study's data: copied once, checked, and memory-mapped by all jobs of the machine.
 
-A copy lies in a folder named after its content. It is made in ``….part`` beside it, under a lock, goes on where an
-earlier attempt was killed, and takes its place only once it is known to be what it should be.
+A copy lies in a folder that is named after its content. It is made in ``….part`` beside it, under a lock. A later
+attempt resumes a copy whose process was killed, and the folder gets its name only once its content is verified.
 """
 
-import fcntl
+import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
+from filelock import FileLock
+
 from cameras.pairs import INDEX_FILE, Index, verify
-from study.jobs import Place, file_sha256
+from study.storage.store import Storage
 
 
-def camera(place: Place, name: str, fingerprint: str) -> Path:
-    """A folder on this machine with the pairs of a camera.
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def camera(storage: Storage, cache: Path | None, name: str, data_hash: str) -> Path:
+    """A folder on this machine with the pairs of a camera; with no ``cache``, the storage's own folder.
 
     Raises:
         OSError: the storage fails.
-        ValueError: its pairs are not those of the fingerprint, or damaged.
+        ValueError: its pairs have another hash, or are damaged.
     """
-    if place.staging is None:
-        return place.shared.folder / "cameras" / name
+    if cache is None:
+        return storage.folder / "cameras" / name
 
     def fetch(part: Path) -> None:
-        content = place.shared.read(f"cameras/{name}/{INDEX_FILE}")
-        index = Index.parse(content, place.shared.where(f"cameras/{name}/{INDEX_FILE}"))
-        if index.fingerprint != fingerprint:
+        content = storage.read(f"cameras/{name}/{INDEX_FILE}")
+        index = Index.parse(content, storage.where(f"cameras/{name}/{INDEX_FILE}"))
+        if index.data_hash != data_hash:
             raise ValueError(f"the pairs of {name} are not those that the job was planned with: run the study again")
         for file in index.sizes:
-            place.shared.download(f"cameras/{name}/{file}", part / file)
+            storage.download(f"cameras/{name}/{file}", part / file)
         (part / INDEX_FILE).write_bytes(content)
         try:
             verify(part)
-        except ValueError as error:  # names the copy, but what is to be mended is what it was made of
-            raise ValueError(str(error).replace(str(part), place.shared.where(f"cameras/{name}"))) from None
+        except ValueError as error:  # names the copy, but the original is to be mended
+            raise ValueError(str(error).replace(str(part), storage.where(f"cameras/{name}"))) from None
 
-    return _staged(place.staging / "cameras" / f"{name}-{fingerprint[:16]}", fetch)
+    return _cached(cache / "cameras" / f"{name}-{data_hash[:16]}", fetch)
 
 
-def nip(place: Place, name: str, sha256: str) -> Path:
-    """A file on this machine with the weights of the storage's file ``name``.
+def nip(storage: Storage, cache: Path | None, name: str, sha256: str) -> Path:
+    """A file on this machine with the weights of the storage's file ``name``; with no ``cache``, that file itself.
 
     Raises:
         OSError: the storage fails; FileNotFoundError: it has no such file.
         ValueError: its file is another.
     """
-    if place.staging is None:
-        path = place.shared.folder / name
+    if cache is None:
+        path = storage.folder / name
         if file_sha256(path) != sha256:
             raise _another(path)
         return path
 
     def fetch(part: Path) -> None:
-        place.shared.download(name, part / Path(name).name)
+        storage.download(name, part / Path(name).name)
         if file_sha256(part / Path(name).name) != sha256:
-            raise _another(place.shared.where(name))
+            raise _another(storage.where(name))
 
-    return _staged(place.staging / "nips" / sha256[:16], fetch) / Path(name).name
+    return _cached(cache / "nips" / sha256[:16], fetch) / Path(name).name
 
 
 def _another(path: Path | str) -> ValueError:
     return ValueError(f"{path} is not the file that the trial was planned with: run the study again")
 
 
-def _staged(folder: Path, fetch: Callable[[Path], None]) -> Path:
-    """The folder, filled by ``fetch`` where it is not there yet. Only one process of a machine fills it."""
+def _cached(folder: Path, fetch: Callable[[Path], None]) -> Path:
+    """The folder; ``fetch`` fills it where it is not there yet. Only one process of a machine does so."""
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(folder.with_name(f".{folder.name}.lock")):
-        if folder.is_dir():  # by whoever held the lock before
+    with FileLock(folder.with_name(f".{folder.name}.lock")):  # released when its process dies, too
+        if folder.is_dir():  # made by the process that held the lock before
             return folder
         part = folder.with_name(f"{folder.name}.part")
         _fill(part, fetch)
-        for path in part.iterdir():  # nobody looks at the bytes again, not even after a power cut
+        for path in part.iterdir():  # nobody reads the bytes again, not even after a power cut
             with path.open("rb") as file:
                 os.fsync(file.fileno())
         part.rename(folder)
@@ -84,19 +90,12 @@ def _staged(folder: Path, fetch: Callable[[Path], None]) -> Path:
 
 
 def _fill(part: Path, fetch: Callable[[Path], None]) -> None:
-    begun = part.is_dir()
+    resumed = part.is_dir()
     part.mkdir(exist_ok=True)
     try:
         fetch(part)
     except ValueError:
         shutil.rmtree(part)
-        if not begun:
+        if not resumed:
             raise
-        _fill(part, fetch)  # what an earlier attempt had left was no good
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # given back by the death of its process, too
-        yield
+        _fill(part, fetch)  # the rest of an earlier attempt was unfit

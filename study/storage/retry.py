@@ -1,11 +1,14 @@
-"""Waiting for what comes back by itself: a storage, a tracker."""
+"""Retry what fails for reasons that pass by themselves: a storage or a tracker that is away."""
 
 import math
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from cameras.errors import one_line
+
 LONGEST_PAUSE = 30.0  # seconds between two tries
+JOB_SECONDS = 600.0  # that a job retries before it gives up its process
 Result = TypeVar("Result")
 
 
@@ -14,18 +17,18 @@ def storage_fails(error: Exception) -> bool:
     return isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
 
 
-def patiently(
+def retry(
     action: Callable[[], Result],
     say: Callable[[str], None] = lambda text: None,
     seconds: float = math.inf,
     passes: Callable[[Exception], bool] = storage_fails,
 ) -> Result:
-    """Repeat an action as long as it fails for reasons that pass, for at most so many seconds; returns what it returns.
+    """Repeat an action while it fails for reasons that pass, for at most so many seconds; return its result.
 
     Args:
         action: what to do; doing it twice must be as good as doing it once.
-        say: told the first reason, and that it is over.
-        seconds: after which the reason is raised after all.
+        say: receives the first reason, and a line when it works again.
+        seconds: after which the reason is raised.
         passes: whether an exception is such a reason; others are raised at once.
     """
     end, pause, failed = time.monotonic() + seconds, 1.0, False
@@ -36,7 +39,7 @@ def patiently(
             if not passes(error) or time.monotonic() + pause > end:
                 raise
             if not failed:
-                say(f"{' '.join(str(error).split())[:300]}; trying again until it works")
+                say(f"{one_line(error, 300)}; trying again until it works")
             failed = True
         else:
             if failed:

@@ -165,16 +165,13 @@ class Storage:
             source.seek(min(file.tell(), self.size(name) or 0))
             shutil.copyfileobj(source, file, CHUNK)
 
-    @contextmanager
-    def local(self, name: str) -> Iterator[Path]:
-        """A file as one on this machine: itself in a folder, else a copy for as long as the block runs."""
+    def local(self, name: str, folder: Path) -> Path:
+        """A file as one on this machine: itself where the storage is a folder, else a copy in ``folder``."""
         if self.is_folder:
-            yield self.folder / name
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / PurePosixPath(name).name
-            self.download(name, path)
-            yield path
+            return self.folder / name
+        path = folder / PurePosixPath(name).name
+        self.download(name, path)
+        return path
 
     def create(self, name: str, write: Callable[[Path], None]) -> None:
         """Let ``write``, which writes whole files or none, make a file: here, or on this machine to be copied here."""

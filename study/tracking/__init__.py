@@ -3,8 +3,11 @@
 from study.tracking.client import connect, default_uri, is_away, look, reachable, tracking_uri
 from study.tracking.provenance import provenance
 from study.tracking.runs import (
+    ADDED,
+    KEY,
     Description,
     Snapshot,
+    State,
     fail,
     find,
     finish,
@@ -14,14 +17,17 @@ from study.tracking.runs import (
     open_run,
     preferred,
     read,
-    runs_by_key,
     snapshot,
+    state,
     write_texts,
 )
 
 __all__ = [
+    "ADDED",
+    "KEY",
     "Description",
     "Snapshot",
+    "State",
     "connect",
     "default_uri",
     "fail",
@@ -35,10 +41,10 @@ __all__ = [
     "open_run",
     "preferred",
     "provenance",
-    "read",
     "reachable",
-    "runs_by_key",
+    "read",
     "snapshot",
+    "state",
     "tracking_uri",
     "write_texts",
 ]

@@ -16,17 +16,24 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
+from cameras.errors import one_line
 from study.settings import Frozen
 from study.tracking.client import look, reachable
 
+KEY = "trial_key"  # tag with the key of a run's job, whatever its kind
+ADDED = "added."  # and a key: tag with the state of a job that adds to another job's run
 BATCH = 500  # metrics in one request: measured 70 times faster than one by one
 PAGE = 5000  # runs in one request
 
 
 class Description(Frozen):
-    """What the tracker knows of a run from its start."""
+    """What the tracker knows of a job from its start.
+
+    ``run_key`` is the key of the run that its results go to: its own, or that of the job whose run it adds to.
+    """
 
     key: str
+    run_key: str
     kind: str
     name: str
     params: dict[str, str]
@@ -37,7 +44,7 @@ class Description(Frozen):
 class Snapshot:
     """What the tracker knows of a study at one moment, read in one pass.
 
-    ``runs`` are all runs of the experiment that have a key, several of one key among them where two drivers ran at once.
+    ``runs`` are all runs of the experiment that have a key. One key has several where two drivers ran at once.
     """
 
     client: MlflowClient
@@ -50,7 +57,7 @@ class Snapshot:
         """Every key with the run that counts."""
         several: dict[str, list[Run]] = {}
         for run in self.runs:
-            several.setdefault(run.data.tags["trial_key"], []).append(run)
+            several.setdefault(run.data.tags[KEY], []).append(run)
         return {key: preferred(runs) for key, runs in several.items()}
 
     def of_kind(self, kind: str) -> list[Run]:
@@ -66,7 +73,7 @@ def snapshot(client: MlflowClient, experiment_id: str) -> Snapshot:
     token = None
     while True:
         page = client.search_runs([experiment_id], max_results=PAGE, page_token=token)
-        runs += [run for run in page if "trial_key" in run.data.tags]
+        runs += [run for run in page if KEY in run.data.tags]
         if not (token := page.token):
             return Snapshot(client, experiment_id, client.get_experiment(experiment_id).tags, tuple(runs))
 
@@ -86,7 +93,7 @@ def read(uri: str, experiment: str) -> Snapshot | None:
 
 def find(client: MlflowClient, experiment_id: str, key: str) -> Run | None:
     """The run of a key, None where there is none."""
-    runs = client.search_runs([experiment_id], f"tags.trial_key = '{key}'")
+    runs = client.search_runs([experiment_id], f"tags.{KEY} = '{key}'")
     return preferred(runs) if runs else None
 
 
@@ -95,14 +102,22 @@ def preferred(runs: Iterable[Run]) -> Run:
     return min(runs, key=lambda run: (run.info.status != "FINISHED", run.info.start_time))
 
 
-def open_run(client: MlflowClient, experiment_id: str, description: "Description") -> Run:
-    """The run of a key, reopened or created: the result is the same however often it is called."""
-    run = find(client, experiment_id, description.key)
+def open_run(client: MlflowClient, experiment_id: str, description: Description) -> Run:
+    """The run of a job, reopened or created: the result is the same however often it is called.
+
+    Raises:
+        ValueError: the job adds to a run that does not exist.
+    """
+    run = find(client, experiment_id, description.run_key)
+    if description.run_key != description.key:
+        if run is None:
+            raise ValueError(f"the run that {description.name} adds to is not there: run the study again")
+        return run
     if run is None:
-        tags = {"trial_key": description.key, "kind": description.kind, MLFLOW_RUN_NAME: description.name}
+        tags = {KEY: description.key, "kind": description.kind, MLFLOW_RUN_NAME: description.name}
         run = client.create_run(experiment_id, tags=tags)
     client.update_run(run.info.run_id, status="RUNNING")
-    # Also where the run was there already: whoever created it may have been killed before it came to this.
+    # Also where the run was there already: its creator may have been killed before it came to this.
     client.log_batch(
         run.info.run_id,
         params=[Param(name, value) for name, value in description.params.items()],
@@ -123,17 +138,41 @@ def log_metrics(client: MlflowClient, run_id: str, figures: Sequence[Metric]) ->
         client.log_batch(run_id, metrics=figures[start : start + BATCH])
 
 
-def finish(client: MlflowClient, run_id: str) -> None:
-    """Mark a run FINISHED: the last thing that happens to it."""
+def finish(client: MlflowClient, run_id: str, description: Description) -> None:
+    """Mark a job finished: the last thing that happens to it."""
+    if description.run_key != description.key:
+        client.set_tag(run_id, f"{ADDED}{description.key}", "FINISHED")
+        return
     if "failure" in client.get_run(run_id).data.tags:  # of an earlier attempt
         client.delete_tag(run_id, "failure")
     client.set_terminated(run_id, "FINISHED")
 
 
-def fail(client: MlflowClient, run_id: str, reason: str, status: str = "FAILED") -> None:
-    """Mark a run FAILED (by itself: it would fail again) or KILLED (by circumstances), with the reason in one line."""
-    client.set_tag(run_id, "failure", " ".join(reason.split())[:500])
+def fail(client: MlflowClient, run_id: str, description: Description, reason: str, status: str = "FAILED") -> None:
+    """Mark a job FAILED (by itself: it would fail again) or KILLED (by circumstances), with the reason in one line."""
+    if description.run_key != description.key:
+        client.set_tag(run_id, f"{ADDED}{description.key}", f"{status}: {one_line(reason)}")
+        return
+    client.set_tag(run_id, "failure", one_line(reason))
     client.set_terminated(run_id, status)
+
+
+@dataclass(frozen=True)
+class State:
+    """How a job stands: MLflow's word for it, and why it failed."""
+
+    status: str
+    reason: str = ""
+
+
+def state(run: Run | None, key: str, run_key: str) -> State | None:
+    """The state of a job, out of the run that its results go to; None where it was never begun."""
+    if run is None:
+        return None
+    if key == run_key:
+        return State(run.info.status, run.data.tags.get("failure", ""))
+    status, _, reason = run.data.tags.get(f"{ADDED}{key}", "").partition(": ")
+    return State(status, reason) if status else None
 
 
 def write_texts(folder: Path, texts: Mapping[str, object]) -> None:
@@ -153,8 +192,3 @@ def log_texts(client: MlflowClient, run_id: str, texts: Mapping[str, object]) ->
     with tempfile.TemporaryDirectory() as folder:
         write_texts(Path(folder), texts)
         client.log_artifacts(run_id, folder)
-
-
-def runs_by_key(client: MlflowClient, experiment_id: str) -> dict[str, Run]:
-    """Every key of an experiment with its run."""
-    return snapshot(client, experiment_id).by_key

@@ -1,0 +1,80 @@
+"""What a study's pipelines and its channel make of photographs, and which photographs are compared."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from cameras.develop import develop_libraw
+from cameras.pairs import Pairs
+from cameras.simulate import PRESETS, prnu_pattern
+from channel import Channel, encode
+from channel.filters import average
+from models.nip import NIP, develop
+from prnu.experiment import DEVELOPED, RECEIVED, Split, central_crop, crop_box
+
+Develop = Callable[[int], Tensor]
+MARGIN = 32  # Bayer pixels that a NIP sees beyond the crop: more than the bulk of any receptive field
+
+
+def developments(
+    pairs: Pairs, files: list[Path] | None, nips: Mapping[str, NIP], pixels: int, device: str
+) -> dict[str, Develop]:
+    """How each pipeline develops image i of a camera, cut to its central ``pixels``: (1, 3, H, W) in [0, 1].
+
+    Args:
+        files: the RAW files of the pairs, for LibRaw; without them it is left out.
+        nips: neural pipelines by name, on ``device``.
+    """
+
+    def libraw(i: int) -> Tensor:
+        assert files is not None
+        return central_crop(torch.from_numpy(develop_libraw(files[i])).movedim(-1, 0)[None], pixels)
+
+    def standard(i: int) -> Tensor:
+        return central_crop(pairs.image(i)[1], pixels)
+
+    def neural(nip: NIP, i: int) -> Tensor:
+        """The crop alone, and a margin around it: a whole photograph of 24 Mpx would take minutes."""
+        bayer, target = pairs.image(i)
+        top, left, height, width = (side // 2 for side in crop_box(target.shape[-2], target.shape[-1], pixels))
+        above, before = min(MARGIN, top), min(MARGIN, left)
+        part = bayer[..., top - above : top + height + MARGIN, left - before : left + width + MARGIN]
+        developed = develop(nip, part.to(device), "float32")
+        return developed[..., 2 * above :, 2 * before :][..., : 2 * height, : 2 * width]
+
+    how: dict[str, Develop] = {"libraw": libraw} if files else {}
+    return how | {"standard": standard} | {name: partial(neural, nip.eval()) for name, nip in nips.items()}
+
+
+def received(downsample: int, codec: str, photograph: Tensor) -> Tensor:
+    """What arrives of a photograph (1, 3, h, w) in [0, 1]: it is shrunk and compressed by the real encoder."""
+    shrunk = Channel(downsample, "none")(photograph)
+    if codec == "none":
+        return shrunk
+    pixels = (shrunk * 255).round().clamp(0, 255).to(torch.uint8)
+    return encode(pixels, codec).to(shrunk.device, torch.float32) / 255
+
+
+def true_patterns(preset: str, height: int, width: int, pixels: int, downsample: int) -> dict[str, Tensor]:
+    """The pattern (h, w) of a simulated sensor, as it lies in photographs before and after the channel."""
+    K = torch.from_numpy(prnu_pattern(PRESETS[preset], height, width))
+    K = central_crop(K[None, None], pixels)
+    return {DEVELOPED: K[0, 0], RECEIVED: average(K, downsample)[0, 0]}
+
+
+def images_of_other_camera(
+    names: Sequence[str], own_names: Sequence[str], own: Split, count: int, seed: int
+) -> tuple[int, ...]:
+    """Images of another camera, to be compared with the fingerprint of this one.
+
+    Simulated cameras take the same scenes, numbered by their names, but each camera stores them in its own order. The
+    scenes that the fingerprint was made of are left out: else the scene matches where the sensor does not. (Where
+    there are fewer photographs than pictures, scenes repeat; this is not covered.)
+    """
+    seen = {sorted(own_names).index(own_names[i]) for i in own.estimation}
+    others = [name for number, name in enumerate(sorted(names)) if number not in seen]
+    order = torch.randperm(len(others), generator=torch.Generator().manual_seed(seed))
+    return tuple(names.index(others[i]) for i in order[:count])

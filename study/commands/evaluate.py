@@ -1,0 +1,46 @@
+"""Judge every finished trial of a study behind real encoders: a job for each trial and codec, scheduled like trials."""
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from forensics.evaluation import DIFFERENTIABLE
+from study.execution.driver import Preflight, at_work, stage
+from study.jobs import EvaluationJob
+from study.jobs.evaluation import metric, parse_codecs
+from study.settings import Study, StudyError
+
+
+def evaluate(
+    study: Study, codecs: Iterable[str], preflight: Preflight, address: str = "local", retry_failed: bool = False
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Judge every finished trial behind these codecs, as far as that is not done yet.
+
+    Args:
+        codecs: as :func:`study.jobs.evaluation.parse_codecs` takes them.
+
+    Returns:
+        A table and why some evaluations failed, by name. The table has a row for each evaluated trial, in the order of
+        the plan: ``trial_key``, ``camera``, ``isp``, ``lambda`` (number or "fixed"), ``seed``, the study's further axes,
+        and the accuracy of single patches (0–1) in a column ``dJPEG``, for the trial's own channel, and one for each
+        codec.
+
+    Raises:
+        StudyError: an unknown codec, no finished trial; cameras, tracking or cluster are not there.
+    """
+    codecs = (DIFFERENTIABLE, *parse_codecs(codecs))
+    with at_work(study, preflight, address, retry_failed) as session:
+        runs = session.snapshot().by_key
+        trials = [job for job in session.grid().ready if job.key in runs and runs[job.key].info.status == "FINISHED"]
+        if not trials:
+            raise StudyError(f"study {study.name} has no finished trial yet: python -m study run STUDY")
+        jobs = [EvaluationJob.plan(trial, codec) for trial in trials for codec in codecs]
+        failures = stage("evaluation", session, jobs)
+        runs = session.snapshot().by_key
+    rows = []
+    for trial in trials:
+        metrics = runs[trial.key].data.metrics
+        if all(metric(codec) in metrics for codec in codecs):
+            accuracies = {codec: metrics[metric(codec)] for codec in codecs}
+            rows.append({"trial_key": trial.key, **trial.axes, **accuracies})
+    return pd.DataFrame(rows, columns=["trial_key", *trials[0].axes, *codecs]), failures

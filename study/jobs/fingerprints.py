@@ -1,0 +1,162 @@
+"""Compare all pipelines of a study by what they do to the fingerprint of one camera (section 3.3 of the paper)."""
+
+import tempfile
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+import models
+import prnu
+from cameras.pairs import Index, Pairs
+from forensics.trial import Distribution
+from models.nip import NIP
+from prnu import experiment
+from prnu.experiment import OtherCamera, Pipeline, Settings, split
+from prnu.pipelines import developments, images_of_other_camera, received, true_patterns
+from study.jobs import keys
+from study.jobs.job import BaseJob, Callbacks, Context, JobResult
+from study.jobs.pretraining import NIP_FILE, open_pairs
+from study.settings import Fingerprints, Frozen, Simulation
+
+FILE = "fingerprints.safetensors"  # of the run
+
+
+class PretrainedNip(Frozen):
+    """A pipeline that imitates the standard one: ``file`` is its name in the storage."""
+
+    name: str
+    file: str
+    sha256: str
+
+
+class JointNip(Frozen):
+    """A pipeline that a finished trial has trained jointly: an artifact of its run."""
+
+    name: str
+    lam: float
+    trial_key: str
+    run_id: str
+
+
+class FingerprintJob(BaseJob):
+    """Compare all pipelines on one camera.
+
+    ``others`` maps further cameras, whose photographs should not match, to their data hashes. Where there is a
+    ``simulation``, it tells the sensor's true pattern. ``raw``: the cameras' RAW files are there for LibRaw to develop.
+    """
+
+    kind: ClassVar[str] = "prnu"
+    camera: str
+    simulation: Simulation | None = None
+    data_hash: str
+    others: dict[str, str]
+    raw: bool = False
+    pretrained: tuple[PretrainedNip, ...]
+    joint: tuple[JointNip, ...]
+    settings: Fingerprints
+    channel: Distribution
+
+    @classmethod
+    def plan(cls, **content: Any) -> "FingerprintJob":
+        """The job with the key of its content. Where a jointly trained NIP lies is no part of the key."""
+        job = cls(key="", **content)
+        identity = job.model_dump(
+            mode="json", exclude={"key": True, "joint": {"__all__": {"run_id"}}, "settings": True, "channel": True}
+        )
+        settings = {"prnu": job.settings.model_dump(exclude={"low_light"}), "channel": asdict(job.channel)}
+        return job.model_copy(update={"key": keys.key("fingerprints", identity, settings, {"prnu": prnu.VERSION})})
+
+    @property
+    def name(self) -> str:
+        return f"{self.camera} fingerprints"
+
+    @property
+    def params(self) -> dict[str, Any]:
+        pipelines = [nip.name for nip in self.pretrained] + [nip.name for nip in self.joint]
+        settings = self.settings.model_dump(exclude={"low_light"})
+        return {"camera": self.camera, "pipelines": ", ".join(pipelines), **keys.flat({"prnu": settings})}
+
+    @property
+    def axes(self) -> dict[str, Any]:
+        return {"camera": self.camera}
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return {"data_fingerprint": self.data_hash, "simulated": str(self.simulation is not None)}
+
+    @property
+    def steps(self) -> int:
+        """Photographs developed, roughly."""
+        images = self.settings.estimation + self.settings.prediction + self.settings.evaluation
+        return images * (2 + len(self.pretrained) + len(self.joint))
+
+    def run(self, context: Context, callbacks: Callbacks, resume: Path | None, artifacts: Path) -> JobResult:
+        """Develop and compare. Takes minutes: begun anew after a loss."""
+        settings, simulation, channel = self.settings, self.simulation, self.channel
+        pairs, files = self._pairs(context, self.camera, self.data_hash)
+        nips = self._nips(context)
+        own = developments(pairs, files, nips, settings.pixels, context.device)
+        images = split(len(pairs.names), settings.estimation, settings.prediction, settings.evaluation, settings.seed)
+        others = []
+        for name, data_hash in self.others.items():
+            other, other_files = self._pairs(context, name, data_hash)
+            how = developments(other, other_files, nips, settings.pixels, context.device)
+            shared = {pipeline: develop for pipeline, develop in how.items() if pipeline in own}
+            chosen = images_of_other_camera(other.names, pairs.names, images, settings.evaluation, settings.seed)
+            others.append(OtherCamera(name, shared, chosen))
+        truth = {}
+        if simulation is not None:
+            size = (simulation.height, simulation.width, settings.pixels)
+            truth = true_patterns(simulation.preset, *size, channel.downsample)
+        result = experiment.experiment(
+            self.camera,
+            [Pipeline(name, how) for name, how in own.items()],
+            images,
+            others,
+            receive=partial(received, channel.downsample, channel.codec),
+            truth=truth,
+            settings=Settings(settings.pixels, settings.window, settings.stride, settings.forgery),
+            device=context.device,
+            on_progress=lambda done, total: callbacks.on_step(done * self.steps // total),
+        )
+        experiment.save(artifacts / FILE, result)
+        # As in the paper, of the pipelines that were not trained jointly:
+        P = len(own) - len(self.joint)
+        correlations, f1 = result.correlations[:P, :P], result.mean_f1[:P, :P]
+        metrics = {"f1_matching": f1.diagonal().mean().item()}
+        if P > 1:
+            apart = ~torch.eye(P, dtype=torch.bool)
+            metrics["correlation"] = correlations[apart].quantile(0.5).item()
+            metrics["f1_mismatched"] = f1[apart].mean().item()
+        callbacks.on_metrics(self.steps, metrics)
+        return JobResult(self.steps)
+
+    def _pairs(self, context: Context, camera: str, data_hash: str) -> tuple[Pairs, list[Path] | None]:
+        """The pairs of a camera, and their RAW files where the job was planned with them.
+
+        Raises:
+            ValueError: data are not those that the job was planned with.
+        """
+        pairs = open_pairs(context, camera, data_hash)
+        files = raw_files(Index.read(context.camera(camera, data_hash))) if self.raw else None
+        if self.raw and files is None:
+            raise ValueError(
+                f"the RAW files of {camera} are not on this machine as on the driver's, where they are imported"
+            )
+        return pairs, files
+
+    def _nips(self, context: Context) -> dict[str, NIP]:
+        nips = {nip.name: models.load(context.nip(nip.file, nip.sha256)) for nip in self.pretrained}
+        for nip in self.joint:
+            with tempfile.TemporaryDirectory() as folder:
+                nips[nip.name] = models.load(context.client.download_artifacts(nip.run_id, NIP_FILE, folder))
+        return {name: nip.to(context.device) for name, nip in nips.items()}
+
+
+def raw_files(index: Index) -> list[Path] | None:
+    """The RAW files that a camera's pairs came from, in their order, where all of them are still there."""
+    files = [Path(image.source.path) for image in index.images if image.source]
+    return files if len(files) == len(index.images) and all(file.is_file() for file in files) else None

@@ -1,0 +1,105 @@
+"""Pre-train the NIP of one camera × ISP (section 3.2 of the paper)."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+import models
+from cameras import patches
+from cameras.pairs import Pairs, split
+from forensics.trial import Split
+from models import pretrain as pretrainer
+from models.pretrain import Pretraining, pretrain
+from study.jobs import keys
+from study.jobs.job import BaseJob, Callbacks, Context, JobResult, hash_tag
+from study.tracking import write_texts
+
+NIP_FILE = "nip.safetensors"
+NIP_HASH = hash_tag(NIP_FILE)
+
+
+class PretrainingJob(BaseJob):
+    """A NIP learns to reproduce the standard pipeline's photographs of one camera."""
+
+    kind: ClassVar[str] = "pretrain"
+    camera: str
+    isp: str
+    split: Split
+    pretraining: Pretraining
+    data_hash: str
+
+    @classmethod
+    def plan(cls, camera: str, isp: str, split: Split, pretraining: Pretraining, data_hash: str) -> "PretrainingJob":
+        """The job with the key of its content."""
+        key = keys.key(
+            cls.kind,
+            {"camera": camera, "isp": isp, "data": data_hash},
+            {"split": asdict(split), "pretraining": asdict(pretraining)},
+            {"patches": patches.VERSION, f"isp {isp}": models.NIPS[isp].version, "pretraining": pretrainer.VERSION},
+        )
+        return cls(key=key, camera=camera, isp=isp, split=split, pretraining=pretraining, data_hash=data_hash)
+
+    @property
+    def name(self) -> str:
+        return f"{self.camera} {self.isp}"
+
+    @property
+    def axes(self) -> dict[str, Any]:
+        return {"camera": self.camera, "isp": self.isp}
+
+    @property
+    def params(self) -> dict[str, Any]:
+        settings = {"split": asdict(self.split), "pretraining": asdict(self.pretraining)}
+        return {**self.axes, "seed": self.pretraining.seed, **keys.flat(settings)}
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return {"data_fingerprint": self.data_hash}
+
+    @property
+    def steps(self) -> int:
+        """Iterations at most."""
+        return self.pretraining.max_iterations
+
+    @property
+    def weights(self) -> str:
+        """Name of the weights in the storage."""
+        return f"nips/{self.camera}-{self.isp}-{self.key[:8]}.safetensors"
+
+    @property
+    def stored(self) -> dict[str, str]:
+        return {NIP_FILE: self.weights}
+
+    def run(self, context: Context, callbacks: Callbacks, resume: Path | None, artifacts: Path) -> JobResult:
+        """Pre-train the NIP; see :func:`models.pretrain.pretrain`."""
+        pairs = open_pairs(context, self.camera, self.data_hash)
+        generator = torch.Generator().manual_seed(self.pretraining.seed)
+        nip = models.build(self.isp, generator=generator, cfa=pairs.cfa, cam2srgb=pairs.cam2srgb.tolist())
+        images = split(pairs.names, self.split.train, self.split.validation, self.split.seed)
+        trained = pretrain(nip, pairs.to(context.device), *images, self.pretraining, resume=resume, **vars(callbacks))
+        models.save(artifacts / NIP_FILE, trained.nip, key=self.key, data_fingerprint=self.data_hash)
+        write_texts(artifacts, {"pretraining.yaml": self.model_dump(mode="json")})
+        return JobResult(trained.steps, {"stopped": trained.reason})
+
+
+def open_pairs(context: Context, camera: str, data_hash: str) -> Pairs:
+    """The pairs that a job was planned with.
+
+    Raises:
+        ValueError: there are none, or others.
+    """
+    try:
+        pairs = Pairs.open(context.camera(camera, data_hash))
+    except FileNotFoundError:
+        raise ValueError(f"the pairs of {camera} are not in {context.storage}") from None
+    if pairs.data_hash != data_hash:
+        raise ValueError(f"the pairs of {camera} are not those that the job was planned with: run the study again")
+    return pairs
+
+
+def nip_hash(tags: Mapping[str, str]) -> str | None:
+    """Hash of the weights that a finished pre-training left, out of the tags of its run."""
+    return tags.get(NIP_HASH)

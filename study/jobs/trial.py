@@ -1,0 +1,103 @@
+"""Run one trial of the grid: joint training of a NIP and a FAN through the channel (section 4 of the paper)."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field
+from safetensors.torch import save_file
+
+import channel
+import forensics
+import models
+from cameras import patches
+from forensics import Outcome, Trial, train
+from study.jobs import keys
+from study.jobs.job import BaseJob, Callbacks, Context, JobResult
+from study.jobs.pretraining import NIP_FILE, NIP_HASH, open_pairs
+from study.tracking import write_texts
+
+FAN_FILE = "fan.safetensors"
+
+
+class TrialJob(BaseJob):
+    """A trial that starts from the pre-trained NIP in the storage's file ``nip``.
+
+    ``further_axes`` are its places on the study's axes beside camera, ISP, λ and seed.
+    """
+
+    kind: ClassVar[str] = "trial"
+    trial: Trial
+    further_axes: dict[str, Any] = Field(default_factory=dict)
+    nip: str
+    nip_sha256: str
+    data_hash: str
+
+    @classmethod
+    def plan(cls, trial: Trial, further_axes: dict[str, Any], nip: str, nip_sha256: str, data_hash: str) -> "TrialJob":
+        """The job with the key of its content: resolved settings, data, and the weights that it starts from."""
+        key = trial_key(trial, data_hash, nip_sha256)
+        return cls(key=key, trial=trial, further_axes=further_axes, nip=nip, nip_sha256=nip_sha256, data_hash=data_hash)
+
+    @property
+    def name(self) -> str:
+        return f"{self.trial.camera} {self.trial.isp} λ={self.trial.lam} seed={self.trial.seed}"
+
+    @property
+    def axes(self) -> dict[str, Any]:
+        trial = self.trial
+        own = {"camera": trial.camera, "isp": trial.isp, "lambda": trial.lam, "seed": trial.seed}
+        return own | self.further_axes
+
+    @property
+    def params(self) -> dict[str, Any]:
+        settings = asdict(self.trial)
+        for name in ("camera", "isp", "lam", "seed"):
+            del settings[name]
+        return self.axes | keys.flat(settings)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return {"data_fingerprint": self.data_hash, NIP_HASH: self.nip_sha256}
+
+    @property
+    def steps(self) -> int:
+        return self.trial.training.iterations
+
+    def run(self, context: Context, callbacks: Callbacks, resume: Path | None, artifacts: Path) -> JobResult:
+        """Train; see :func:`forensics.train`."""
+        outcome = self.train(context, callbacks, resume)
+        models.save(artifacts / NIP_FILE, outcome.nip, trial_key=self.key)
+        models.save(artifacts / FAN_FILE, outcome.fan, trial_key=self.key)
+        save_file(outcome.examples, artifacts / "examples.safetensors")
+        confusion = {"classes": list(outcome.classes), "confusion": outcome.scores.confusion.tolist()}
+        write_texts(artifacts, {"confusion.json": confusion, "trial.yaml": self.model_dump(mode="json")})
+        return JobResult(self.steps)
+
+    def train(self, context: Context, callbacks: Callbacks, resume: Path | None = None) -> Outcome:
+        """The training itself, without any tracking.
+
+        Raises:
+            ValueError: data or NIP are not those that the trial was planned with.
+        """
+        try:
+            nip: Any = models.load(context.nip(self.nip, self.nip_sha256))
+        except FileNotFoundError:
+            raise ValueError(f"{context.store.where(self.nip)} is missing: python -m study pretrain STUDY") from None
+        pairs = open_pairs(context, self.trial.camera, self.data_hash)
+        return train(self.trial, pairs, nip, context.device, resume=resume, **vars(callbacks))
+
+
+def trial_key(trial: Trial, data_hash: str, nip_sha256: str) -> str:
+    """Key of a trial."""
+    settings = asdict(trial)
+    identity = {name: settings.pop(name) for name in ("camera", "isp", "lam", "seed")}
+    if trial.joint:
+        identity["lam"] = float(identity["lam"])
+    versions = {
+        "patches": patches.VERSION,
+        f"isp {trial.isp}": models.NIPS[trial.isp].version,
+        **channel.versions(trial.manipulations, trial.channel.codec),
+        **forensics.VERSIONS,
+    }
+    return keys.key(TrialJob.kind, identity | {"data": data_hash, "nip": nip_sha256}, settings, versions)
