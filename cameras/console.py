@@ -1,4 +1,4 @@
-"""How far long work has come, and when it will be done: a bar in a terminal, a line now and then in a log."""
+"""Progress of long work and its time to go: a bar in a terminal, a line every 15 seconds in a log."""
 
 import time
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ LOG_SECONDS = 15.0
 
 
 def say(text: str) -> None:
-    """A line for people, beside what a command prints as its result."""
+    """Print a line for people to stderr; the result of a command goes to stdout."""
     Console(stderr=True).print(text, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -23,10 +23,10 @@ def duration(seconds: float) -> str:
 
 
 class Advance:
-    """One piece of work: ``advance(done, note)`` as it goes on, with ``done`` of ``total``.
+    """Progress of one piece of work: call ``advance(done, note)`` repeatedly, with ``done`` of ``total``.
 
-    The time to go is reckoned from the speed since the first call, so that what an earlier run had finished does not
-    flatter it.
+    The time to go is computed from the speed since the first call: work that an earlier run had finished does not
+    count.
     """
 
     def __init__(self, console: Console, progress: Progress | None, title: str, total: int) -> None:
@@ -34,7 +34,7 @@ class Advance:
         self.progress = progress
         self.title = title
         self.total = total
-        self.first: tuple[float, float] | None = None  # when, and how far
+        self.first: tuple[float, float] | None = None  # time and progress of the first call
         self.logged = time.monotonic()
         self.task = progress.add_task(title, total=total, note="", left="") if progress else None
 
@@ -53,7 +53,7 @@ class Advance:
 
 @contextmanager
 def work(title: str, total: int) -> Iterator[Advance]:
-    """Show ``title`` while the block runs, and how long it took when it ends."""
+    """Show progress under ``title`` while the block runs, and the time that it took when it ends."""
     console = Console(stderr=True)
     started = time.monotonic()
     if console.is_terminal:

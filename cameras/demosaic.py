@@ -1,9 +1,8 @@
 """Demosaicing of Bayer mosaics in torch: bilinear, and Menon 2007 as the paper's pipeline uses it.
 
-A mosaic is (N, 1, H, W) with even H and W; it is taken apart into the four planes of its 2×2 cells (N, H/2,
-W/2), one per *site* (y, x) of the cell. Each formula is then evaluated at the sites that need it, and at no
-others. Outside the image the mosaic is continued by reflection about its outermost pixels, which keeps the
-pattern.
+A mosaic is (N, 1, H, W) with even H and W. It is divided into the four planes of its 2×2 cells (N, H/2, W/2), one per
+*site* (y, x) of the cell. Each formula is evaluated only at the sites that need it. Outside the image, the mosaic is
+continued by reflection about its outermost pixels, which keeps the pattern.
 """
 
 from collections.abc import Callable
@@ -15,16 +14,16 @@ from torch.nn import functional as F
 from cameras.raw import sample_positions
 
 Site = tuple[int, int]
-Planes = dict[Site, Tensor]  # a signal over the whole image, or over some sites of it
+Planes = dict[Site, Tensor]  # a signal over the whole image, or over some of its sites
 
 VERTICAL, HORIZONTAL = -2, -1  # axes of a plane
 AXES = (VERTICAL, HORIZONTAL)
 
-STRIP = 256  # rows treated at a time
-REACH = 8  # a row depends on no more rows on either side; even, to keep the pattern
+STRIP = 256  # rows that are processed at a time
+REACH = 8  # largest number of rows on either side that a row depends on; even, to keep the pattern
 
-# Where the variation along an axis is summed, and how: (dy, dx, weight). The variation between two pixels is
-# counted at the first of them, so that what lies about the centre starts before it.
+# The sum of the variation along an axis: positions and weights (dy, dx, weight). The variation between two pixels is
+# stored at the first of them; therefore the neighbourhood of the centre begins before it.
 COST_TAPS = {
     HORIZONTAL: (
         (-2, -2, 1), (-2, 0, 1), (-1, -1, 1), (0, -2, 3), (0, 0, 3), (1, -1, 1), (2, -2, 1), (2, 0, 1)
@@ -47,7 +46,7 @@ def stack_from_mosaic(mosaic: Tensor, cfa: str) -> Tensor:
 
 
 def bilinear(mosaic: Tensor, cfa: str) -> Tensor:
-    """Each colour is the mean of its nearest samples: (N, 1, H, W) -> (N, 3, H, W), same dtype."""
+    """Demosaicing in which each colour is the mean of its nearest samples: (N, 1, H, W) -> (N, 3, H, W), same dtype."""
     return _in_strips(_bilinear, mosaic, cfa)
 
 
@@ -61,7 +60,7 @@ def menon(mosaic: Tensor, cfa: str) -> Tensor:
 
 
 def _in_strips(method: Callable[[Tensor, str], Tensor], mosaic: Tensor, cfa: str) -> Tensor:
-    """The same result, strip by strip: what is held meanwhile stays small."""
+    """Apply a method to strips of rows: the same result with less memory."""
     if mosaic.ndim != 4 or mosaic.shape[1] != 1 or any(side < 2 or side % 2 for side in mosaic.shape[2:]):
         raise ValueError(f"a mosaic is (N, 1, H, W) with even H and W, not {tuple(mosaic.shape)}")
     strips = []
@@ -88,8 +87,8 @@ def _menon(mosaic: Tensor, cfa: str) -> Tensor:
     raw, red, blue = _take_apart(mosaic, cfa)
     G = {site: raw[site] for site in _greens(red)}
 
-    # Green along either axis by a 5-tap filter, and the better of the two at each pixel. In double precision,
-    # lest rounding decide where both are equally good, as they often are in clipped highlights and 8-bit data.
+    # Green along either axis by a 5-tap filter, and the better of the two at each pixel. In double precision: otherwise
+    # rounding would decide between equally good ones, which are frequent in clipped highlights and 8-bit data.
     exact = {site: plane.double() for site, plane in raw.items()}
     directional: dict[int, Planes] = {}
     cost: dict[int, Planes] = {}
@@ -110,7 +109,7 @@ def _menon(mosaic: Tensor, cfa: str) -> Tensor:
     for site in (red, blue):
         D[site] = torch.where(horizontal[site], _mean(D, site, HORIZONTAL), _mean(D, site, VERTICAL))
 
-    # Refining: low-pass the differences along the chosen axis, first for green, then for what depends on it.
+    # Refining: low-pass filter the differences along the chosen axis, first for green, then for what depends on green.
     for difference, site in ((R_G, red), (B_G, blue)):
         G[site] = raw[site] - _low_pass(difference, site, horizontal[site])
     R_G, B_G = _difference(raw, G, red), _difference(raw, G, blue)
@@ -124,7 +123,7 @@ def _menon(mosaic: Tensor, cfa: str) -> Tensor:
 
 
 def _difference(raw: Planes, G: Planes, site: Site) -> Planes:
-    """The colour sampled at ``site`` minus green: there and, interpolated, at the greens next to it."""
+    """The colour sampled at ``site`` minus green, at this site and, interpolated, at the greens next to it."""
     difference = {site: raw[site] - G[site]}
     for axis in AXES:
         green = _across(site, axis)
@@ -133,15 +132,15 @@ def _difference(raw: Planes, G: Planes, site: Site) -> Planes:
 
 
 def _low_pass(signal: Planes, site: Site, horizontal: Tensor) -> Tensor:
-    """Mean of a pixel and its two neighbours along the axis chosen for it."""
+    """Mean of each pixel and its two neighbours along the axis chosen for it."""
     neighbours = torch.where(horizontal, _mean(signal, site, HORIZONTAL), _mean(signal, site, VERTICAL))
     return (signal[site] + 2 * neighbours) / 3
 
 
 def _cost(chroma: Planes, axis: int) -> Planes:
-    """How much the chroma estimated along ``axis`` varies along it, summed over the neighbourhood COST_TAPS.
+    """The variation along ``axis`` of the chroma estimated along it, summed over the neighbourhood COST_TAPS.
 
-    Variation is the difference between a pixel and the one two further on; outside the image it is zero.
+    Variation is the difference between a pixel and the pixel two positions later; outside the image it is zero.
     """
     variation = {
         site: F.pad((plane - _pixel(chroma, site, axis, 2)).abs(), (1, 1, 1, 1)) for site, plane in chroma.items()
@@ -163,7 +162,7 @@ def _mean(signal: Planes, site: Site, axis: int, distance: int = 1) -> Tensor:
 
 
 def _pixel(signal: Planes, site: Site, axis: int, offset: int) -> Tensor:
-    """The pixel that lies ``offset`` (−2 .. 2) further along an axis, for each pixel of a site."""
+    """For each pixel of a site, the pixel at ``offset`` (−2 .. 2) from it along an axis."""
     cells, parity = divmod(site[axis] + offset, 2)
     plane = signal[(parity, site[1]) if axis == VERTICAL else (site[0], parity)]
     if cells == 0:

@@ -1,4 +1,4 @@
-"""The standard pipeline of the paper (section 3.1, without denoising): what neural pipelines imitate."""
+"""The standard pipeline of the paper (section 3.1, without denoising), which neural pipelines learn to imitate."""
 
 from pathlib import Path
 from typing import Literal
@@ -17,11 +17,18 @@ def develop(
     demosaic: Literal["menon", "bilinear"] = "menon",
     brightness: Literal["percentile", "shift"] | None = None,
 ) -> np.ndarray:
-    """Demosaicing, camera RGB -> linear sRGB, optional brightness, clipping, gamma x^(1/2.2).
+    """Develop a frame: demosaicing, camera RGB -> linear sRGB, optional brightness, clipping, gamma x^(1/2.2).
 
-    brightness: "percentile" stretches the range between the 0.5th and the 99.5th percentile of all values to
-    [0, 1]; "shift" scales the mean of all values to 0.25 (both as in the authors' toolbox). Returns (H, W, 3)
-    float32 in [0, 1], gamma-encoded sRGB in sensor orientation. Raises ValueError for an unknown setting.
+    Args:
+        demosaic: "menon" or "bilinear".
+        brightness: "percentile" stretches the range between the 0.5th and the 99.5th percentile of all values to
+            [0, 1]; "shift" scales the mean of all values to 0.25 (both as in the authors' toolbox).
+
+    Returns:
+        (H, W, 3) float32 in [0, 1], gamma-encoded sRGB in sensor orientation.
+
+    Raises:
+        ValueError: an unknown setting.
     """
     methods = {"menon": demosaicing.menon, "bilinear": demosaicing.bilinear}
     if demosaic not in methods:
@@ -34,11 +41,19 @@ def develop(
 
 
 def develop_libraw(path: str | Path, gain: float = 1.0) -> np.ndarray:
-    """LibRaw's own development (AHD demosaicing) of the same visible area, in sensor orientation.
+    """Develop a RAW file by LibRaw (AHD demosaicing): the same visible area, in sensor orientation.
 
-    White balance of the shot, no automatic brightness, and the same gamma as ``develop``, so that the two
-    differ in the demosaicing and in nothing else that could be chosen. ``gain`` multiplies the light before the
-    gamma, for what was exposed too short. Returns (H, W, 3) float32 in [0, 1]. Raises RawError.
+    It takes the white balance of the shot, no automatic brightness and the same gamma as ``develop``: of all that can
+    be chosen, the two differ only in the demosaicing.
+
+    Args:
+        gain: multiplies the light before the gamma; for photographs with a short exposure.
+
+    Returns:
+        (H, W, 3) float32 in [0, 1].
+
+    Raises:
+        RawError: as `RawFrame.open`.
     """
     with open_raw(path) as (raw, _):
         rgb = raw.postprocess(

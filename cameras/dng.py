@@ -1,4 +1,4 @@
-"""DNG files of simulated cameras (Adobe DNG Specification 1.4.0.0): real RAW files, as LibRaw opens them."""
+"""DNG files of simulated cameras (Adobe DNG Specification 1.4.0.0), which LibRaw opens like any RAW file."""
 
 import io
 import json
@@ -21,8 +21,8 @@ SETTINGS = "simulation.json"
 
 
 def write_dng(path: str | Path, mosaic: np.ndarray, camera: SimulatedCamera) -> None:
-    """Write a mosaic (H, W) uint16 as an uncompressed DNG, atomically; same mosaic, same bytes."""
-    import tifffile  # only writing files needs it
+    """Write a mosaic (H, W) uint16 as an uncompressed DNG, atomically. Equal mosaics give equal bytes."""
+    import tifffile  # needed only to write files
 
     tags = {
         "Make": (271, ASCII, 0, camera.make),
@@ -51,7 +51,7 @@ def write_dng(path: str | Path, mosaic: np.ndarray, camera: SimulatedCamera) -> 
         photometric=COLOR_FILTER_ARRAY,
         rowsperstrip=len(mosaic),  # one strip
         metadata=None,
-        software=False,  # neither tifffile's version nor a date, lest the bytes change
+        software=False,  # no version of tifffile and no date: they would change the bytes
         extratags=[(*tag, True) for tag in tags.values()],
     )
     atomic.write(path, content.getvalue())
@@ -67,18 +67,23 @@ def simulate_folder(
     scenes: str | Path = "dead-leaves",
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
-    """Let a camera take ``count`` pictures (height, width) into ``folder``, as <camera name>-0000.dng and on.
+    """Take ``count`` pictures with a simulated camera: DNG files ``<camera name>-0000.dng``, … in ``folder``.
 
-    scenes: a kind of ``cameras.scenes.scene_sources``. Where photographs are fewer than pictures, they are
-    taken in turn, each time another part of them: then a split over pictures does not separate photographs.
-    progress: called as ``progress(done, count)`` after every picture.
+    A picture depends only on the settings, the seed and its number. So a second call makes only the missing pictures,
+    and a larger count adds to those that are there. Cameras with the same seed see the same scenes, each with its own
+    noise. ``simulation.json`` in the folder keeps the settings.
 
-    A picture follows from the settings, the seed and its number alone, so that a second call makes what is
-    missing and no more, and a larger count adds to what is there. Cameras with the same seed see the same
-    scenes, each with noise of its own. ``simulation.json`` in the folder keeps the settings.
+    Args:
+        height, width: of the pictures in pixels; even, and at least 32.
+        scenes: a kind of `cameras.scenes.scene_sources`. If there are fewer photographs than pictures, they are used
+            in turn, each time another part of them; then a split over pictures does not separate photographs.
+        progress: called as ``progress(done, count)`` after every picture.
 
-    Returns the files' paths. Raises ValueError if the folder holds pictures made with other settings, or for
-    a size that is odd or below 32.
+    Returns:
+        The files' paths.
+
+    Raises:
+        ValueError: the folder holds pictures made with other settings, or the size is odd or below 32.
     """
     if height % 2 or width % 2 or min(height, width) < 32:
         raise ValueError(f"pictures of {height}×{width}: height and width must be even and at least 32")
@@ -111,5 +116,5 @@ def simulate_folder(
 
 
 def _fractions(values: np.ndarray, denominator: int) -> list[int]:
-    """Numerator and denominator of every value, one after the other."""
+    """Numerator and denominator of every value, in turn."""
     return [part for value in values.flat for part in (round(float(value) * denominator), denominator)]

@@ -1,8 +1,8 @@
-"""RAW files of a camera become stored pairs: developed in parallel, restartable, never half written.
+"""Import RAW files of a camera as stored pairs: in parallel, restartable, never half written.
 
-The paper chooses 150 landscape photographs of every camera at random (section 3.2). Here, files are taken in
-an order that depends on a seed and on their names alone, until enough are stored. An import that was stopped
-goes on where it was when called again, and stores what one that was never stopped would have stored.
+The paper chooses 150 landscape photographs of every camera at random (section 3.2). Here, files are imported in an
+order that depends only on a seed and their names, until enough images are stored. A stopped import resumes when it is
+called again. It then stores the same images as an import without interruption.
 """
 
 import hashlib
@@ -21,19 +21,20 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from cameras import folders
 from cameras.develop import develop
 from cameras.pairs import Index, PairError, Source, append, quantise, refuse
 from cameras.raw import SUFFIXES, RawError, RawFrame
 
-PORTRAIT = "portrait, and only landscape was asked for"
+PORTRAIT = "portrait, and only landscape was asked for"  # stored in index.json: never change the text
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import left behind.
+    """Result of an import.
 
     accepted: names of the images stored by this call. already: number of images stored before it.
-    refused: files that were refused, now or by an earlier call, and why; sorted.
+    refused: files that were refused, now or by an earlier call, and the reasons; sorted.
     """
 
     folder: Path
@@ -42,7 +43,7 @@ class Imported:
     refused: tuple[tuple[Path, str], ...]
 
     def __len__(self) -> int:
-        """Number of images the camera has now."""
+        """Number of images that the camera has now."""
         return self.already + len(self.accepted)
 
 
@@ -58,24 +59,24 @@ def import_camera(
     workers: int | None = None,
     on_progress: Callable[[int, int, Path, str | None], None] | None = None,
 ) -> Imported:
-    """Store pairs of RAW files and the images `cameras.develop` makes of them in the folder `root`/`name`.
+    """Store RAW files and the images that `cameras.develop` makes of them as pairs in the folder `root`/`name`.
 
     Args:
-        name: of the camera, as studies will call it; one camera model each.
-        paths: RAW files, and folders to be searched for them (by suffix, with all their subfolders).
+        name: of the camera in studies; one camera model has one name.
+        paths: RAW files, and folders to search for them (by suffix, with all subfolders).
         root: folder of all cameras.
-        limit: number of images the camera shall have in the end, those stored earlier included.
+        limit: number of images that the camera has in the end, including those stored earlier.
         orientation: "landscape" refuses photographs that are displayed upright.
         demosaic: demosaicing method of the targets.
-        seed: of the random order in which files are taken.
-        workers: processes, one for each CPU by default; 0 works in this process. They are spawned: a script
-            must call this below ``if __name__ == "__main__"``.
-        on_progress: called for every file looked at, with the number of images stored, the number that can
-            still be reached, the file, and the reason if it was refused.
+        seed: of the random order of the files.
+        workers: number of processes, by default one for each CPU; 0 works in this process. They are spawned: a script
+            must call this function below ``if __name__ == "__main__"``.
+        on_progress: called for every file opened, with the number of images stored, the number that can still be
+            reached, the file, and the reason if it was refused.
 
     Raises:
-        ValueError: a path that does not exist, no RAW file at all, a limit below 1, a name that is no folder
-            name, a damaged folder, or one whose targets were made by another demosaicing.
+        ValueError: a path does not exist; there is no RAW file; the limit is below 1; the name cannot be the name of a
+            folder; or the folder is damaged or its targets have another demosaicing.
     """
     if limit < 1:
         raise ValueError(f"limit {limit}: at least one image must be asked for")
@@ -121,30 +122,12 @@ def import_camera(
 
 
 def raw_files(paths: Iterable[Path | str]) -> list[Path]:
-    """Files as given, and the RAW files within folders, each once, sorted; hidden ones are left out.
-
-    Raises ValueError if a path does not exist, or if nothing is found.
-    """
-    places = [Path(path) for path in paths]
-    found: set[Path] = set()
-    for path in places:
-        if path.is_dir():
-            found.update(
-                file.resolve()
-                for file in path.rglob("*")
-                if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
-            )
-        elif path.exists():
-            found.add(path.resolve())
-        else:
-            raise ValueError(f"{path}: no such file or folder")
-    if not found:
-        raise ValueError(f"no RAW files in {', '.join(map(str, places))}: looked for {' '.join(SUFFIXES)}")
-    return sorted(found)
+    """The files given and the RAW files in the folders given, as `folders.find`. Raises ValueError as it does."""
+    return folders.find(paths, SUFFIXES, "RAW files")
 
 
 def _random_order(files: list[Path], seed: int) -> list[Path]:
-    """By a hash of seed and file name: the same wherever the folder lies, whatever else is added to it."""
+    """Sort by a hash of seed and file name: the order of two files depends on nothing else."""
     return sorted(files, key=lambda file: (hashlib.sha256(f"{seed}/{file.name}".encode()).digest(), file))
 
 
@@ -165,7 +148,7 @@ class _Developed:
 
 @dataclass(frozen=True)
 class _Refused:
-    """lasting: the file itself is at fault, and need not be looked at again until it changes."""
+    """A file that was not developed. lasting: there is no need to try it again until it changes."""
 
     reason: str
     lasting: bool
@@ -184,14 +167,14 @@ def _develop(path: str, orientation: str, demosaic: Literal["menon", "bilinear"]
     if orientation == "landscape" and height > width:
         return _Refused(PORTRAIT, lasting=True)
     bayer, target = quantise(path, frame.bayer, develop(frame, demosaic))
-    # Cameras count to 9999 and begin again: the contents tell files of one name apart, wherever they lie.
+    # Cameras count to 9999 and start again, so files may share a name: a hash of the content tells them apart.
     name = f"{Path(path).stem}-{hashlib.sha256(bayer.data).hexdigest()[:8]}"
     return _Developed(name, bayer, target, frame.cfa, frame.cam2srgb, frame.camera)
 
 
 def _start_worker() -> None:
-    torch.set_num_threads(1)  # the files are what runs in parallel
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
+    torch.set_num_threads(1)  # files run in parallel
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -208,14 +191,14 @@ def _start_worker() -> None:
 def _developed(
     waiting: deque[Source], missing: Callable[[], int], workers: int | None, *settings: Any
 ) -> Iterator[tuple[Source, _Developed | _Refused]]:
-    """Outcomes of `_develop`, in the order of `waiting`, as long as images are `missing`.
+    """Yield outcomes of `_develop`, in the order of `waiting`, as long as images are `missing`.
 
-    No more files are under way than are missing, so nothing is developed in vain; and no more than keep the
-    workers busy, so that few finished images wait in memory.
+    No more files are developed at a time than images are missing, so that none is developed for nothing; and no more
+    than keep the workers busy, so that few finished images wait in memory.
     """
     workers = (os.cpu_count() or 1) if workers is None else workers
     running: deque[tuple[Source, Future[_Developed | _Refused]]] = deque()
-    suspects = 0  # files under way when a worker died; they are taken again, one at a time
+    suspects = 0  # number of files in work when a worker died; they are tried again, one at a time
     pool = _pool(workers)
     try:
         while True:
@@ -229,7 +212,7 @@ def _developed(
             except BrokenProcessPool:
                 pool.shutdown()
                 pool = _pool(workers)
-                if not running:  # it broke between two files: none of them is to blame
+                if not running:  # it broke between two files: neither is the cause
                     continue
                 if not suspects:
                     suspects = len(running)
@@ -251,7 +234,7 @@ def _pool(workers: int) -> Executor:
 
 
 class _ThisProcess(Executor):
-    """Runs what is submitted at once."""
+    """Run each function when it is submitted."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()

@@ -1,8 +1,8 @@
-"""A RAW file becomes a normalised Bayer stack, or is refused with the reason.
+"""Open a RAW file as a normalised Bayer stack, or refuse it with the reason.
 
-LibRaw (through rawpy) decodes; what is decoded here is calibrated as the paper's pipeline does (section 3.1,
-steps 1 and 2): subtract black, divide by saturation, balance white. LibRaw opens more than it can vouch for,
-so that everything which is not provably a complete, plain Bayer frame is a ``RawError``.
+LibRaw (through rawpy) decodes the file. This module calibrates the numbers as the paper's pipeline does (section 3.1,
+steps 1 and 2): subtract black, divide by saturation, balance white. LibRaw also opens damaged and unusual files, so
+everything that is not certainly a complete, plain Bayer frame is a ``RawError``.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from cameras.tiff import Container, read_container
 CFA_PATTERNS = ("RGGB", "BGGR", "GBRG", "GRBG")  # the 2×2 cell in row-major order
 PLANE_COLORS = (0, 1, 1, 2)  # planes of a Bayer stack are R, G1, G2, B: which of R, G, B each holds
 
-# RAW files that are TIFF containers. CR2 and DNG were tried with real files; the others pass the same checks.
+# RAW files that are TIFF containers. CR2 and DNG are tested with real files; the others pass the same checks.
 SUFFIXES = (".arw", ".cr2", ".dng", ".nef", ".pef")
 
 # LibRaw's flip (mirror columns 1, mirror rows 2, transpose 4) -> EXIF orientation
@@ -27,15 +27,15 @@ EXIF_ORIENTATION = {0: 1, 1: 2, 2: 4, 3: 3, 4: 5, 5: 8, 6: 6, 7: 7}
 # linear sRGB -> XYZ (D65), IEC 61966-2-1
 SRGB_TO_XYZ = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
 
-MOST_CONDITION = 1e4  # of a colour matrix; those of real cameras stay below 10
+MOST_CONDITION = 1e4  # condition number of a colour matrix; those of real cameras stay below 10
 
 
 class RawError(ValueError):
-    """A file that is no complete, plain Bayer frame. The message names the file and the reason."""
+    """A file that is not a complete, plain Bayer frame. The message names the file and the reason."""
 
 
 def sample_positions(cfa: str) -> tuple[int, int, int, int]:
-    """Where R, G1, G2, B lie in the 2×2 cell, counted in row-major order; G1 is the green that comes first.
+    """The positions of R, G1, G2, B in the 2×2 cell, in row-major order; G1 is the first green.
 
     Raises ValueError if ``cfa`` is none of the four Bayer patterns.
     """
@@ -53,7 +53,7 @@ class RawFrame:
     cam2srgb: (3, 3) float32, white-balanced camera RGB -> linear sRGB; rows sum to 1, so that white stays white.
     white_balance: (3,) float32 gains that ``bayer`` already contains, G = 1.
     camera: make and model.
-    orientation: EXIF 1..8, how to turn the picture for a viewer; nothing here turns it.
+    orientation: EXIF 1..8, how a viewer should turn the picture; this code does not turn it.
     """
 
     bayer: np.ndarray
@@ -67,15 +67,15 @@ class RawFrame:
     def open(cls, path: str | Path) -> "RawFrame":
         """Decode the visible area of a RAW file, cropped to whole 2×2 cells.
 
-        White is the level LibRaw states, even where a file holds larger numbers: the greens of a Nikon D5000
-        stop at 3840, the level stated, while red goes on to 4095. What the first channel saturates at is the
-        white of all, or blown-out highlights, their greens too small, would turn magenta.
+        White is the level that LibRaw states, even if a file holds larger numbers: the greens of a Nikon D5000 end at
+        3840, the level stated, but red goes up to 4095. The level at which the first channel saturates is the white of
+        all channels; otherwise blown-out highlights, whose greens are too small, would turn magenta.
 
         Raises RawError for anything but a complete, plain Bayer frame.
         """
         with open_raw(path) as (raw, container):
             colors = raw.color_desc.decode()  # LibRaw's four colours; index 3 is the second green
-            # The pattern of the visible area, not of the sensor: its corner may be offset by an odd margin.
+            # The pattern of the visible area, not of the sensor: margins may have odd sizes.
             cell = raw.raw_colors_visible[:2, :2]
             try:
                 return cls.from_mosaic(
@@ -88,7 +88,7 @@ class RawFrame:
                     camera=_camera_name(container),
                     orientation=EXIF_ORIENTATION[raw.sizes.flip],
                 )
-            except ValueError as error:  # numbers in the file that calibrate nothing
+            except ValueError as error:  # the file holds unfit numbers
                 raise RawError(f"{path}: {error}") from error
 
     @classmethod
@@ -105,9 +105,15 @@ class RawFrame:
     ) -> "RawFrame":
         """Calibrate raw sensor numbers: (x − black) / (white − black), clipped, times the gains, clipped.
 
-        mosaic: (H, W) integers; an odd last row or column is dropped. black: (2, 2) by position in the cell,
-        or one level for all. white: the level that becomes 1. white_balance: (3,) with G = 1.
-        cam2srgb: (3, 3), rows sum to 1. Raises ValueError if these do not fit.
+        Args:
+            mosaic: (H, W) integers; an odd last row or column is dropped.
+            black: (2, 2) by position in the cell, or one level for all.
+            white: the level that becomes 1.
+            white_balance: (3,) with G = 1.
+            cam2srgb: (3, 3), rows sum to 1.
+
+        Raises:
+            ValueError: arguments that do not fit.
         """
         positions = sample_positions(cfa)
         black = np.broadcast_to(np.asarray(black, np.float32), (2, 2)).reshape(4)
@@ -132,7 +138,7 @@ class RawFrame:
 
 @contextmanager
 def open_raw(path: str | Path) -> Iterator[tuple[Any, Container]]:
-    """LibRaw's view of a file that is known to be a complete, plain Bayer frame; RawError otherwise."""
+    """Open a complete, plain Bayer frame in LibRaw. Raises RawError for any other file."""
     import rawpy  # only reading RAW files needs LibRaw; training does not
 
     path = Path(path)
@@ -143,7 +149,7 @@ def open_raw(path: str | Path) -> Iterator[tuple[Any, Container]]:
     except (rawpy.LibRawError, OSError) as error:
         raise RawError(f"{path}: LibRaw cannot decode it ({_reason(error)})") from error
     with raw:
-        flat = raw.raw_type == rawpy.RawType.Flat  # one number a pixel
+        flat = raw.raw_type == rawpy.RawType.Flat  # one number per pixel
         if reason := _frame_problem(raw, flat) or _data_problem(raw.raw_image_visible, raw.white_level):
             raise RawError(f"{path}: {reason}")
         yield raw, container
@@ -168,7 +174,7 @@ def _check_file(path: Path) -> Container:
 
 
 def _frame_problem(raw: Any, flat: bool) -> str:
-    """Why the decoded data are no plain Bayer frame, or ""."""
+    """The reason why the decoded data are no plain Bayer frame, or ""."""
     if not flat or raw.num_colors != 3:
         return "not a Bayer mosaic: its pixels are full-colour or monochrome (linear DNG, sRAW)"
     if raw.raw_pattern is None or raw.raw_pattern.shape != (2, 2):
@@ -189,7 +195,7 @@ def _frame_problem(raw: Any, flat: bool) -> str:
 
 
 def _data_problem(mosaic: np.ndarray, white: int) -> str:
-    """Why the numbers are no picture, or "". LibRaw hands back what a damaged file happens to decode to."""
+    """The reason why the numbers are no picture, or "". LibRaw returns whatever a damaged file decodes to."""
     if min(mosaic.shape) < 2:
         return f"no picture: {mosaic.shape[1]}×{mosaic.shape[0]} pixels"
     if all(plane.min() == plane.max() for plane in (mosaic[y::2, x::2] for y in (0, 1) for x in (0, 1))):
@@ -204,10 +210,11 @@ def _data_problem(mosaic: np.ndarray, white: int) -> str:
 def _cam2srgb(color_matrix: np.ndarray, rgb_xyz_matrix: np.ndarray) -> np.ndarray:
     """White-balanced camera RGB -> linear sRGB, (3, 3) with rows that sum to 1.
 
-    LibRaw fills ``color_matrix`` (3×4) from a DNG and leaves it zero for most other files, where it knows XYZ
-    -> camera (``rgb_xyz_matrix``, 4×3) from its table. Then, as dcraw's cam_xyz_coeff: sRGB -> camera by way
-    of XYZ, each row scaled so that sRGB white gives (1, 1, 1), which is what white balancing makes of it; and
-    the inverse of that. Raises ValueError for a matrix that maps different colours to the same.
+    LibRaw fills ``color_matrix`` (3×4) from a DNG. For most other files it is zero, and LibRaw has XYZ -> camera
+    (``rgb_xyz_matrix``, 4×3) in its table. Then, as in dcraw's cam_xyz_coeff: compute sRGB -> camera through XYZ, scale
+    each row so that sRGB white gives (1, 1, 1), as white balancing does, and invert the matrix.
+
+    Raises ValueError for a matrix that maps different colours to the same.
     """
     in_file = color_matrix.any()
     matrix = color_matrix[:, :3] if in_file else rgb_xyz_matrix[:3] @ SRGB_TO_XYZ
@@ -219,7 +226,7 @@ def _cam2srgb(color_matrix: np.ndarray, rgb_xyz_matrix: np.ndarray) -> np.ndarra
 
 
 def _camera_name(container: Container) -> str:
-    """Model, preceded by the make unless the model starts with it: "Canon EOS 30D", "PENTAX K-5"."""
+    """Make and model, or the model alone if it starts with the make: "Canon EOS 30D", "PENTAX K-5"."""
     make, model = container.make, container.model
     first = make.split()[0].lower() if make else ""
     name = model if first and model.lower().startswith(first) else f"{make} {model}"

@@ -1,12 +1,12 @@
 """Scenes for simulated cameras: what the lens sees, linear sRGB (H, W, 3) float32 in [0, 1].
 
-A *scene source* is a function ``(height, width, rng) -> scene``. ``scene_sources`` finds the sources of a
-kind: procedural dead leaves, the photographs that scikit-image ships, or any folder of photographs.
+A *scene source* is a function ``(height, width, rng) -> scene``. ``scene_sources`` finds the sources of a kind:
+procedural dead leaves, the photographs that scikit-image ships, or any folder of photographs.
 
-Dead leaves (Lee, Mumford & Huang, "Occlusion models for natural images", IJCV 2001): opaque leaves, whose
-radii follow the scale-invariant density r^-3, are dropped one upon the other. What is seen has the edges, the
-marginal statistics and the spectrum of natural images. Here the leaves are also textured and shaded, since a
-forensic network feeds on texture.
+Dead leaves (Lee, Mumford & Huang, "Occlusion models for natural images", IJCV 2001): opaque leaves, whose radii
+follow the scale-invariant density r^-3, are dropped on top of each other. The picture has the edges, the marginal
+statistics and the spectrum of natural images. Here the leaves also have texture and shading, because a forensic
+network uses texture.
 """
 
 from collections.abc import Callable
@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from cameras import folders
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -25,7 +27,7 @@ PHOTO_SUFFIXES = (".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".w
 SHIPPED_PHOTOS = ("astronaut", "chelsea", "coffee", "rocket", "stereo_motorcycle")  # need no download
 
 SMALLEST_LEAF = 4.0  # radius in pixels; finer detail is the leaves' texture
-COVERAGE = 6.0  # area of all leaves over that of the frame: some e^-6 = 0.2 % of the ground stays bare
+COVERAGE = 6.0  # area of all leaves divided by that of the frame: about e^-6 = 0.2 % of the ground stays bare
 SUPERELLIPSES = (1.0, 2.0, 2.0, 2.0, 4.0, 12.0)  # exponents: a diamond, discs and ellipses, boards
 PLACES = 10  # regions of a scene with leaves of one kind
 TEXTURE_SIZE = 512  # textures are periodic tiles of this size
@@ -42,20 +44,20 @@ TEXTURES = (  # slope of the amplitude spectrum 1/f^slope, stretch across one ax
 def scene_sources(kind: str | Path) -> dict[str, SceneSource]:
     """Scene sources by name. kind: "dead-leaves", "scikit-image", or the path of a folder of photographs.
 
-    Raises ValueError if the folder does not exist, or holds no photograph, or one that cannot be read.
+    Raises ValueError if the folder does not exist, holds no photograph, or holds one that cannot be read.
     """
     if kind == "dead-leaves":
         return {kind: dead_leaves}
     if kind == "scikit-image":
         return {name: partial(_shipped_photo, name) for name in SHIPPED_PHOTOS}
-    folder = Path(kind)
+    folder = folders.expand(kind)
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder of photographs; give one, or dead-leaves, or scikit-image")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES)
+    paths = folders.within(folder, PHOTO_SUFFIXES)
     if not paths:
         raise ValueError(f"{folder} holds no photograph ({' '.join(PHOTO_SUFFIXES)})")
     for path in paths:
-        _open_photo(path).close()  # reads the header alone: rather refuse now than in the middle of the work
+        _open_photo(path).close()  # reads only the header: refuse a file now, not in the middle of the work
     return {path.relative_to(folder).as_posix(): partial(_photo_file, path) for path in paths}
 
 
@@ -67,8 +69,8 @@ def dead_leaves(height: int, width: int, rng: np.random.Generator) -> np.ndarray
     seen, centre, radius = _drop_leaves(height, width, rng)  # seen: (H, W) which leaf a pixel shows
     leaves = len(radius)
 
-    # Everything multiplies the light, so everything is summed in the logarithm: a leaf's bend towards the
-    # light or away from it, its texture, the illumination, its colour.
+    # All effects multiply the light, so their logarithms are added: a leaf's bend towards the light or away from it,
+    # its texture, the illumination, its colour.
     rows, columns = np.indices((height, width), sparse=True, dtype=np.float32)
     bend = (rng.normal(0, 0.22, (leaves, 2)) / radius[:, None]).astype(np.float32)
     light = bend[seen, 0] * (rows - centre[seen, 0]) + bend[seen, 1] * (columns - centre[seen, 1])
@@ -79,14 +81,14 @@ def dead_leaves(height: int, width: int, rng: np.random.Generator) -> np.ndarray
     scene = _leaf_colours(centre, rng)[seen] + light[..., None]
     np.exp(scene, out=scene)
 
-    # Exposure: the median becomes some middle grey, as a meter has it, but at most 2 or 3 % blow out.
+    # Exposure: the median becomes a middle grey, as a light meter does it, but at most 2 or 3 % blow out.
     median, bright = np.quantile(scene[::4, ::4], (0.5, 0.98))
     scene *= min(rng.uniform(0.12, 0.25) / median, 1.1 / bright)
     return np.clip(scene, 0, 1, out=scene)
 
 
 def _drop_leaves(height: int, width: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which leaf is uppermost at each pixel (H, W); the leaves' centres (n, 2) as row, column; radii (n,)."""
+    """The number of the topmost leaf at each pixel (H, W); the leaves' centres (n, 2) as row, column; radii (n,)."""
     smallest, largest = SMALLEST_LEAF, max(0.5 * min(height, width), 2 * SMALLEST_LEAF)
     mean_square = 2 * np.log(largest / smallest) / (smallest**-2 - largest**-2)  # of r under the density r^-3
     field = (height + 2 * smallest, width + 2 * smallest)
@@ -102,12 +104,12 @@ def _drop_leaves(height: int, width: int, rng: np.random.Generator) -> tuple[np.
     semi_axes = np.stack((radius * stretch, radius / stretch), axis=1)
     to_u = np.stack((np.cos(angle), np.sin(angle)), axis=1) / semi_axes[:, :1]
     to_v = np.stack((-np.sin(angle), np.cos(angle)), axis=1) / semi_axes[:, 1:]
-    corners = np.where(exponent > 2, np.sqrt(2), 1)  # lie farther out than the semi-axes
+    corners = np.where(exponent > 2, np.sqrt(2), 1)  # distance of the corners, in semi-axes
     reach = (semi_axes.max(axis=1) * corners)[:, None]
     first = np.maximum(np.ceil(centre - reach), 0).astype(int)
     last = np.minimum(np.floor(centre + reach) + 1, (height, width)).astype(int)
 
-    # Leaf 0 is the ground, every later leaf hides what lies below. In lists, for a loop over thousands.
+    # Leaf 0 is the ground; every later leaf hides what lies below. Lists are faster than arrays in this long loop.
     seen = np.zeros((height, width), np.int32)
     rows, columns = np.indices((height, width), sparse=True, dtype=np.float32)
     every = zip(*(a.tolist() for a in (first, last, centre, to_u, to_v, exponent)), strict=True)
@@ -125,9 +127,9 @@ def _drop_leaves(height: int, width: int, rng: np.random.Generator) -> tuple[np.
 def _leaf_colours(centre: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Logarithm of the leaves' linear sRGB (n, 3), uncorrelated along three axes.
 
-    Most variance is in lightness, less along daylight (sky blue to brown), least from magenta to green, as in
-    natural scenes (Ruderman, Cronin & Chiao, JOSA A 1998). Leaves that lie together are mostly of one kind,
-    like foliage or a wall: a scene has a few places, each with a colour, which the leaves near to it vary.
+    Most variance is in lightness, less along daylight (sky blue to brown), least from magenta to green, as in natural
+    scenes (Ruderman, Cronin & Chiao, JOSA A 1998). Leaves that lie together are mostly of one kind, like foliage or a
+    wall: a scene has a few places, each with a colour; the leaves near a place have variations of its colour.
     """
     axes = np.array(((1, 1, 1), (1, 0, -1), (-1, 2, -1))) / np.sqrt(((3,), (2,), (6,)))
     place = rng.uniform(centre.min(axis=0), centre.max(axis=0), (PLACES, 2))
@@ -139,7 +141,7 @@ def _leaf_colours(centre: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _texture(seen: np.ndarray, leaves: int, rng: np.random.Generator) -> np.ndarray:
-    """Texture of unit variance (H, W): every leaf is cut out of a random part of one of the textures."""
+    """Texture of unit variance (H, W): every leaf shows a random part of one of the textures."""
     tiles = np.stack([_noise(TEXTURE_SIZE, slope, stretch, rng) for slope, stretch in TEXTURES])
     corner = rng.integers(TEXTURE_SIZE, size=(leaves, 2), dtype=np.int32)
     height, width = seen.shape
@@ -159,7 +161,7 @@ def _noise(size: int, slope: float, stretch: float, rng: np.random.Generator) ->
 
 
 def _illumination(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
-    """Logarithm of the light that falls upon the scene (H, W): a few waves at least as long as the frame."""
+    """Logarithm of the light that falls on the scene (H, W): a few waves at least as long as the frame."""
     rows, columns = np.linspace(0, 1, height)[:, None], np.linspace(0, 1, width)
     light = np.zeros((height, width))
     for _ in range(6):
@@ -181,11 +183,11 @@ def srgb_to_linear(encoded: np.ndarray) -> np.ndarray:
 def photo_scene(photograph: np.ndarray, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     """A random part of a photograph (H, W, 3) uint8 sRGB as a scene (height, width, 3), perhaps flipped.
 
-    Where the photograph is larger, it is first reduced 2 to 4 times in linear light, or as far as its size
-    allows: that removes the traces of its own demosaicing and compression. Where it is smaller, it goes on
-    mirrored, since enlarging would leave a scene without fine detail.
+    A larger photograph is first reduced 2 to 4 times in linear light, or as far as its size allows: this removes the
+    traces of its own demosaicing and compression. A smaller one is continued by reflection, because a scene from an
+    enlarged photograph would have no fine detail.
     """
-    from PIL import Image  # photographs need Pillow, procedural scenes only numpy
+    from PIL import Image  # photographs need Pillow; procedural scenes need only numpy
 
     scene = srgb_to_linear(photograph)
     spare = min(scene.shape[0] / height, scene.shape[1] / width)

@@ -1,11 +1,11 @@
-"""Simulated cameras: a scene goes in, a sensor's mosaic comes out, and every cause of what is in it is known.
+"""Simulated cameras: turn a scene into a sensor's mosaic whose every ingredient is known.
 
     scene -- lens, anti-alias filter --> camera matrix, white balance^-1, CFA --> light at each pixel
           -- exposure, PRNU 1 + K, well, shot and read noise --> electrons -- gain, black, rounding --> mosaic
 
 A pixel holds min(Poisson((1 + K) · light), well) + Gaussian electrons: the multiplicative PRNU of Chen,
 Fridrich, Goljan & Lukáš (IEEE TIFS 2008) with the signal-dependent noise of Foi et al. (IEEE TIP 2008).
-Nothing but numpy is needed.
+Only numpy is needed.
 """
 
 import zlib
@@ -19,23 +19,23 @@ from cameras.raw import PLANE_COLORS, SRGB_TO_XYZ, RawFrame, sample_positions
 
 Matrix = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
 
-SENSOR_TILE = 256  # the PRNU pattern is drawn tile by tile: a small frame needs a part of it alone
+SENSOR_TILE = 256  # the PRNU pattern is drawn in tiles of this side: a small frame needs only some of them
 
 
 @dataclass(frozen=True)
 class SimulatedCamera:
     """One camera body.
 
-    name: its name in a study. make, model: as its files say.
+    name: its name in a study. make, model: as written in its files.
     cfa: the 2×2 cell in row-major order.
     color_matrix: XYZ -> camera RGB for D65, as DNG's ColorMatrix1.
     white_balance: as-shot gains of R, G, B with G = 1.
     black: levels by position in the cell, row-major. white: level of a full well. bits: of the converter.
     full_well: electrons at saturation. read_noise: standard deviation in electrons.
     prnu: standard deviation of the pattern K. blur: σ in pixels of lens and anti-alias filter together.
-    body: tells the bodies of one model apart, which differ in their PRNU pattern alone.
+    body: number of this body; bodies of one model differ only in their PRNU pattern.
 
-    Raises ValueError where these contradict each other.
+    Raises ValueError for values that contradict each other.
     """
 
     name: str
@@ -54,7 +54,7 @@ class SimulatedCamera:
     body: int = 1
 
     def __post_init__(self) -> None:
-        sample_positions(self.cfa)  # refuses what is no Bayer pattern
+        sample_positions(self.cfa)  # raises an error for an unknown Bayer pattern
         if not 0 <= min(self.black) <= max(self.black) < self.white < 2**self.bits <= 2**16:
             raise ValueError(f"camera {self.name} needs 0 <= black < white < 2^bits and at most 16 bits")
         if self.white_balance[1] != 1 or min(self.white_balance) <= 0:
@@ -64,7 +64,7 @@ class SimulatedCamera:
 
     @property
     def identity(self) -> tuple[int, int]:
-        """Seeds that belong to this body of this model alone."""
+        """Seeds that no other body of this or another model has."""
         return zlib.crc32(f"{self.make} {self.model}".encode()), self.body
 
     @property
@@ -80,9 +80,9 @@ class SimulatedCamera:
 
 
 def prnu_pattern(camera: SimulatedCamera, height: int, width: int) -> np.ndarray:
-    """The PRNU pattern K of this body, (height, width) float32: white noise of deviation ``camera.prnu``.
+    """The PRNU pattern K of this body, (height, width) float32: white noise of standard deviation ``camera.prnu``.
 
-    A frame is read out from the sensor's top left corner, so a smaller pattern is a crop of a larger one.
+    Frames begin at the sensor's top left corner, so a smaller pattern is a crop of a larger one.
     """
     K = np.empty((height, width), np.float32)
     for y in range(0, height, SENSOR_TILE):
@@ -94,9 +94,9 @@ def prnu_pattern(camera: SimulatedCamera, height: int, width: int) -> np.ndarray
 
 
 def capture(camera: SimulatedCamera, scene: np.ndarray, rng: np.random.Generator, exposure: float = 1.0) -> np.ndarray:
-    """One exposure: scene (H, W, 3), linear sRGB in [0, 1], with even H and W -> mosaic (H, W) uint16.
+    """Take a picture: scene (H, W, 3), linear sRGB in [0, 1], with even H and W -> mosaic (H, W) uint16.
 
-    exposure: factor on the light; at 1 the green pixels of a white scene are just saturated.
+    exposure: factor of the light; at 1, the green pixels of a white scene are just saturated.
     Raises ValueError for a scene of another shape.
     """
     if scene.ndim != 3 or scene.shape[0] % 2 or scene.shape[1] % 2 or scene.shape[2] != 3:
@@ -117,7 +117,7 @@ def capture(camera: SimulatedCamera, scene: np.ndarray, rng: np.random.Generator
 
 
 def frame(camera: SimulatedCamera, mosaic: np.ndarray) -> RawFrame:
-    """A mosaic (H, W) as the RawFrame that its DNG file opens as, without the file."""
+    """The RawFrame of a mosaic (H, W), equal to that of its DNG file."""
     return RawFrame.from_mosaic(
         mosaic,
         cfa=camera.cfa,
@@ -130,7 +130,7 @@ def frame(camera: SimulatedCamera, mosaic: np.ndarray) -> RawFrame:
 
 
 def lens_blur(scene: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian blur of lens and anti-alias filter, (H, W, 3) -> same; the frame's edge goes on beyond it."""
+    """Gaussian blur of lens and anti-alias filter, (H, W, 3) -> same; edge pixels are repeated beyond the frame."""
     if sigma == 0:
         return scene
     radius = int(np.ceil(4 * sigma))
@@ -143,7 +143,7 @@ def lens_blur(scene: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def color_filter(rgb: np.ndarray, cfa: str) -> np.ndarray:
-    """What the colour filter array lets through: (H, W, 3) -> (H, W)."""
+    """Keep the colour of each pixel that the colour filter array passes: (H, W, 3) -> (H, W)."""
     mosaic = np.empty_like(rgb[..., 0])
     for position, color in zip(sample_positions(cfa), PLANE_COLORS, strict=True):
         y, x = divmod(position, 2)
@@ -151,9 +151,8 @@ def color_filter(rgb: np.ndarray, cfa: str) -> np.ndarray:
     return mosaic
 
 
-# Four models, one of each Bayer pattern. Their matrices are those that raw converters publish for four SLRs
-# of 2006 to 2009; levels and noise are of the order of such cameras at ISO 200 to 400; none claims to be
-# one of them.
+# Four models, one of each Bayer pattern. Their matrices are those that raw converters publish for four SLRs of 2006 to
+# 2009; levels and noise are of the order of such cameras at ISO 200 to 400. None is a model of a certain camera.
 PRESETS: Mapping[str, SimulatedCamera] = MappingProxyType(
     {
         camera.name: camera

@@ -1,8 +1,7 @@
-"""The container of a RAW file: what a TIFF says about itself, and whether all of it is there.
+"""The TIFF container of a RAW file: its make, its model, and the size that a complete file has.
 
-CR2, DNG, NEF, ARW and PEF are TIFF files. LibRaw decodes what it finds and does not mind a missing end; the
-directory, however, lists where every strip and tile lies, so that a file that was cut short is recognised
-before it is decoded.
+CR2, DNG, NEF, ARW and PEF are TIFF files. LibRaw decodes what it finds and accepts files whose end is missing. But the
+directory lists where every strip and tile lies, so a truncated file can be recognised before it is decoded.
 """
 
 import struct
@@ -20,7 +19,7 @@ Field = tuple[int, int, int]  # type, size in bytes, where its content lies in t
 
 @dataclass(frozen=True)
 class Container:
-    """make, model: as the first directory has them, or "". end: first byte past everything that is listed."""
+    """make, model: from the first directory that has them, or "". end: the first byte after everything listed."""
 
     make: str
     model: str
@@ -30,7 +29,7 @@ class Container:
 def read_container(path: Path) -> Container:
     """Read the directories of a classic TIFF file.
 
-    Raises ValueError with the reason (and no file name) if there is no TIFF header or a directory is cut off.
+    Raises ValueError with the reason (without the file's name) if there is no TIFF header or a directory is cut off.
     """
     with path.open("rb") as file:
         header = file.read(8)
@@ -59,7 +58,7 @@ def read_container(path: Path) -> Container:
 
 
 def _directory(file: BinaryIO, order: str, position: int) -> tuple[dict[int, Field], int]:
-    """Fields by tag, and the position of the directory that follows (0 if none)."""
+    """The fields of a directory by tag, and the position of the next directory (0 if none)."""
     file.seek(position)
     head = _exactly(file, 2)
     entries = _exactly(file, 12 * struct.unpack(order + "H", head)[0])
@@ -72,7 +71,7 @@ def _directory(file: BinaryIO, order: str, position: int) -> tuple[dict[int, Fie
 
 
 def _numbers(file: BinaryIO, order: str, field: Field | None) -> list[int]:
-    """The integers of a field; none if it is absent or of another type."""
+    """The integers of a field; an empty list if it is absent or of another type."""
     if field is None or field[0] not in INTEGERS:
         return []
     content = _content(file, field)

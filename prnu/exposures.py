@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cameras import folders
 from cameras.dng import write_dng
 from cameras.raw import SUFFIXES, RawFrame
 from cameras.simulate import SimulatedCamera, capture
@@ -39,7 +40,7 @@ def find(folder: Path | str) -> list[Exposures]:
     Raises:
         ValueError: there are no such folders, or no scene has both.
     """
-    folder = Path(folder)
+    folder = folders.expand(folder)
     by_kind = [_scenes(folder / kind) for kind in (LONG, SHORT)]
     both = sorted(by_kind[0].keys() & by_kind[1].keys())
     if not both:
@@ -53,8 +54,8 @@ def find(folder: Path | str) -> list[Exposures]:
 def _scenes(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; RAW files of low light lie in {LONG}/ and {SHORT}/")
-    files = [file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")]
-    return {file.name.replace(".", "_").partition("_")[0]: file for file in sorted(files, reverse=True)}
+    files = folders.within(folder, SUFFIXES)
+    return {file.name.replace(".", "_").partition("_")[0]: file for file in reversed(files)}
 
 
 def identity(scenes: Iterable[Exposures]) -> str:

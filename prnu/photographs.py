@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cameras import folders
+from cameras.errors import one_line
 from prnu.localise import Map
 from prnu.residual import grey
 
@@ -36,27 +38,8 @@ class PhotographError(ValueError):
 
 
 def photograph_files(paths: Iterable[Path | str]) -> list[Path]:
-    """Files as given, and the photographs within folders, each once, sorted; hidden ones are left out.
-
-    Raises:
-        ValueError: a path does not exist, or nothing is found.
-    """
-    places = [Path(path) for path in paths]
-    found: set[Path] = set()
-    for path in places:
-        if path.is_dir():
-            found.update(
-                file.resolve()
-                for file in path.rglob("*")
-                if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
-            )
-        elif path.exists():
-            found.add(path.resolve())
-        else:
-            raise ValueError(f"{path}: no such file or folder")
-    if not found:
-        raise ValueError(f"no photographs in {', '.join(map(str, places))}: looked for {' '.join(SUFFIXES)}")
-    return sorted(found)
+    """The files given and the photographs in the folders given, as `folders.find`. Raises ValueError as it does."""
+    return folders.find(paths, SUFFIXES, "photographs")
 
 
 def sha256(path: Path) -> str:
@@ -118,8 +101,7 @@ def _opened(path: Path) -> Iterator["Image.Image"]:
     except UnidentifiedImageError:
         raise PhotographError(f"is no {', '.join(FORMATS)} file inside") from None
     except Exception as error:  # whatever a damaged file leads Pillow to
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise PhotographError(f"cannot be read: {' '.join(reason.split()) or type(error).__name__}") from error
+        raise PhotographError(f"cannot be read: {one_line(getattr(error, 'strerror', None) or error)}") from error
 
 
 def _as_stored(image: "Image.Image") -> "Image.Image":
