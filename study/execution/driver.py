@@ -23,7 +23,7 @@ from study.execution.checkpoints import FOLDER as CHECKPOINTS
 from study.execution.checkpoints import key_of
 from study.execution.driver_lock import driving
 from study.execution.worker import describe, is_done
-from study.jobs import Job, Context
+from study.jobs import Context, Job
 from study.jobs.keys import KEY_TAG
 from study.jobs.plan import Grid, context, resolve
 from study.settings import Study, StudyError

@@ -24,7 +24,7 @@ from ray.job_config import JobConfig
 
 from cameras.errors import one_line
 from study import CHECKOUT
-from study.jobs import Job, Context, from_text, to_text
+from study.jobs import Context, Job, from_text, to_text
 from study.settings import Resources, StudyError
 
 REPORT_SECONDS = 1.0
