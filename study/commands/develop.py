@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 import models
+from cameras import atomic
 from cameras.develop import develop, develop_libraw
 from cameras.importing import raw_files
 from cameras.raw import RawError, RawFrame
@@ -47,9 +48,8 @@ def develop_files(paths: Iterable[Path], pipeline: str, folder: Path) -> Iterato
             yield path, None, str(error)
             continue
         out = folder / f"{path.stem}.png"
-        part = out.with_name(f".{out.name}.part")
-        Image.fromarray((picture * 255).round().astype(np.uint8)).save(part, format="png")
-        part.replace(out)
+        with atomic.writing(out) as part:
+            Image.fromarray((picture * 255).round().astype(np.uint8)).save(part, format="png")
         yield path, out, "" if pipeline == "standard" else f"{_psnr(picture, target):.1f} dB from the standard pipeline"
 
 

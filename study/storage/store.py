@@ -1,8 +1,6 @@
 """What all machines of a study share: a folder that each of them sees, or a bucket such as ``s3://name/prefix``."""
 
 import hashlib
-import os
-import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -140,15 +138,8 @@ class Storage:
         if self.is_folder:
             target = self.folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-            try:
-                with path.open("rb") as source, part.open("wb") as file:
-                    shutil.copyfileobj(source, file, CHUNK)
-                    file.flush()
-                    os.fsync(file.fileno())
-                part.replace(target)
-            finally:
-                part.unlink(missing_ok=True)
+            with atomic.writing(target) as part, path.open("rb") as source, part.open("wb") as file:
+                shutil.copyfileobj(source, file, CHUNK)
         else:
             with path.open("rb") as source, self._writing(name) as file:
                 while chunk := source.read(UPLOAD_CHUNK):

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from requests import HTTPError
 
+from cameras import atomic
 from study.settings import Study, StudyError
 from study.storage import Storage
 
@@ -87,13 +87,11 @@ def _database(uri: str) -> Path | None:
 
 
 def _create(database: Path) -> None:
-    """Make the database beside its place and move it there: killed in between, it is absent rather than half there."""
+    """Create the database atomically: if the process is killed, there is no database rather than half of one."""
     database.parent.mkdir(parents=True, exist_ok=True)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # its tables are no news to the user
-    with tempfile.TemporaryDirectory(dir=database.parent) as folder:
-        part = Path(folder) / database.name
+    with atomic.writing(database) as part:
         MlflowClient(f"sqlite:///{part}").search_experiments()
-        part.replace(database)
 
 
 def look(uri: str) -> MlflowClient | None:
