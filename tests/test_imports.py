@@ -1,8 +1,9 @@
-"""Training code must run on any GPU box: with torch, numpy and safetensors, and nothing else installed."""
+"""Dependencies run one way, and training code runs on any GPU box: with torch, numpy and safetensors alone."""
 
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import requires
 from pathlib import Path
 
@@ -10,15 +11,25 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ALLOWED = {"torch", "numpy", "safetensors"}
-BELOW_STUDY = ("cameras", "models", "channel", "forensics", "prnu")
+STUDY_ONLY = {"ray", "mlflow", "optuna", "pydantic", "pyarrow", "pandas"}  # libraries that no package below study/ uses
+COMMAND_LINE = {"rich", "typer"}  # only command lines below study/ use them, and what they share
+COMMAND_LINES = ("cameras/console.py", "prnu/__main__.py", "prnu/commands")
 
-# Everything that a module may import, by the direction of DESIGN: study → forensics → channel, models → cameras.
+# What a package may import beside itself: study → forensics, prnu → channel, models → cameras.
 MAY_IMPORT = {
-    "cameras": {"cameras"},
-    "models": {"cameras", "models"},
-    "channel": {"cameras", "channel"},
-    "forensics": {"cameras", "models", "channel", "forensics"},
-    "prnu": {"cameras", "models", "channel", "prnu"},
+    "cameras": set(),
+    "models": {"cameras"},
+    "channel": {"cameras"},
+    "forensics": {"cameras", "models", "channel"},
+    "prnu": {"cameras", "models", "channel"},
+    "study": {"cameras", "models", "channel", "forensics", "prnu"},
+}
+
+# The folders of study/ in the order in which data passes, and the folders of study/ that each may import.
+STAGES = ("settings", "storage", "tracking", "jobs", "execution", "preflight", "results", "report", "commands")
+STAGE_MAY_IMPORT = {stage: set(STAGES[:number]) for number, stage in enumerate(STAGES)} | {
+    "results": {"tracking"},
+    "report": {"settings", "tracking", "results"},  # tracking: for the snapshot that it hands to results
 }
 
 BLOCK_THE_REST = """
@@ -41,7 +52,7 @@ def allowed_modules() -> list[str]:
         requirement.split(";")[0].split("[")[0].split(">")[0].split("=")[0].split("<")[0] for requirement in needed
     }
     indirect = {"mpmath", "markupsafe", "torchgen", "functorch", "setuptools", "pkg_resources", "_distutils_hack"}
-    ours = {*BELOW_STUDY}
+    ours = MAY_IMPORT.keys() - {"study"}
     return sorted({name.strip().replace("-", "_").lower() for name in names} | indirect | ALLOWED | ours)
 
 
@@ -70,20 +81,62 @@ def test_the_block_works() -> None:
     assert "No module named 'rawpy'" in done.stderr
 
 
-@pytest.mark.parametrize("package", sorted(MAY_IMPORT))
-def test_imports_run_one_way(package: str) -> None:
-    ours = {path.name for path in ROOT.iterdir() if (path / "__init__.py").exists()}
-    for path in sorted((ROOT / package).rglob("*.py")):
-        if path.name == "__main__.py":  # a command line stands on top of everything
-            continue
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            if isinstance(node, ast.ImportFrom):
-                names = [node.module or ""]
-            for name in names:
-                top = name.partition(".")[0]
-                assert top not in {"ray", "mlflow", "pydantic", "rich", "typer"}, f"{path} imports {name}"
-                assert top not in ours or top in MAY_IMPORT[package], f"{path} imports {name}"
+def imported(path: Path) -> Iterator[str]:
+    """Names of all modules that a file imports, ``from study import results`` as ``study.results``."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def files(folder: str) -> list[Path]:
+    found = sorted((ROOT / folder).rglob("*.py"))
+    assert found, folder
+    return found
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_packages_import_one_way(package: str) -> None:
+    for path in files(package):
+        for name in imported(path):
+            top = name.partition(".")[0]
+            assert top not in MAY_IMPORT or top == package or top in MAY_IMPORT[package], f"{path} imports {name}"
+            if package != "study":
+                assert top not in STUDY_ONLY, f"{path} imports {name}"
+                command_line = path.relative_to(ROOT).as_posix().startswith(COMMAND_LINES)
+                assert top not in COMMAND_LINE or command_line, f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stages_of_a_study_import_one_way(stage: str) -> None:
+    for path in files(f"study/{stage}"):
+        for name in imported(path):
+            parts = name.split(".")
+            if parts[0] == "study" and parts[1] in STAGES and parts[1] != stage:
+                assert parts[1] in STAGE_MAY_IMPORT[stage], f"{path} imports {name}"
+
+
+def test_a_study_has_no_modules_beside_its_stages() -> None:
+    assert {path.name for path in (ROOT / "study").glob("*.py")} == {"__init__.py", "__main__.py"}
+    folders = {path.name for path in (ROOT / "study").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders == set(STAGES)
+
+
+@pytest.mark.parametrize("package", ["study", "prnu"])
+def test_files_are_short(package: str) -> None:
+    lengths = {path: len(path.read_text().splitlines()) for path in files(package)}
+    assert {path: length for path, length in lengths.items() if length > 400} == {}
+
+
+def test_the_engine_knows_no_kind_of_job() -> None:
+    """Neither by class nor by name: what it does follows from the protocol."""
+    kinds = {"PretrainingJob", "TrialJob", "EvaluationJob", "FingerprintJob", "LowLightJob", "KINDS"}
+    for stage in ("tracking", "execution"):
+        for path in files(f"study/{stage}"):
+            names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+            assert not names & kinds, path
 
 
 def test_nothing_is_loaded_by_pickle() -> None:
