@@ -1,1 +1,54 @@
-from study.results.runs_table import *  # noqa: F403
+"""What a study found, out of one snapshot of MLflow: tables -> statistics over seeds -> fronts -> the paper's claims.
+
+    trials(snapshot)                     one row per trial, duplicates resolved, failures named
+      ├─ missing(table, planned)         which planned trials have no result, and why
+      ├─ summary(table)                  mean, standard deviation and 95 % interval over seeds, per setting
+      │    └─ best(summary, min_psnr=…)  the settings that satisfy a wish, ranked; queries(row) leads on to their runs
+      ├─ gain(table)                     joint minus fixed, paired by seed
+      ├─ behind_codecs(table)            accuracy behind real encoders, paired with that behind dJPEG
+      └─ curves, confusions, examples, fusions    what the runs keep beyond their last metrics
+
+Fronts are in :mod:`study.results.fronts`, the paper's numbers and claims in :mod:`study.results.claims`.
+"""
+
+from study.results.artifacts import confusions, curves, examples, fusions
+from study.results.queries import QUESTIONS, best, queries, with_queries
+from study.results.runs_table import (
+    FIXED,
+    METRICS,
+    PRNU_METRICS,
+    axes,
+    fingerprints,
+    finished,
+    missing,
+    of_plan,
+    pretrained,
+    trials,
+)
+from study.results.statistics import behind_codecs, best_within, gain, means, summary
+
+__all__ = [
+    "FIXED",
+    "METRICS",
+    "PRNU_METRICS",
+    "QUESTIONS",
+    "axes",
+    "behind_codecs",
+    "best",
+    "best_within",
+    "confusions",
+    "curves",
+    "examples",
+    "fingerprints",
+    "finished",
+    "fusions",
+    "gain",
+    "means",
+    "missing",
+    "of_plan",
+    "pretrained",
+    "queries",
+    "summary",
+    "trials",
+    "with_queries",
+]

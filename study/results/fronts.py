@@ -1,4 +1,4 @@
-"""Fronts of fidelity against accuracy: what is on them, how much they enclose, what they offer at a given point.
+"""Fronts of fidelity against accuracy: which settings lie on them, the area below, what they offer at a given point.
 
     front(points, "psnr")               non-dominated settings
     hypervolume(table, "psnr")          area between the front and a reference point
@@ -17,7 +17,7 @@ import moocore
 import numpy as np
 import pandas as pd
 
-from study import results
+from study.results.runs_table import axes, finished
 
 # Worse than anything of use, and the same for every study, so that hypervolumes can be compared: 20 dB, SSIM 0.5,
 # and one in five classes guessed right. What lies below adds nothing.
@@ -28,10 +28,10 @@ Measure = Callable[[np.ndarray], float]  # of points (k, 2): fidelity, accuracy
 
 
 def front(points: pd.DataFrame, fidelity: str, within: Sequence[str] | None = None) -> pd.DataFrame:
-    """Non-dominated rows in (fidelity, accuracy), both to be maximised; equal points all stay.
+    """Select the non-dominated rows in (fidelity, accuracy), both to be maximised; equal points all stay.
 
     Args:
-        points: from :func:`results.summary`, or from :func:`results.trials` for the fronts of single seeds.
+        points: from :func:`study.results.summary`, or from :func:`study.results.trials` for the fronts of single seeds.
         fidelity: "psnr" or "ssim".
         within: columns that separate one front from the next; by default camera, ISP and further axes.
 
@@ -42,7 +42,7 @@ def front(points: pd.DataFrame, fidelity: str, within: Sequence[str] | None = No
         ValueError: no such fidelity.
     """
     _check(fidelity)
-    within = ["camera", "isp", *results.axes(points)] if within is None else list(within)
+    within = ["camera", "isp", *axes(points)] if within is None else list(within)
     points = points.dropna(subset=[fidelity, "accuracy"])
     if points.empty:
         return points
@@ -55,10 +55,10 @@ def front(points: pd.DataFrame, fidelity: str, within: Sequence[str] | None = No
 
 
 def hypervolume(table: pd.DataFrame, fidelity: str, each_seed: bool = False) -> pd.DataFrame:
-    """Area that a front encloses with the reference point, in units of the fidelity (accuracy is a fraction).
+    """Compute the area between each front and the reference point, in units of the fidelity (accuracy is a fraction).
 
     Args:
-        table: from :func:`results.trials`.
+        table: from :func:`study.results.trials`.
         fidelity: "psnr" or "ssim"; :data:`REFERENCE` holds its reference point.
         each_seed: the fronts of single seeds instead of that of their means.
 
@@ -77,7 +77,7 @@ def hypervolume(table: pd.DataFrame, fidelity: str, each_seed: bool = False) -> 
 
 
 def accuracy_at(table: pd.DataFrame, fidelity: str, at: float, each_seed: bool = False) -> pd.DataFrame:
-    """Accuracy that the front offers where the fidelity is at least ``at``, linear between its settings.
+    """Read off the accuracy that each front offers where the fidelity is at least ``at``, linear between its settings.
 
     Args:
         at: dB, or SSIM.
@@ -90,14 +90,14 @@ def accuracy_at(table: pd.DataFrame, fidelity: str, at: float, each_seed: bool =
 
 
 def fidelity_at(table: pd.DataFrame, fidelity: str, at: float, each_seed: bool = False) -> pd.DataFrame:
-    """Fidelity that the front offers where the accuracy is at least ``at`` (fraction of 1): see :func:`accuracy_at`."""
+    """Read off the fidelity where the accuracy is at least ``at`` (fraction of 1), as :func:`accuracy_at` does."""
     return _over_fronts(table, _check(fidelity), fidelity, lambda points: along(points[:, ::-1], at), each_seed)
 
 
 def along(points: np.ndarray, at: float) -> float:
-    """The second coordinate on the front of points (k, 2) where the first is ``at``; NaN beyond the front.
+    """Read off the second coordinate on the front of points (k, 2) where the first is ``at``; NaN beyond the front.
 
-    Below the front's smallest first coordinate its largest second one is on offer.
+    Below the front's smallest first coordinate it is the front's largest second one.
     """
     best = points[moocore.is_nondominated(points, maximise=True, keep_weakly=False)]
     best = best[best[:, 0].argsort()]
@@ -105,20 +105,20 @@ def along(points: np.ndarray, at: float) -> float:
 
 
 def _over_fronts(table: pd.DataFrame, fidelity: str, name: str, measure: Measure, each_seed: bool) -> pd.DataFrame:
-    table = results.finished(table)
-    by = ["camera", "isp", *results.axes(table)]
+    table = finished(table)
+    by = ["camera", "isp", *axes(table)]
     rows = []
-    for place, group in table.groupby(by, dropna=False):
-        head = dict(zip(by, place, strict=True))
+    for values, group in table.groupby(by, dropna=False):
+        head = dict(zip(by, values, strict=True))
         seeds = np.sort(group["seed"].unique())
-        values = _cube(group, fidelity, seeds)
+        cube = _cube(group, fidelity, seeds)
         if each_seed:
             rows += [
-                {**head, "seed": seed, name: _apply(measure, values[:, number])} for number, seed in enumerate(seeds)
+                {**head, "seed": seed, name: _apply(measure, cube[:, number])} for number, seed in enumerate(seeds)
             ]
         else:
-            low, high = _interval(values, measure)
-            mean = _apply(measure, _means(values, np.ones((1, len(seeds))))[0])
+            low, high = _interval(cube, measure)
+            mean = _apply(measure, _means(cube, np.ones((1, len(seeds))))[0])
             rows.append({**head, "seeds": len(seeds), name: mean, name + "_low": low, name + "_high": high})
     columns = [*by, "seed", name] if each_seed else [*by, "seeds", name, name + "_low", name + "_high"]
     return pd.DataFrame(rows, columns=columns)

@@ -1,13 +1,13 @@
 """A tracking database with synthetic trials, written in bulk: 1,320 runs in seconds.
 
-Rows go straight into MLflow's own tables, because a thousand runs through its client take minutes. What they
-say is a formula, so that every statistic can be computed by hand.
+Rows go straight into MLflow's own tables, because a thousand runs through its client take minutes. Metrics follow a
+formula, so that every statistic can be computed by hand.
 """
 
 import itertools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,6 @@ from safetensors.numpy import save_file
 CLASSES = ["native", "sharpen", "gaussian", "jpeg:80", "resample"]
 LAMBDAS: tuple[float | str, ...] = (1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, "fixed")
 START = 1_700_000_000_000  # ms
-
-
 SETTINGS = {
     "manipulations": "('sharpen', 'gaussian', 'jpeg:80', 'resample')",
     "channel.downsample": "2",
@@ -73,6 +71,7 @@ def fill(
     confusions: bool = True,
     examples: bool = False,
     evaluated: bool = False,
+    older_evaluation: bool = False,
     pretrained: bool = False,
     uri: str | None = None,
     first: int = 0,
@@ -81,6 +80,7 @@ def fill(
 
     Trial keys are ``camera/isp/lambda/seed``. ``points`` metric values per history, 100 iterations apart.
     Runs are numbered from ``first``: a second study in the database ``uri`` needs numbers of its own.
+    ``older_evaluation``: one artifact for all codecs, as runs once had it.
     """
     uri = uri or f"sqlite:///{folder / 'mlflow.db'}"
     client = MlflowClient(tracking_uri=uri)
@@ -122,7 +122,9 @@ def fill(
             np.fill_diagonal(matrix, final["accuracy"])
             (artifacts / "confusion.json").write_text(json.dumps({"classes": CLASSES, "confusion": matrix.tolist()}))
         if evaluated:
-            (artifacts / "evaluation.json").write_text(json.dumps({"fusion": fusion(final["accuracy"])}))
+            document = artifacts / ("evaluation.json" if older_evaluation else "evaluation/dJPEG.json")
+            document.parent.mkdir(exist_ok=True)
+            document.write_text(json.dumps({"fusion": fusion(final["accuracy"])}))
         if examples:
             save_file(patches(seed), artifacts / "examples.safetensors")
     if pretrained:
@@ -133,12 +135,37 @@ def fill(
                 experiment_id,
                 number,
                 status="FINISHED",
-                tags={"kind": "pretrain"},
+                tags={"kind": "pretrain", "trial_key": f"{camera}/{isp}"},
                 params={"camera": camera, "isp": isp, "seed": "0"},
                 history={"loss": [0.1, 0.01], "psnr": [30.0, 42.0], "ssim": [0.9, 0.99], "seconds": [120.0]},
             )
     write(uri, rows)
     return uri
+
+
+def add_trials(
+    uri: str,
+    folder: Path,
+    experiment: str,
+    first: int,
+    trials: Iterable[tuple[str, str, dict[str, list[float]], dict[str, str]]],
+) -> None:
+    """Add single trials to a study: key, status, history and further tags of each."""
+    found = MlflowClient(uri).get_experiment_by_name(experiment)
+    rows: dict[Any, list[dict[str, Any]]] = {}
+    for number, (key, status, history, tags) in enumerate(trials, first):
+        camera, isp, lam, seed = key.split("/")
+        add(
+            rows,
+            folder,
+            found.experiment_id,
+            number,
+            status=status,
+            tags={"kind": "trial", "trial_key": key, **tags},
+            params={"camera": camera, "isp": isp, "lambda": lam, "seed": seed, **SETTINGS},
+            history=history,
+        )
+    write(uri, rows)
 
 
 def add(

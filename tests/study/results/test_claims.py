@@ -6,26 +6,29 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from models.registry import NIPS
 from study import results
-from study.results.claims import paper
-from study.settings import load_study
+from study.results import claims
+from study.results.claims import published as paper
+from study.results.claims.verdict import ANSWERS
+from study.settings import load_study, planned
 
 
 def as_trials(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """A table of metrics as if trials of ours, under the paper's protocol, had brought them."""
     ids = [f"{seed}-{number}" for number in range(len(table))]
     return table.assign(
-        seed=seed, status="FINISHED", failure="", run_id=ids, trial_key=ids, artifact_uri="", **paper.DISTRIBUTED
+        seed=seed, status="FINISHED", failure="", run_id=ids, trial_key=ids, artifact_uri="", **claims.DISTRIBUTED
     )
 
 
 def pretrained_as_published() -> pd.DataFrame:
-    rows = [{"camera": "Nikon D90", "isp": isp, "seed": 0, **vars(nip)} for isp, nip in paper.TABLE_1.items()]
-    return pd.DataFrame(rows).assign(seconds=60.0)
+    return paper.table_1().reset_index().assign(camera="Nikon D90", seed=0, seconds=60.0)
 
 
-REAL = dict.fromkeys(paper.SUPPLEMENT_TABLE_1, False)
-NOTHING = paper.Findings(as_trials(paper.supplement_table_1().head(0)), pretrained_as_published().head(0))
+CAMERAS = set(paper.supplement_table_1()["camera"])
+REAL = dict.fromkeys(CAMERAS, False)
+NOTHING = claims.Findings(as_trials(paper.supplement_table_1().head(0)), pretrained_as_published().head(0))
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +36,8 @@ def published() -> pd.DataFrame:
     return paper.supplement_table_1()
 
 
-def verdicts(findings: paper.Findings) -> pd.DataFrame:
-    return paper.verdicts(findings).set_index("id")
+def verdicts(findings: claims.Findings) -> pd.DataFrame:
+    return claims.verdicts(findings).set_index("id")
 
 
 def test_the_table_is_whole(published: pd.DataFrame) -> None:
@@ -64,14 +67,38 @@ def test_the_table_says_what_the_text_says(published: pd.DataFrame) -> None:
 
 @pytest.mark.parametrize(("lam", "stated"), [("fixed", 44.6), (0.25, 87.0), (0.1, 92.6), (0.05, 95.8)])
 def test_diagonals_of_table_4_have_the_accuracy_stated_above_them(lam: float | str, stated: float) -> None:
-    assert np.mean(paper.TABLE_4[lam]) == pytest.approx(stated)
+    table = paper.table_4()
+    row = table[table.index.isna()] if lam == "fixed" else table.loc[[lam]]
+    assert row.to_numpy().mean() == pytest.approx(stated)
+
+
+def test_tolerances_stand_around_the_numbers_of_the_tables() -> None:
+    listed = paper.claims().set_index("id")
+    stated = {f"table-4-{'fixed' if math.isnan(lam) else lam}": row.mean() for lam, row in paper.table_4().iterrows()}
+    margins = dict.fromkeys(stated, 5.0) | {"table-4-0.25": 10.0}
+    for metric, margin in (("psnr", 1.0), ("ssim", 0.005)):
+        for isp, number in paper.table_1()[metric].items():
+            stated[f"pretrained-{isp}-{metric}"], margins[f"pretrained-{isp}-{metric}"] = number, margin
+    for claim, number in stated.items():
+        row, margin = listed.loc[claim], margins[claim]
+        assert float(row["number"].removesuffix(" %")) == pytest.approx(number), claim
+        assert (row["low"], row["high"]) == pytest.approx((number - margin, min(number + margin, 100))), claim
+    assert {name for name in listed.index if name.startswith(("table-4", "pretrained"))} == set(stated)
+
+
+def test_every_claim_has_its_answer_and_names_nips_of_the_registry() -> None:
+    assert sorted(ANSWERS) == sorted(paper.claims()["id"])
+    asked = [getattr(answer, "keywords", {}) for answer in ANSWERS.values()]
+    named = {keywords[name] for keywords in asked for name in ("isp", "better", "worse") if name in keywords}
+    assert named == set(paper.table_1().index) == {"INet", "UNet", "DNet"}
+    assert named | set(paper.supplement_table_1()["isp"]) <= set(NIPS)
 
 
 def test_the_paper_reproduces_itself(published: pd.DataFrame) -> None:
-    found = verdicts(paper.Findings(as_trials(published), pretrained_as_published(), REAL))
+    found = verdicts(claims.Findings(as_trials(published), pretrained_as_published(), REAL))
     elsewhere = {"fan-without-channel", "inet-front", "prnu-correlation", "prnu-localisation", "prnu-low-light"}
-    assert set(found.index[found["verdict"] == paper.NOT_RUN]) == elsewhere
-    assert set(found.loc[~found.index.isin(elsewhere), "verdict"]) == {paper.REPRODUCED}
+    assert set(found.index[found["verdict"] == claims.NOT_RUN]) == elsewhere
+    assert set(found.loc[~found.index.isin(elsewhere), "verdict"]) == {claims.REPRODUCED}
     assert found.loc["fixed-accuracy", "ours"] == pytest.approx(42.775)
     assert found.loc["table-4-0.1", "ours"] == pytest.approx(92.0)
     assert found.loc["minor-distortion", "ours"] == pytest.approx(90.0)  # 40D: (93.1 − 38.2) / (99.2 − 38.2)
@@ -83,9 +110,9 @@ def test_the_paper_reproduces_itself(published: pd.DataFrame) -> None:
 def test_simulated_data_never_reproduce_an_absolute_number(published: pd.DataFrame) -> None:
     trials, pretrained = as_trials(published), pretrained_as_published()
     for simulated in (dict.fromkeys(REAL, True), {}):  # said to be simulated, and not said to be real
-        found = verdicts(paper.Findings(trials, pretrained, simulated))
-        assert set(found.loc[found["absolute"], "verdict"]) == {paper.NOT_COMPARABLE, paper.NOT_RUN}
-        assert set(found.loc[~found["absolute"]].drop("prnu-localisation")["verdict"]) == {paper.REPRODUCED}
+        found = verdicts(claims.Findings(trials, pretrained, simulated))
+        assert set(found.loc[found["absolute"], "verdict"]) == {claims.NOT_COMPARABLE, claims.NOT_RUN}
+        assert set(found.loc[~found["absolute"]].drop("prnu-localisation")["verdict"]) == {claims.REPRODUCED}
         assert found.loc["joint-beats-fixed", "data"].count("(simulated)") == 4
 
 
@@ -93,10 +120,10 @@ def test_real_cameras_answer_where_there_are_both(published: pd.DataFrame) -> No
     better = published.assign(camera=published["camera"].map("sim {}".format), accuracy=0.99)
     trials = pd.concat([as_trials(published), as_trials(better, seed=1)])
     simulated = REAL | dict.fromkeys(better["camera"], True)
-    found = verdicts(paper.Findings(trials, pretrained_as_published(), simulated))
+    found = verdicts(claims.Findings(trials, pretrained_as_published(), simulated))
     assert found.loc["fixed-accuracy", "ours"] == pytest.approx(42.775)
     assert "sim" not in found.loc["fixed-accuracy", "data"]
-    assert found.loc["fixed-stable", "verdict"] == paper.NOT_REPRODUCED  # relative: of all cameras
+    assert found.loc["fixed-stable", "verdict"] == claims.NOT_REPRODUCED  # relative: of all cameras
 
 
 def test_fingerprints_are_judged_where_the_experiment_was_run() -> None:
@@ -107,70 +134,70 @@ def test_fingerprints_are_judged_where_the_experiment_was_run() -> None:
     ids = ["prnu-correlation", "prnu-localisation", "prnu-low-light"]
 
     def judged(simulated: dict[str, bool]) -> pd.DataFrame:
-        return verdicts(paper.Findings(NOTHING.trials, NOTHING.pretrained, simulated, fingerprints)).loc[ids]
+        return verdicts(claims.Findings(NOTHING.trials, NOTHING.pretrained, simulated, fingerprints)).loc[ids]
 
     found = judged({"Nikon D90": False, "sim": True})
     assert found["ours"].tolist() == pytest.approx([0.8, 0.04, 13.0])
-    assert set(found["verdict"]) == {paper.REPRODUCED}
+    assert set(found["verdict"]) == {claims.REPRODUCED}
     assert found.loc["prnu-localisation", "data"] == "Nikon D90, sim (simulated) · 1 seed"
     found = judged({"Nikon D90": True, "sim": True})
     assert found["ours"].tolist() == pytest.approx([0.45, 0.04, 13.0])
-    assert found["verdict"].tolist() == [paper.NOT_COMPARABLE, paper.REPRODUCED, paper.NOT_COMPARABLE]
+    assert found["verdict"].tolist() == [claims.NOT_COMPARABLE, claims.REPRODUCED, claims.NOT_COMPARABLE]
 
 
 def test_what_contradicts_is_not_reproduced(published: pd.DataFrame) -> None:
     useless = published.assign(accuracy=0.2)
-    found = verdicts(paper.Findings(as_trials(useless), pretrained_as_published(), REAL))
+    found = verdicts(claims.Findings(as_trials(useless), pretrained_as_published(), REAL))
     for claim in ("fixed-accuracy", "joint-beats-fixed", "unet-front", "nearly-perfect", "supplement-table-1"):
-        assert found.loc[claim, "verdict"] == paper.NOT_REPRODUCED, claim
-    assert found.loc["psnr-falls", "verdict"] == paper.REPRODUCED
+        assert found.loc[claim, "verdict"] == claims.NOT_REPRODUCED, claim
+    assert found.loc["psnr-falls", "verdict"] == claims.REPRODUCED
     reversed_order = published.assign(psnr=-published["psnr"])
     assert (
-        verdicts(paper.Findings(as_trials(reversed_order), pretrained_as_published(), REAL)).loc[
+        verdicts(claims.Findings(as_trials(reversed_order), pretrained_as_published(), REAL)).loc[
             "psnr-falls", "verdict"
         ]
-        == paper.NOT_REPRODUCED
+        == claims.NOT_REPRODUCED
     )
 
 
 def test_a_front_that_does_not_reach_is_not_reproduced(published: pd.DataFrame) -> None:
     low = published.assign(psnr=published["psnr"] - 10)
-    found = verdicts(paper.Findings(as_trials(low), pretrained_as_published(), REAL))
+    found = verdicts(claims.Findings(as_trials(low), pretrained_as_published(), REAL))
     assert math.isnan(found.loc["unet-front", "ours"])
-    assert found.loc["unet-front", "verdict"] == paper.NOT_REPRODUCED
+    assert found.loc["unet-front", "verdict"] == claims.NOT_REPRODUCED
 
 
 def test_only_trials_under_the_claims_channel_answer_it(published: pd.DataFrame) -> None:
     fixed = published[(published["mode"] == results.FIXED) & (published["isp"] == "UNet")].assign(accuracy=0.991)
-    undistributed = as_trials(fixed).assign(**paper.UNDISTRIBUTED)
-    found = verdicts(paper.Findings(undistributed, NOTHING.pretrained, REAL))
-    assert found.loc["fan-without-channel", "verdict"] == paper.REPRODUCED
+    undistributed = as_trials(fixed).assign(**claims.UNDISTRIBUTED)
+    found = verdicts(claims.Findings(undistributed, NOTHING.pretrained, REAL))
+    assert found.loc["fan-without-channel", "verdict"] == claims.REPRODUCED
     assert found.loc["fan-without-channel", "ours"] == pytest.approx(99.1)
-    assert set(found.drop("fan-without-channel")["verdict"]) == {paper.NOT_RUN}
+    assert set(found.drop("fan-without-channel")["verdict"]) == {claims.NOT_RUN}
     other = as_trials(published).assign(**{"channel.codec": "jpeg:80"})
-    assert set(verdicts(paper.Findings(other, NOTHING.pretrained, REAL))["verdict"]) == {paper.NOT_RUN}
+    assert set(verdicts(claims.Findings(other, NOTHING.pretrained, REAL))["verdict"]) == {claims.NOT_RUN}
 
 
 def test_nothing_run_is_nothing_said() -> None:
     found = verdicts(NOTHING)
-    assert set(found["verdict"]) == {paper.NOT_RUN}
+    assert set(found["verdict"]) == {claims.NOT_RUN}
     assert found["ours"].isna().all()
     assert found.index.is_unique
 
 
 def test_fan_only_is_the_setting_of_section_5_1() -> None:
     study, grid = load_study("fan-only"), load_study("paper")
-    trials = [planned.trial for planned in study.planned()]
+    trials = [item.trial for item in planned(study)]
     assert {(trial.isp, trial.lam, trial.training.patch) for trial in trials} == {("UNet", "fixed", 64)}
-    assert {trial.camera for trial in trials} == set(paper.SUPPLEMENT_TABLE_1)
+    assert {trial.camera for trial in trials} == set(CAMERAS)
     trial = trials[0]
     assert 2 * trial.training.patch // trial.channel.downsample == 128  # px that the FAN receives, as in the grid
     logged = {"channel.downsample": str(trial.channel.downsample), "channel.codec": trial.channel.codec}
-    assert logged | {"manipulations": str(trial.manipulations)} == paper.UNDISTRIBUTED
-    assert study.planned()[0].pretraining == grid.planned()[0].pretraining  # the same NIPs
-    logged = grid.planned()[0].trial
+    assert logged | {"manipulations": str(trial.manipulations)} == claims.UNDISTRIBUTED
+    assert planned(study)[0].pretraining == planned(grid)[0].pretraining  # the same NIPs
+    logged = planned(grid)[0].trial
     assert {
         "channel.downsample": str(logged.channel.downsample),
         "channel.codec": logged.channel.codec,
         "manipulations": str(logged.manipulations),
-    } == paper.DISTRIBUTED
+    } == claims.DISTRIBUTED

@@ -1,0 +1,120 @@
+"""What runs keep beyond their last metrics: training curves, confusion matrices, decisions about images, patches.
+
+Each takes one request per run: hand in only the trials to be looked at.
+"""
+
+import json
+import tempfile
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import mlflow.artifacts
+import numpy as np
+import pandas as pd
+from mlflow.exceptions import MlflowException
+from safetensors.numpy import load_file
+
+from study.results.runs_table import DIFFERENTIABLE, axes, finished, ordered, setting_columns
+from study.tracking import Snapshot
+
+REQUESTS = 8  # at once
+EVALUATIONS = ("evaluation/dJPEG.json", "evaluation.json")  # the second is what older runs have
+
+
+def curves(snapshot: Snapshot, table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Read the history of one metric: setting, ``run_id``, ``seed``, ``iteration``, ``value``.
+
+    A repeated iteration counts once, as logged last.
+    """
+    histories = _each(lambda run_id: snapshot.client.get_metric_history(run_id, metric), table["run_id"])
+    rows = []
+    for run_id, history in zip(table["run_id"], histories, strict=True):
+        last = {point.step: point.value for point in sorted(history, key=lambda point: (point.step, point.timestamp))}
+        rows += [(run_id, step, value) for step, value in last.items()]
+    points = pd.DataFrame(rows, columns=["run_id", "iteration", "value"])
+    return points.merge(table[["run_id", "camera", "isp", "mode", "lam", *axes(table), "seed"]], on="run_id")
+
+
+def confusions(snapshot: Snapshot, table: pd.DataFrame) -> pd.DataFrame:
+    """Average the confusion matrices of every setting over seeds.
+
+    Returns:
+        Columns ``camera``, ``isp``, ``mode``, ``lam``, further axes, ``seeds`` (matrices averaged: runs whose
+        artifact is missing do not count), ``classes`` (tuple of names) and ``confusion`` ((C, C) float,
+        rows = true class, each sums to 1).
+    """
+    table = finished(table)
+    by = setting_columns(table)
+    kept = table.assign(content=_documents(snapshot, table, "confusion.json")).dropna(subset="content")
+    rows = []
+    for setting, group in kept.groupby(by, dropna=False):
+        matrices = np.array([content["confusion"] for content in group["content"]], dtype=float)
+        rows.append((*setting, len(group), tuple(group["content"].iloc[0]["classes"]), matrices.mean(axis=0)))
+    return ordered(pd.DataFrame(rows, columns=[*by, "seeds", "classes", "confusion"]))
+
+
+def fusions(snapshot: Snapshot, table: pd.DataFrame) -> pd.DataFrame:
+    """Read the accuracy of decisions about whole images, by the number of patches that are fused into one decision.
+
+    The trials are those that were evaluated behind their own channel.
+
+    Returns:
+        Columns ``camera``, ``isp``, ``mode``, ``lam``, further axes, ``rule`` ("mean_log_probability",
+        "majority"), ``patches``, ``seeds``, ``accuracy`` (mean over seeds), ``low`` and ``high``: the mean of
+        the runs' own 95 % intervals. All seeds judge the same images, so more seeds do not make it narrower.
+    """
+    table = finished(table)
+    columns = setting_columns(table)
+    table = table[table[DIFFERENTIABLE].notna()] if DIFFERENTIABLE in table else table.head(0)
+    settings = table[columns].itertuples(index=False)
+    rows = [
+        (*setting, rule, int(patches), *estimate)
+        for setting, content in zip(settings, _documents(snapshot, table, *EVALUATIONS), strict=True)
+        for rule, by_patches in (content or {}).get("fusion", {}).items()
+        for patches, estimate in by_patches.items()
+    ]
+    by, bounds = [*columns, "rule", "patches"], ["accuracy", "low", "high"]
+    groups = pd.DataFrame(rows, columns=[*by, *bounds]).groupby(by, dropna=False)
+    estimates = {name: (name, "mean") for name in bounds}
+    found = groups.agg(seeds=("accuracy", "size"), **estimates).reset_index()
+    return found.sort_values(by, na_position="last", kind="stable", ignore_index=True)
+
+
+def examples(snapshot: Snapshot, artifact_uri: str) -> dict[str, np.ndarray]:
+    """Read the validation patches of one trial, each (k, 3, H, W) uint8; empty where the run kept none.
+
+    ``target``, ``native`` (developed by the pre-trained NIP) and ``developed`` (by the trial's NIP).
+    """
+    return _artifact(snapshot, artifact_uri, "examples.safetensors", load_file) or {}
+
+
+def _documents(snapshot: Snapshot, table: pd.DataFrame, *names: str) -> list[dict[str, Any] | None]:
+    """The first of the named JSON artifacts that each run of the table has, None where a run has none of them."""
+
+    def document(artifact_uri: str) -> dict[str, Any] | None:
+        found = (_artifact(snapshot, artifact_uri, name, lambda path: json.loads(path.read_text())) for name in names)
+        return next(filter(None, found), None)
+
+    return _each(document, table["artifact_uri"])
+
+
+def _artifact(snapshot: Snapshot, artifact_uri: str, name: str, read: Callable[[Path], Any]) -> Any:
+    """``read(path)`` of one artifact of a run, None where the run has none of that name."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            path = mlflow.artifacts.download_artifacts(
+                artifact_uri=f"{artifact_uri.rstrip('/')}/{name}",
+                dst_path=folder,
+                tracking_uri=snapshot.client.tracking_uri,
+            )
+        except (OSError, MlflowException):
+            return None
+        return read(Path(path))
+
+
+def _each(function: Callable[[str], Any], values: Iterable[str]) -> list[Any]:
+    """``function`` of each value, several at a time."""
+    with ThreadPoolExecutor(REQUESTS) as pool:
+        return list(pool.map(function, values))
