@@ -1,9 +1,9 @@
-"""What a study will still cost: device hours, at the speed that was measured, and bytes that it will write."""
+"""What a study will still cost: device hours at the measured speed, and bytes that it will write."""
 
 import os
 import statistics
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any
@@ -16,12 +16,12 @@ from channel import Manipulations
 from forensics import FAN, Trial
 from forensics.training import EXAMPLES
 from models.pretrain import Pretraining
-from study import tracking
-from study.execution.cameras import open_cameras
 from study.execution.checkpoints import KEPT
-from study.jobs.plan import Grid, place, resolve
-from study.settings import Planned, Study, StudyError
+from study.jobs import PretrainingJob, TrialJob
+from study.jobs.plan import Grid
+from study.settings import Planned, Study
 from study.storage import Storage
+from study.tracking import Snapshot
 
 # The settings that decide how long an iteration takes, as runs carry them among their params.
 PACE = (
@@ -57,17 +57,16 @@ class Jobs:
 class Estimate:
     """What is left of a study.
 
-    Time: a job takes as many seconds an iteration as the median of this experiment's finished runs of the same ISP and
-    of the same settings where they decide the speed (batch, patch, precision, validation, channel, manipulations,
-    threads; *fixed* apart from *joint*), on whatever hardware they ran; a pre-training stops as early as theirs did.
-    What jobs in progress have done already is not taken off. A *device* is what a job is given: its GPUs or share of
-    one, or else its CPUs.
+    Time: the seconds per iteration of a job are the median over this experiment's finished runs of the same ISP, and
+    of the same settings where these decide the speed (batch, patch, precision, validation, channel, manipulations,
+    threads; *fixed* apart from *joint*), on whatever hardware they ran. A pre-training stops as early as theirs did.
+    Jobs in progress count in full. A *device* is what a job gets: its GPUs or share of one, or else its CPUs.
 
     Bytes: weights are float32. A trial keeps those of its NIP and its FAN, and example patches; a pre-training keeps
     its NIP twice, in the storage and with its run. Of every job that runs at the same time, two checkpoints (weights
     and Adam's two moments; of a NIP in pre-training its best weights, too) lie in the storage, and a third while it is
-    written. A simulated camera is written whole if it is not there. Metrics (some hundred bytes a validation), logs
-    and reports are left out.
+    written. A simulated camera that is missing is written as a whole. Metrics (some hundred bytes a validation), logs
+    and reports do not count.
 
     Attributes:
         jobs: pre-trainings and trials, by ISP.
@@ -93,7 +92,7 @@ class Estimate:
 
     @property
     def finished(self) -> int:
-        """Trials that are."""
+        """Finished trials."""
         return sum(job.finished for job in self.jobs if job.kind == "trials")
 
     @property
@@ -112,42 +111,28 @@ class Estimate:
         return self.artifacts + self.checkpoints + self.nips + self.simulated
 
 
-def estimate(study: Study, slots: int | None = None) -> Estimate:
-    """Look at a study without changing or starting anything.
+def estimate(study: Study, grid: Grid, snapshot: Snapshot | None, slots: int | None = None) -> Estimate:
+    """Reckon what is left of a study.
 
     Args:
+        grid: the study's, as far as its jobs are known.
+        snapshot: what the tracker knows; None where nothing was tracked yet.
         slots: jobs that run at the same time; where not given, as many as this machine has CPUs for.
-
-    Raises:
-        StudyError: tracking cannot be used.
     """
-    client = tracking.look(tracking.tracking_uri(study))
-    found = client.get_experiment_by_name(study.name) if client else None
-    runs = tracking.runs_by_key(client, found.experiment_id) if client and found else {}
-    try:
-        grid = resolve(study, open_cameras(study), place(study, experiment_id=""))
-    except StudyError:  # a camera is not there yet
-        grid = None
-    return of_grid(study, grid, runs, slots or max((os.cpu_count() or 1) // study.resources.cpus, 1))
+    runs = snapshot.by_key if snapshot else {}
+    slots = slots or max((os.cpu_count() or 1) // study.resources.cpus, 1)
+    done = [_is_finished(key, runs) for key in grid.keys]
+    nips = {(item.trial.camera, item.trial.isp, item.trial.split, item.pretraining): False for item in grid.planned}
+    for job in grid.pretrainings:
+        nips[job.camera, job.isp, job.split, job.pretraining] = _is_finished(job.key, runs)
 
-
-def of_grid(study: Study, grid: Grid | None, runs: Mapping[str, Run], slots: int = 1) -> Estimate:
-    """The same out of what is known already: ``grid`` is None where a camera is missing, ``runs`` are by key."""
-    planned = study.planned()
-    keys = grid.keys if grid else (None,) * len(planned)
-    done = [key is not None and key in runs and runs[key].info.status == "FINISHED" for key in keys]
-    nips = {(item.trial.camera, item.trial.isp, item.trial.split, item.pretraining): False for item in planned}
-    for job in grid.pretrainings if grid else ():
-        is_done = job.key in runs and runs[job.key].info.status == "FINISHED"
-        nips[job.camera, job.isp, job.split, job.pretraining] = is_done
-
-    left = [item for item, is_done in zip(planned, done, strict=True) if not is_done]
+    left = [item for item, is_done in zip(grid.planned, done, strict=True) if not is_done]
     nips_left = [(isp, pretraining) for (_, isp, _, pretraining), is_done in nips.items() if not is_done]
     weights = sum(nip_bytes(isp) for isp, _ in nips_left)
     checkpoints = [_checkpoint_bytes(item.trial) for item in left]
     checkpoints += [(2 + MOMENTS) * nip_bytes(isp) for isp, _ in nips_left]  # itself, and its best weights
     return Estimate(
-        jobs=(*_pretrainings(study, nips, runs), *_trials(study, planned, done, runs)),
+        jobs=(*_pretrainings(study, nips, runs), *_trials(study, grid.planned, done, runs)),
         device="GPU" if study.resources.gpus else "CPU",
         share=study.resources.gpus or study.resources.cpus,
         artifacts=sum(_artifact_bytes(item.trial) for item in left) + weights + TEXTS * len(nips_left),
@@ -157,12 +142,16 @@ def of_grid(study: Study, grid: Grid | None, runs: Mapping[str, Run], slots: int
     )
 
 
+def _is_finished(key: str | None, runs: Mapping[str, Run]) -> bool:
+    return key is not None and key in runs and runs[key].info.status == "FINISHED"
+
+
 # --- Time ---
 
 
-def _trials(study: Study, planned: list[Planned], done: list[bool], runs: Mapping[str, Run]) -> list[Jobs]:
-    seconds: dict[tuple[Any, ...], list[float]] = {}  # of an iteration, by pace
-    for run in _measured(study, runs, "trial"):
+def _trials(study: Study, planned: Sequence[Planned], done: Sequence[bool], runs: Mapping[str, Run]) -> list[Jobs]:
+    seconds: dict[tuple[Any, ...], list[float]] = {}  # for each iteration, by pace
+    for run in _measured(study, runs, TrialJob.kind):
         params = run.data.params
         pace = [params.get(f"{section}.{name}") for section, names in PACE for name in names]
         setting = (params.get("isp"), params.get("lambda") == "fixed", params.get("manipulations"), *pace)
@@ -184,8 +173,8 @@ def _pace(trial: Trial) -> tuple[Any, ...]:
 
 
 def _pretrainings(study: Study, nips: Mapping[tuple[Any, ...], bool], runs: Mapping[str, Run]) -> list[Jobs]:
-    seconds: dict[tuple[Any, ...], list[float]] = {}  # of an iteration that is allowed, by settings
-    for run in _measured(study, runs, "pretrain"):
+    seconds: dict[tuple[Any, ...], list[float]] = {}  # for each allowed iteration, by settings
+    for run in _measured(study, runs, PretrainingJob.kind):
         params = run.data.params
         setting = (params.get("isp"), *(params.get(f"pretraining.{name}") for name in PRETRAINING))
         allowed = float(params.get("pretraining.max_iterations", "nan"))
@@ -200,7 +189,7 @@ def _pretrainings(study: Study, nips: Mapping[tuple[Any, ...], bool], runs: Mapp
 
 
 def _measured(study: Study, runs: Mapping[str, Run], kind: str) -> list[Run]:
-    """Finished runs that say how long they took, with as many threads as the study gives a job."""
+    """Finished runs that know how long they took, with as many threads as the study gives a job."""
     return [
         run
         for run in runs.values()
@@ -221,7 +210,7 @@ def _jobs(kind: str, isp: str, count: int, needed: list[float | None]) -> Jobs:
 
 @cache
 def nip_bytes(isp: str) -> int:
-    """Of the weights of a pipeline."""
+    """Bytes of the weights of a pipeline."""
     return sum(value.numel() * value.element_size() for value in models.build(isp).state_dict().values())
 
 
@@ -243,7 +232,7 @@ def _checkpoint_bytes(trial: Trial) -> int:
 
 
 def _simulated_bytes(study: Study) -> int:
-    """Of the simulated cameras that are not there: DNG files, Bayer stacks and targets."""
+    """Bytes of the simulated cameras that are missing: DNG files, Bayer stacks and targets."""
     storage = Storage(study.storage)
     return sum(
         simulation.images

@@ -20,11 +20,15 @@ from cameras.pairs import append
 from study import tracking
 from study.commands.app import app
 from study.execution.cameras import open_cameras
-from study.jobs.plan import place, resolve
+from study.jobs.plan import resolve
+from study.jobs.pretraining import NIP_FILE, NIP_HASH
 from study.preflight import check as checks
-from study.preflight.check import Finding, Node, Question, check, inspect_node
-from study.settings import Resources, Study
-from study.storage import cache as staging
+from study.preflight import cluster, node_probe
+from study.preflight.check import check
+from study.preflight.cluster import Node
+from study.preflight.node_probe import Finding, Question, probe
+from study.settings import Resources, Study, StudyError
+from study.storage import Storage, cache
 
 HERE = Node("10.0.0.1", "a1", cpus=8, gpus=0)
 THERE = Node("10.0.0.2", "b2", cpus=8, gpus=0)
@@ -60,13 +64,14 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         client, experiment_id = tracking.connect(study)
-        job = resolve(study, open_cameras(study), place(study, experiment_id)).pretrainings[0]
-    models.save(folder / "nip.safetensors", models.build("INet"))
-    tags = {"trial_key": job.key, "kind": "pretrain", "nip_sha256": job.place.shared.sha256("nip.safetensors")}
+        job = resolve(study, None).pretrainings[0]
+    models.save(folder / NIP_FILE, models.build("INet"))
+    store = Storage(str(folder))
+    tags = {tracking.KEY: job.key, "kind": job.kind, NIP_HASH: store.sha256(NIP_FILE)}
     run = client.create_run(experiment_id, tags=tags)
-    client.log_artifact(run.info.run_id, str(folder / "nip.safetensors"))
-    tracking.finish(client, run.info.run_id)
-    job.place.shared.upload(folder / "nip.safetensors", job.weights)
+    client.log_artifact(run.info.run_id, str(folder / NIP_FILE))
+    client.set_terminated(run.info.run_id)
+    store.upload(folder / NIP_FILE, job.weights)
     return folder
 
 
@@ -112,7 +117,7 @@ def test_a_study_that_is_whole_has_no_fault_and_stays_as_it_is(study: Study) -> 
     assert not client.search_runs([experiment_id], "tags.kind = 'check'")
 
 
-def test_before_anything_is_there_a_study_of_simulated_cameras_lacks_nothing(tmp_path: Path) -> None:
+def test_a_study_of_simulated_cameras_lacks_nothing_before_it_begins(tmp_path: Path) -> None:
     camera = {"name": "new", "simulate": {"preset": "sim-rggb", "images": 3}}
     findings = check(study_in(tmp_path / "new", cameras=[camera]))
     assert faults(findings) == {}
@@ -178,7 +183,7 @@ def test_a_nip_is_fetched_again_as_long_as_its_run_holds_it(study: Study, state:
     client, experiment_id = tracking.connect(study)
     kept = client.create_run(experiment_id, tags=client.search_runs([experiment_id])[0].data.tags)
     client.delete_run(client.search_runs([experiment_id], "attributes.status = 'FINISHED'")[0].info.run_id)
-    tracking.finish(client, kept.info.run_id)
+    client.set_terminated(kept.info.run_id)
     found = fault(check(study, thorough=False))
     assert f"{weights} is {state}" in found
     assert kept.info.run_id in found
@@ -190,8 +195,8 @@ def test_a_nip_is_fetched_again_as_long_as_its_run_holds_it(study: Study, state:
 @pytest.fixture
 def two_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cluster of two, asked in this process."""
-    monkeypatch.setattr(checks, "_nodes", lambda address: ([HERE, THERE], []))
-    monkeypatch.setattr(checks, "_ask", lambda nodes, question: [f for n in nodes for f in inspect_node(n, question)])
+    monkeypatch.setattr(checks, "nodes_at", lambda address: ([HERE, THERE], []))
+    monkeypatch.setattr(checks, "probe_cluster", lambda nodes, question: [f for n in nodes for f in probe(n, question)])
 
 
 @pytest.mark.usefixtures("two_nodes")
@@ -204,13 +209,13 @@ def test_sqlite_is_for_one_machine(study: Study) -> None:
 @pytest.mark.usefixtures("two_nodes")
 def test_the_driver_must_see_what_a_node_writes(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if a node had a copy of the folder, and not the folder."""
-    write = checks._write
+    write = node_probe.write_and_read
 
-    def swallowed(storage: checks.Storage, name: str, content: str) -> None:
+    def swallowed(storage: Storage, name: str, content: str) -> None:
         if not name.endswith(THERE.id):
             write(storage, name, content)
 
-    monkeypatch.setattr(checks, "_write", swallowed)
+    monkeypatch.setattr(node_probe, "write_and_read", swallowed)
     findings = check(study, "auto", thorough=False)
     assert "the driver does not see" in faults(findings)["storage"]
     assert {finding.node for finding in findings if finding.what == "storage"} == {"1 of 2 nodes", THERE.name}
@@ -218,9 +223,9 @@ def test_the_driver_must_see_what_a_node_writes(study: Study, monkeypatch: pytes
 
 def test_a_cluster_that_is_not_there_is_a_fault(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(address: str) -> None:
-        raise checks.StudyError(f"no Ray cluster at '{address}'")
+        raise StudyError(f"no Ray cluster at '{address}'")
 
-    monkeypatch.setattr(checks, "_nodes", refuse)
+    monkeypatch.setattr(checks, "nodes_at", refuse)
     assert fault(check(study, "10.0.0.9:6379", thorough=False)) == "no Ray cluster at '10.0.0.9:6379'"
 
 
@@ -236,15 +241,15 @@ def question(tmp_path: Path) -> Question:
         tracking_uri="",
         experiment_id="",
         run_id=None,
-        versions=checks.versions(),
+        versions=node_probe.versions(),
         gpus=True,
-        staging=tmp_path / "staging" / "not there yet",
+        cache=tmp_path / "cache" / "not there yet",
         copies={"cameras/little-0123": 10**6},
     )
 
 
 def test_a_node_that_is_as_it_should_be(question: Question) -> None:
-    findings = inspect_node(HERE, question)
+    findings = probe(HERE, question)
     assert faults(findings) == {}
     assert {finding.what for finding in findings} == {"storage", "versions", "disk space for copies"}
     assert (Path(question.storage) / "check" / f"abc-{HERE.id}").read_text() == "abc"
@@ -252,9 +257,9 @@ def test_a_node_that_is_as_it_should_be(question: Question) -> None:
 
 def test_a_storage_that_is_not_shared(question: Question, tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
-    assert "is not shared" in fault(inspect_node(HERE, replace(question, storage=str(tmp_path / "own"))))
+    assert "is not shared" in fault(probe(HERE, replace(question, storage=str(tmp_path / "own"))))
     assert not list((tmp_path / "own").iterdir()), "nothing is written where nobody will look for it"
-    assert "is not shared" in fault(inspect_node(HERE, replace(question, storage=str(tmp_path / "nowhere"))))
+    assert "is not shared" in fault(probe(HERE, replace(question, storage=str(tmp_path / "nowhere"))))
 
 
 @contextmanager
@@ -279,7 +284,7 @@ def test_a_storage_that_is_read_only(question: Question, tmp_path: Path) -> None
     with mounted(folder) as remount:
         shutil.copytree(Path(question.storage) / "check", folder / "check")
         remount("ro")
-        found = fault(inspect_node(HERE, replace(question, storage=str(folder))))
+        found = fault(probe(HERE, replace(question, storage=str(folder))))
     assert f"{folder} cannot be written" in found
     assert "Read-only file system" in found
 
@@ -303,16 +308,15 @@ def test_a_node_without_room_for_copies(question: Question, study: Study) -> Non
     index = open_cameras(study)["little"]
     (copy,) = checks._copies({"little": index}, None)
     question = replace(question, copies={copy: 10**18})
-    assert question.staging is not None
-    assert "will be written: free some" in fault(inspect_node(HERE, question))
-    there = place(study, "").model_copy(update={"staging": question.staging})
-    staging.camera(there, "little", index.data_hash)
-    assert faults(inspect_node(HERE, question)) == {}, "a copy that is there needs no more room"
+    assert question.cache is not None
+    assert "will be written: free some" in fault(probe(HERE, question))
+    cache.camera(Storage(study.storage), question.cache, "little", index.data_hash)
+    assert faults(probe(HERE, question)) == {}, "a copy that is there needs no more room"
 
 
 def test_a_node_with_other_code_or_packages(question: Question) -> None:
     others = {**question.versions, "torch": "2.12.0", "source": "0123456789ab"}
-    found = fault(inspect_node(HERE, replace(question, versions=others)))
+    found = fault(probe(HERE, replace(question, versions=others)))
     assert f"torch {question.versions['torch']} (driver: 2.12.0)" in found
     assert "copy the driver's project" in found
     assert "requirements.txt" in found
@@ -322,19 +326,19 @@ def test_a_node_with_other_code_or_packages(question: Question) -> None:
 def test_the_source_digest_changes_with_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "study").mkdir()
     (tmp_path / "study" / "a.py").write_text("1")
-    monkeypatch.setattr(checks, "ROOT", tmp_path)
-    before = checks.versions()["source"]
-    assert checks.versions()["source"] == before
+    monkeypatch.setattr(node_probe, "CODE", tmp_path)
+    before = node_probe.versions()["source"]
+    assert node_probe.versions()["source"] == before
     (tmp_path / "study" / "a.py").rename(tmp_path / "study" / "b.py")
-    renamed = checks.versions()["source"]
+    renamed = node_probe.versions()["source"]
     (tmp_path / "study" / "b.py").write_text("2")
-    assert len({before, renamed, checks.versions()["source"]}) == 3
+    assert len({before, renamed, node_probe.versions()["source"]}) == 3
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_a_gpu_that_torch_cannot_use(question: Question) -> None:
-    assert "torch" in faults(inspect_node(replace(HERE, gpus=1), question))["GPU"]
-    assert faults(inspect_node(replace(HERE, gpus=1), replace(question, gpus=False))) == {}, "nobody asks for it"
+    assert "torch" in faults(probe(replace(HERE, gpus=1), question))["GPU"]
+    assert faults(probe(replace(HERE, gpus=1), replace(question, gpus=False))) == {}, "nobody asks for it"
 
 
 class Suspicious(BaseHTTPRequestHandler):
@@ -357,7 +361,7 @@ def test_a_server_that_is_healthy_and_refuses_all_else(question: Question) -> No
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         uri = f"http://127.0.0.1:{server.server_port}"
-        found = fault(inspect_node(HERE, replace(question, tracking_uri=uri, run_id="a run")))
+        found = fault(probe(HERE, replace(question, tracking_uri=uri, run_id="a run")))
         assert uri in found
         assert "--allowed-hosts" in found
     finally:
@@ -366,7 +370,7 @@ def test_a_server_that_is_healthy_and_refuses_all_else(question: Question) -> No
 
 
 def test_a_server_that_is_not_there(question: Question) -> None:
-    found = fault(inspect_node(HERE, replace(question, tracking_uri="http://127.0.0.1:9", run_id="a run")))
+    found = fault(probe(HERE, replace(question, tracking_uri="http://127.0.0.1:9", run_id="a run")))
     assert "tracking at http://127.0.0.1:9 cannot be used" in found
 
 
@@ -377,9 +381,7 @@ def test_artifacts_that_cannot_be_stored(question: Question, study: Study, tmp_p
     experiment = client.create_experiment("elsewhere", artifact_location=f"file://{tmp_path}/file/no folder")
     run = client.create_run(experiment)
     uri = tracking.tracking_uri(study)
-    found = fault(
-        inspect_node(HERE, replace(question, tracking_uri=uri, experiment_id=experiment, run_id=run.info.run_id))
-    )
+    found = fault(probe(HERE, replace(question, tracking_uri=uri, experiment_id=experiment, run_id=run.info.run_id)))
     assert "artifacts cannot be written to" in found
 
 
@@ -412,23 +414,23 @@ def test_hardware(
     present = [Node(f"node {number}", "", *has) for number, has in enumerate(nodes)]
     possible = [Node("spot", "", *has) for has in startable]
     if "not even" in expected or "trains" in expected:
-        with pytest.raises(checks.StudyError) as error:
-            checks._hardware(resources, present, possible)
+        with pytest.raises(StudyError) as error:
+            cluster.require_room(resources, present, possible)
         assert expected in str(error.value)
     else:
-        assert checks._hardware(resources, present, possible).startswith(expected)
+        assert cluster.require_room(resources, present, possible).startswith(expected)
 
 
 def test_what_the_autoscaler_may_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "BOOTSTRAP", tmp_path / "bootstrap.yaml")
-    assert checks._startable() == []
+    monkeypatch.setattr(cluster, "BOOTSTRAP", tmp_path / "bootstrap.yaml")
+    assert cluster.startable() == []
     kinds = {
         "head": {"resources": {"CPU": 0}, "max_workers": 1},
         "spot": {"resources": {"CPU": 8, "GPU": 1}, "max_workers": 2},
     }
     content = {"head_node_type": "head", "max_workers": 4, "available_node_types": kinds}
     (tmp_path / "bootstrap.yaml").write_text(yaml.safe_dump(content))
-    assert checks._startable() == [Node("spot", "", 8, 1)] * 2
+    assert cluster.startable() == [Node("spot", "", 8, 1)] * 2
 
 
 def test_the_command_names_every_fault_and_ends_with_2(pristine: Path, tmp_path: Path) -> None:

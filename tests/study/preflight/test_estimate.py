@@ -1,25 +1,28 @@
 """What a study will still cost, held against what was measured and what is really written."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunData, RunInfo, RunTag
 from safetensors.torch import save_file
 
 import models
 from cameras.dng import simulate_folder
 from cameras.importing import import_camera
-from cameras.pairs import Index
 from cameras.simulate import PRESETS
 from channel import Manipulations
 from forensics import FAN
 from models.checkpoint import save_checkpoint
+from study import tracking
 from study.jobs import PretrainingJob, TrialJob
-from study.jobs.plan import Grid, place, resolve
-from study.preflight.estimate import Estimate, estimate, gigabytes, of_grid
-from study.settings import Study, load_study
+from study.jobs.plan import Grid, resolve
+from study.preflight.estimate import Estimate, estimate, gigabytes
+from study.settings import Study, load_study, planned
+from study.tracking import Snapshot
 
 STUDY = {
     "name": "estimated",
@@ -42,22 +45,25 @@ def study(tmp_path: Path) -> Study:
     return Study.model_validate({**STUDY, "storage": str(tmp_path)})
 
 
-def grid_of(study: Study, pretrained: bool = True) -> Grid:
+def grid_of(study: Study) -> Grid:
     """All jobs of a study as if its cameras were there, and its NIPs, too."""
-    where = place(study, "0")
-    cameras = {camera.name: Index(camera=camera.name) for camera in study.cameras}
-    grid = resolve(study, cameras, where)
-    if pretrained:
-        for job in grid.pretrainings:
-            where.shared.write(job.weights, b"weights")
-        grid = resolve(study, cameras, where)
-    return grid
+    items = tuple(planned(study))
+    pretrainings = {}
+    for item in items:
+        of_nip = (item.trial.camera, item.trial.isp, item.trial.split, item.pretraining)
+        pretrainings[of_nip] = PretrainingJob.plan(*of_nip, "data")
+    jobs = tuple(TrialJob.plan(item.trial, item.axes, "nip", "hash", "data") for item in items)
+    return Grid(items, tuple(pretrainings.values()), jobs)
 
 
-def finished(job: PretrainingJob | TrialJob, seconds: float, **changes: str) -> Run:
-    """A run of a job; ``changes`` are params of another one."""
+def estimated(study: Study, grid: Grid, runs: Sequence[Run] = (), slots: int = 1) -> Estimate:
+    return estimate(study, grid, Snapshot(MlflowClient("http://nowhere"), "0", {}, tuple(runs)), slots)
+
+
+def finished(job: PretrainingJob | TrialJob, seconds: float, key: str = "", threads: int = 1, **changes: str) -> Run:
+    """A run of a job; with a ``key`` that of another one, whose params are different by ``changes``."""
     params = {name: str(value) for name, value in job.params.items()} | changes
-    tags = {"trial_key": job.key, "kind": job.kind, **job.tags}
+    tags = {tracking.KEY: key or job.key, "kind": job.kind, "threads": str(threads), **job.tags}
     data = RunData(
         metrics=[Metric("seconds", seconds, 0, 0)],
         params=[Param(name, value) for name, value in params.items()],
@@ -75,7 +81,7 @@ def one(found: Estimate, kind: str, isp: str) -> Any:
 
 
 def test_what_was_never_measured_is_unknown_and_named(study: Study) -> None:
-    found = estimate(study)
+    found = estimated(study, resolve(study, None))
     assert (found.trials, found.finished, found.hours) == (16, 0, 0)
     assert set(found.unknown) == {"INet pre-training", "UNet pre-training", "INet trials", "UNet trials"}
     assert one(found, "pre-training", "INet").count == 2
@@ -85,9 +91,9 @@ def test_hours_are_medians_of_finished_runs_scaled_by_iterations(study: Study) -
     grid = grid_of(study)
     joint = [job for job in grid.ready if job.trial.isp == "INet" and job.trial.joint]
     fixed = [job for job in grid.ready if job.trial.isp == "INet" and not job.trial.joint]
-    runs = {job.key: finished(job, seconds) for job, seconds in zip(joint[:3], (50, 60, 1000), strict=True)}
-    runs[fixed[0].key] = finished(fixed[0], 20)
-    found = of_grid(study, grid, runs)
+    runs = [finished(job, seconds) for job, seconds in zip(joint[:3], (50, 60, 1000), strict=True)]
+    runs.append(finished(fixed[0], 20))
+    found = estimated(study, grid, runs)
     trials = one(found, "trials", "INet")
     assert (trials.count, trials.finished, trials.left) == (8, 4, 4)
     assert trials.seconds == pytest.approx(1 * 60 + 3 * 20)
@@ -95,7 +101,9 @@ def test_hours_are_medians_of_finished_runs_scaled_by_iterations(study: Study) -
     assert found.hours == pytest.approx(120 / 3600)
 
     longer = study.model_copy(update={"training": {**study.training, "iterations": 300}})
-    assert one(of_grid(longer, grid_of(longer), runs), "trials", "INet").seconds == pytest.approx(3 * (4 * 60 + 4 * 20))
+    assert one(estimated(longer, grid_of(longer), runs), "trials", "INet").seconds == pytest.approx(
+        3 * (4 * 60 + 4 * 20)
+    )
 
 
 @pytest.mark.parametrize(
@@ -114,31 +122,32 @@ def test_hours_are_medians_of_finished_runs_scaled_by_iterations(study: Study) -
 def test_runs_of_other_settings_measure_nothing(study: Study, changes: dict[str, str]) -> None:
     grid = grid_of(study)
     job = next(job for job in grid.ready if job.trial.isp == "INet" and job.trial.joint)
-    alike = {"another key": finished(job, 10, camera="a third camera", seed="7", **{"lambda": "0.5"})}
-    other = {"another key": finished(job, 10, **changes)}
+    alike = [finished(job, 10, "another key", camera="a third camera", seed="7", **{"lambda": "0.5"})]
+    other = [finished(job, 10, "another key", **changes)]
     study = study.model_copy(update={"lambdas": (0.1,)})
-    assert one(of_grid(study, grid_of(study), alike), "trials", "INet").seconds == pytest.approx(40)
-    assert one(of_grid(study, grid_of(study), other), "trials", "INet").seconds is None
+    assert one(estimated(study, grid_of(study), alike), "trials", "INet").seconds == pytest.approx(40)
+    assert one(estimated(study, grid_of(study), other), "trials", "INet").seconds is None
 
 
 def test_pretraining_stops_as_early_as_it_did(study: Study) -> None:
     grid = grid_of(study)
     job = grid.pretrainings[0]
-    runs = {job.key: finished(job, 30)}
-    jobs = one(of_grid(study, grid, runs), "pre-training", job.isp)
+    runs = [finished(job, 30)]
+    jobs = one(estimated(study, grid, runs), "pre-training", job.isp)
     assert (jobs.count, jobs.finished, jobs.seconds) == (2, 1, pytest.approx(30))
     twice = study.model_copy(update={"pretraining": {**study.pretraining, "max_iterations": 2000}})
-    assert one(of_grid(twice, grid_of(twice), runs), "pre-training", job.isp).seconds == pytest.approx(2 * 60)
+    assert one(estimated(twice, grid_of(twice), runs), "pre-training", job.isp).seconds == pytest.approx(2 * 60)
     other = study.model_copy(update={"pretraining": {**study.pretraining, "batch": 6}})
-    assert one(of_grid(other, grid_of(other), runs), "pre-training", job.isp).seconds is None
+    assert one(estimated(other, grid_of(other), runs), "pre-training", job.isp).seconds is None
 
 
 def test_hours_are_those_of_devices(study: Study) -> None:
     def hours(**resources: float) -> tuple[str, float]:
         asking = study.model_copy(update={"resources": study.resources.model_copy(update=resources)})
         grid = grid_of(asking)
-        runs = {job.key: finished(job, 3600) for job in grid.ready if job.trial.seed == 0}
-        found = of_grid(asking, grid, runs)
+        threads = asking.resources.cpus
+        runs = [finished(job, 3600, threads=threads) for job in grid.ready if job.trial.seed == 0]
+        found = estimated(asking, grid, runs)
         return found.device, found.hours
 
     assert hours(cpus=2) == ("CPU", pytest.approx(8 * 2))
@@ -147,16 +156,16 @@ def test_hours_are_those_of_devices(study: Study) -> None:
 
 def test_other_threads_measure_nothing(study: Study) -> None:
     grid = grid_of(study)
-    runs = {job.key: finished(job, 10) for job in grid.ready if job.trial.seed == 0}
-    assert of_grid(study, grid, runs).hours > 0
+    runs = [finished(job, 10) for job in grid.ready if job.trial.seed == 0]
+    assert estimated(study, grid, runs).hours > 0
     asking = study.model_copy(update={"resources": study.resources.model_copy(update={"cpus": 2})})
-    assert of_grid(asking, grid, runs).hours == 0
+    assert estimated(asking, grid, runs).hours == 0
 
 
 def test_a_finished_study_costs_nothing(study: Study) -> None:
     grid = grid_of(study)
-    runs = {job.key: finished(job, 10) for job in (*grid.ready, *grid.pretrainings)}
-    found = of_grid(study, grid, runs)
+    runs = [finished(job, 10) for job in (*grid.ready, *grid.pretrainings)]
+    found = estimated(study, grid, runs)
     assert (found.trials, found.finished, found.hours, found.unknown, found.written) == (16, 16, 0, (), 0)
 
 
@@ -166,7 +175,7 @@ def test_a_finished_study_costs_nothing(study: Study) -> None:
 def test_bytes_are_those_of_real_files(study: Study, tmp_path: Path) -> None:
     """One trial of DNet and its pre-training, written as they are."""
     study = study.model_copy(update={"cameras": study.cameras[:1], "isps": ("DNet",), "lambdas": (0.1,), "seeds": (0,)})
-    (item,) = study.planned()
+    (item,) = planned(study)
     nip, fan = models.build("DNet"), FAN(len(Manipulations(item.trial.manipulations).classes))
     folder = tmp_path / "files"
     folder.mkdir()
@@ -186,20 +195,20 @@ def test_bytes_are_those_of_real_files(study: Study, tmp_path: Path) -> None:
 
     # With its NIP at hand, only the trial is left.
     grid = grid_of(study)
-    runs = {job.key: finished(job, 1) for job in grid.pretrainings}
-    found = of_grid(study, grid, runs)
+    runs = [finished(job, 1) for job in grid.pretrainings]
+    found = estimated(study, grid, runs)
     assert found.artifacts == pytest.approx(artifacts, rel=5e-3)
     assert found.checkpoints == pytest.approx(3 * checkpoint, rel=5e-3)
     assert found.nips == 0
-    before = of_grid(study, None, {})
+    before = estimated(study, resolve(study, None))
     assert before.nips == pytest.approx((folder / "nip").stat().st_size, rel=5e-3)
     assert before.artifacts == pytest.approx(artifacts + (folder / "nip").stat().st_size, rel=5e-3)
 
 
 def test_checkpoints_are_those_of_the_jobs_that_run_at_once(study: Study) -> None:
     grid = grid_of(study)
-    runs = {job.key: finished(job, 1) for job in grid.pretrainings}
-    alone, few, all_at_once = (of_grid(study, grid, runs, slots).checkpoints for slots in (1, 4, 1000))
+    runs = [finished(job, 1) for job in grid.pretrainings]
+    alone, few, all_at_once = (estimated(study, grid, runs, slots).checkpoints for slots in (1, 4, 1000))
     assert few == 4 * alone, "the largest count: four joint trials of UNet"
     assert 4 * alone < all_at_once < 16 * alone, "the others are smaller"
 
@@ -212,7 +221,7 @@ def test_simulated_cameras_are_written_once(tmp_path: Path) -> None:
             "cameras": [{"name": "new", "simulate": {"preset": "sim-rggb", "images": 2, "height": 96, "width": 128}}],
         }
     )
-    expected = estimate(study).simulated
+    expected = estimated(study, resolve(study, None)).simulated
     simulation = study.cameras[0].simulate
     assert simulation is not None
     files = simulate_folder(
@@ -221,7 +230,7 @@ def test_simulated_cameras_are_written_once(tmp_path: Path) -> None:
     import_camera("new", files, tmp_path / "cameras", limit=2, workers=0)
     written = [path for path in tmp_path.rglob("*") if path.suffix in (".dng", ".u16", ".u8")]
     assert sum(path.stat().st_size for path in written) == pytest.approx(expected, rel=0.02)
-    assert estimate(study).simulated == 0
+    assert estimated(study, resolve(study, None)).simulated == 0
 
 
 @pytest.mark.parametrize(("size", "text"), [(0, "0 GB"), (1_234_000_000, "1.23 GB"), (98_765_000_000, "98.8 GB")])
@@ -232,7 +241,7 @@ def test_gigabytes(size: int, text: str) -> None:
 def test_the_paper_takes_what_its_presets_say() -> None:
     """1,320 trials, 12 NIPs, 440 trials' worth of each ISP: a sum by hand from the parameter counts of the paper."""
     study = load_study("paper").model_copy(update={"storage": "nowhere"})
-    found = of_grid(study, None, {})
+    found = estimated(study, resolve(study, None))
     assert found.trials == 1320
     counts = {"INet": 321, "UNet": 7_760_268, "DNet": 493_976}
     weights = sum(440 * 4 * (count + 1_341_990) for count in counts.values()) + 4 * sum(4 * c for c in counts.values())

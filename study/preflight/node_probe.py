@@ -1,0 +1,227 @@
+"""What every node tries before jobs run on it: the storage, the tracker, its packages, its GPU and its disk."""
+
+import hashlib
+import platform
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+from mlflow import MlflowClient
+
+from cameras.errors import one_line
+from study import tracking
+from study.preflight.cluster import Node
+from study.preflight.estimate import gigabytes
+from study.settings import StudyError
+from study.storage import Storage
+from study.tracking.provenance import PACKAGES
+
+CODE = Path(__file__).resolve().parents[2]  # a checkout, or site-packages
+SOURCES = ("cameras", "channel", "forensics", "models", "prnu", "study")
+FOLDER = "check"  # in the storage: the files that driver and nodes exchange
+ANSWER_SECONDS = 60  # that a node has for its answer
+SHARE = "name one folder that all machines see (/mnt/study), or a bucket (s3://…)"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """``fault`` says what is wrong and how to mend it, and is None where all is well; ``remark`` says what is there."""
+
+    what: str
+    node: str
+    fault: str | None
+    remark: str
+
+
+@contextmanager
+def finding(findings: list[Finding], what: str, node: str) -> Iterator[list[str]]:
+    """Add a finding: the remarks that the block collects, or the error that ends it."""
+    remarks: list[str] = []
+    try:
+        yield remarks
+    except (StudyError, OSError) as error:
+        findings.append(Finding(what, node, one_line(error), ""))
+    else:
+        if remarks:
+            findings.append(Finding(what, node, None, "; ".join(remarks)))
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a node needs to know to try what its jobs will do. It travels there.
+
+    Attributes:
+        storage: folder or bucket.
+        nonce: name and content of a file that the driver wrote into the storage; None where it could not.
+        tracking_uri, experiment_id: of the tracker.
+        run_id: the run to send a file to; None where there is no tracker yet.
+        versions: of the driver.
+        gpus: whether a job needs one.
+        cache: where the node keeps copies of the data; None where it reads them in place.
+        copies: bytes of every copy, by its path below ``cache``.
+    """
+
+    storage: str
+    nonce: str | None
+    tracking_uri: str
+    experiment_id: str
+    run_id: str | None
+    versions: Mapping[str, str]
+    gpus: bool
+    cache: Path | None
+    copies: Mapping[str, int]
+
+
+def probe_cluster(nodes: Sequence[Node], question: Question) -> list[Finding]:
+    """Let every node of a cluster answer for itself."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    ask = ray.remote(num_cpus=0, max_retries=0)(probe)
+    asked = {}
+    for node in nodes:
+        there = NodeAffinitySchedulingStrategy(node.id, soft=False)
+        asked[ask.options(scheduling_strategy=there).remote(node, question)] = node
+    findings: list[Finding] = []
+    answered, late = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_SECONDS) if asked else ([], [])
+    for task in answered:
+        try:
+            findings += ray.get(task)
+        except ray.exceptions.RayError as error:
+            node = asked[task]
+            if node.id in {other["NodeID"] for other in ray.nodes() if other["Alive"]}:
+                reason = str(error).strip().splitlines()[-1]  # below the traceback
+                findings.append(Finding("node", node.name, f"cannot answer: {reason}", ""))
+            else:  # as spot nodes may at any time
+                findings.append(Finding("node", node.name, None, "has left the cluster"))
+    for task in late:
+        ray.cancel(task, force=True)
+        fault = f"has not answered in {ANSWER_SECONDS} s: is it overloaded, or do storage or tracking hang?"
+        findings.append(Finding("node", asked[task].name, fault, ""))
+    return findings
+
+
+def probe(node: Node, question: Question) -> list[Finding]:
+    """Try what jobs will do. Runs on the node."""
+    findings: list[Finding] = []
+    if question.nonce is not None:
+        with finding(findings, "storage", node.name) as remarks:
+            remarks.append(_exchange_files(node, question, question.nonce))
+    if question.run_id is not None:
+        with finding(findings, "tracking", node.name) as remarks:
+            remarks.append(_track(node, question, question.run_id))
+    with finding(findings, "versions", node.name) as remarks:
+        remarks.append(_compare_versions(question.versions))
+    if question.gpus and node.gpus:
+        with finding(findings, "GPU", node.name) as remarks:
+            remarks.append(_try_gpu(node))
+    if question.cache is not None:
+        with finding(findings, "disk space for copies", node.name) as remarks:
+            missing = [size for path, size in question.copies.items() if not (question.cache / path).exists()]
+            remarks.append(require_disk(question.cache, sum(missing)))
+    return findings
+
+
+def _exchange_files(node: Node, question: Question, nonce: str) -> str:
+    storage = Storage(question.storage)
+    try:
+        found = storage.read(f"{FOLDER}/{nonce}")
+    except FileNotFoundError:
+        found = b""
+    if found != nonce.encode():
+        raise StudyError(
+            f"{question.storage} is not shared: this node does not find what the driver has just written there: {SHARE}"
+        )
+    write_and_read(storage, answer_file(node, nonce), nonce)
+    return f"{question.storage}: read and written"
+
+
+def answer_file(node: Node, nonce: str) -> str:
+    """Name of the file that a node writes into the storage."""
+    return f"{FOLDER}/{nonce}-{node.id}"
+
+
+def write_and_read(storage: Storage, name: str, content: str) -> None:
+    """Write a file and read it back.
+
+    Raises:
+        StudyError: one of the two fails.
+    """
+    try:
+        storage.write(name, content.encode())
+        found = storage.read(name)
+    except OSError as error:
+        raise StudyError(f"{storage.uri} cannot be written: {one_line(error)}") from None
+    if found != content.encode():
+        raise StudyError(f"{storage.uri} does not give back what was written there")
+
+
+def _track(node: Node, question: Question, run_id: str) -> str:
+    """Ask what jobs ask, and send a file to where they send theirs: a server may answer on /health and refuse that."""
+    client = MlflowClient(question.tracking_uri)
+    try:
+        with tracking.reachable(question.tracking_uri):
+            client.search_runs([question.experiment_id], max_results=1)
+            run = client.get_run(run_id)
+    except StudyError as error:
+        hosts = ": name this address among its --allowed-hosts" if "Invalid Host" in str(error) else ""
+        raise StudyError(f"{error}{hosts}") from None
+    try:
+        client.log_text(run_id, node.name, f"{node.id}.txt")
+    except Exception as error:  # of whatever library carries files to that store
+        raise StudyError(f"artifacts cannot be written to {run.info.artifact_uri}: {one_line(error)}") from None
+    return f"{question.tracking_uri}: runs found, artifact sent"
+
+
+def versions() -> dict[str, str]:
+    """Versions of all that decides a result: Python, packages, and a digest of this project's own source files."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package).split("+")[0]  # the same for CPU and for GPU
+        except PackageNotFoundError:
+            found[package] = "missing"
+    digest = hashlib.sha256()
+    for path in sorted(path for folder in SOURCES for path in (CODE / folder).rglob("*.py")):
+        digest.update(f"{path.relative_to(CODE).as_posix()}\0".encode() + path.read_bytes())
+    return {**found, "source": digest.hexdigest()[:12]}
+
+
+def _compare_versions(expected: Mapping[str, str]) -> str:
+    found = versions()
+    if others := [name for name in expected if found.get(name) != expected[name]]:
+        listed = ", ".join(f"{name} {found.get(name, 'missing')} (driver: {expected[name]})" for name in others)
+        code = ["copy the driver's project here"] if "source" in others else []
+        packages = ["make Python and requirements.txt the same"] if set(others) - {"source"} else []
+        raise StudyError(f"{listed}: {' and '.join(code + packages)}")
+    return ", ".join(f"{name} {found[name]}" for name in expected)
+
+
+def _try_gpu(node: Node) -> str:
+    if not torch.cuda.is_available():
+        raise StudyError(
+            f"Ray counts {node.gpus:g} GPUs, but torch {torch.__version__} can use none: install a build of torch for "
+            "CUDA, and a driver that suits it"
+        )
+    return f"{node.gpus:g} × {torch.cuda.get_device_name()}"
+
+
+def require_disk(folder: Path, needed: int) -> str:
+    """Say how much of a folder's disk will be used.
+
+    Raises:
+        StudyError: it has fewer free bytes than needed.
+    """
+    folder = folder.resolve()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if needed > free:
+        raise StudyError(
+            f"{folder} has room for {gigabytes(free)}, but {gigabytes(needed)} will be written: free some, or name "
+            "another folder"
+        )
+    return f"{gigabytes(needed)} will be written, {gigabytes(free)} are free"
