@@ -1,9 +1,9 @@
-"""dJPEG against libjpeg (Pillow), with kornia's differentiable JPEG as a peer.
+"""Fidelity of dJPEG to libjpeg (Pillow), and its speed, with kornia's differentiable JPEG for comparison.
 
     python -m benchmarks.jpeg [--batch 20] [--size 128] [--threads 1] [--device cpu]
 
-PSNR: mean over photographs of what dJPEG returns against what libjpeg decodes, dB. Time: forward, and forward
-with backward, of one batch, median of several, ms.
+PSNR in dB, mean over photographs, of dJPEG's output against the pictures that libjpeg decodes. Time in ms of one batch,
+forward and forward with backward, medians.
 """
 
 import argparse
@@ -20,7 +20,7 @@ Codec = Callable[[torch.Tensor], torch.Tensor]
 
 
 def photographs(size: int) -> torch.Tensor:
-    """Crops (4, 3, size, size) uint8 of photographs that scikit-image ships."""
+    """Returns crops (4, 3, size, size) uint8 of photographs that scikit-image ships."""
     from skimage import data
 
     sources = (data.astronaut()[:, 100:], data.astronaut()[220:], data.chelsea(), data.coffee()[100:])

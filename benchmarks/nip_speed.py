@@ -1,8 +1,8 @@
-"""Milliseconds of one forward and backward pass of each NIP.
+"""Time of one forward and backward pass of each NIP.
 
     python -m benchmarks.nip_speed [INet UNet …]
 
-Medians. Rows are batches of RAW patches, columns precision × memory layout × CPU threads. On a GPU: one thread column.
+Medians in ms. Rows are batches of RAW patches, columns precision × memory layout × CPU threads (on a GPU one thread).
 """
 
 import sys
@@ -19,7 +19,7 @@ SHAPES = [(10, 32), (20, 32), (10, 64), (20, 64)]
 
 
 def learn(nip: models.NIP, bayer: torch.Tensor, precision: str) -> None:
-    """As `models.nip.develop`, but in the layout given."""
+    """Runs both passes as training does, but in the memory layout that `nip` and `bayer` have."""
     with autocast(bayer, precision):
         developed = nip(bayer)
     developed.square().mean().backward()
@@ -43,4 +43,4 @@ def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or ["INet", "UNet", "DNet", "ClassicISP"])
+    main(sys.argv[1:] or list(models.NIPS))

@@ -1,10 +1,13 @@
+"""Real encoders and their names."""
+
 import io
 
 import numpy as np
 import pytest
 import torch
 
-from channel import encode
+from channel import CODECS, encode, versions
+from channel.codecs import Encoder
 from models import fidelity
 
 
@@ -13,7 +16,7 @@ def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
     return fidelity.psnr(*(images.flatten()[None, None, None] / 255 for images in (a, b))).item()
 
 
-@pytest.mark.parametrize("name", ("jpeg", "webp", "avif", "jpeg2000"))
+@pytest.mark.parametrize("name", CODECS)
 def test_more_quality_is_more_fidelity(photographs: torch.Tensor, name: str) -> None:
     images = photographs[:2, :, :93, :101]  # odd: no codec may hand back its padding
     scores = []
@@ -65,3 +68,31 @@ def test_unknown_codecs_are_refused_in_one_line(photographs: torch.Tensor, codec
 def test_wrong_images_are_refused(images: torch.Tensor) -> None:
     with pytest.raises(ValueError, match="uint8 images"):
         encode(images)
+
+
+@pytest.mark.parametrize(
+    ("text", "shortest"),
+    [
+        ("jpeg:50", "jpeg:50"),
+        ("jpeg:050:", "jpeg:50"),
+        ("jpeg:50:4:4:4", "jpeg:50"),
+        ("jpeg:50:4:2:0", "jpeg:50:4:2:0"),
+        ("avif:60:4:2:0", "avif:60"),
+        ("avif:60:4:4:4", "avif:60:4:4:4"),
+        ("webp:80:4:2:0", "webp:80"),
+    ],
+)
+def test_an_encoder_has_one_shortest_name(text: str, shortest: str) -> None:
+    encoder = Encoder.parse(text)
+    assert str(encoder) == shortest
+    assert Encoder.parse(shortest) == encoder
+
+
+def test_versions_are_those_of_the_parts_in_use() -> None:
+    assert versions(("jpeg:50-90", "awgn"), "jpeg:50") == {
+        "channel": 1,
+        "manipulation jpeg": 1,
+        "manipulation awgn": 1,
+        "codec jpeg": 1,
+    }
+    assert versions((), "none") == {"channel": 1}
