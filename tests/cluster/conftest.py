@@ -11,7 +11,7 @@ from machines import Bucket, Cluster, Machine, TrackingServer
 @pytest.fixture(scope="module")
 def machine_room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where the machines write what they have to say. All are switched off at the end, however that comes."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # CI that has lost its patience
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # CI that gives up
     yield tmp_path_factory.mktemp("machines")
     for machine in Machine.started:
         machine.kill()

@@ -29,12 +29,12 @@ split: {{train: 3, validation: 1}}
 pretraining: {{patch: 16, batch: 2, max_iterations: 4, check_every: 2, validation_patch: 32}}
 training: {{patch: 16, batch: 2, iterations: 120}}
 validation: {{every: 20, accuracy_patches: 2, fidelity_patches: 1, textured: false}}
-resources: {{checkpoint_seconds: 0, staging: {staging}}}
+resources: {{checkpoint_seconds: 0, cache: {cache}}}
 """
 STEPS = list(range(20, 121, 20))  # of the validations; all but the last are followed by a checkpoint
 LAMBDAS = "0.01, fixed"
 TRIALS = 4
-FIGURES = {"accuracy", "psnr", "ssim", "loss_fan", "loss_nip"}
+METRICS = {"accuracy", "psnr", "ssim", "loss_fan", "loss_nip"}
 WEIGHTS = ("nip.safetensors", "fan.safetensors")
 os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
 OUTAGE = 30.0  # seconds that the tracking server stays away
@@ -42,12 +42,12 @@ OUTAGE = 30.0  # seconds that the tracking server stays away
 
 @dataclass(frozen=True)
 class Result:
-    """What a trial leaves behind: (step, value) of its figures as they were logged, and SHA-256 of its weights.
+    """What a trial leaves behind: (step, value) of its metrics as they were logged, and SHA-256 of its weights.
 
     How many ``seconds`` it took is no part of it: these are bound to differ.
     """
 
-    figures: Mapping[str, list[tuple[int, float]]]
+    metrics: Mapping[str, list[tuple[int, float]]]
     weights: Mapping[str, str]
 
 
@@ -76,15 +76,16 @@ class Laboratory:
     def client(self) -> MlflowClient:
         return MlflowClient(self.server.uri)
 
-    def start(self, lambdas: str = LAMBDAS) -> Machine:
-        """A driver: ``python -m study run``."""
+    def start(self, lambdas: str = LAMBDAS, verb: str = "run", *options: str) -> Machine:
+        """A driver: ``python -m study run``, or another verb."""
         if self.pictures_of and not self.drivers:
             for part in ("simulated", "cameras"):
                 shutil.copytree(self.pictures_of.results / part, self.results / part)
         study = self.folder / "study.yaml"
-        study.write_text(STUDY.format(name=self.name, lambdas=lambdas, staging=self.folder / "staging"))
+        study.write_text(STUDY.format(name=self.name, lambdas=lambdas, cache=self.folder / "cache"))
         storage = f"{self.bucket.uri}/{self.name}" if self.bucket else self.results
-        command = [BIN / "python", "-m", "study", "run", study, "--address", self.cluster.address, "--storage", storage]
+        command = [BIN / "python", "-m", "study", verb, study, *options]
+        command += ["--address", self.cluster.address, "--storage", storage]
         environment = {"PYTHONPATH": str(ROOT), **self.cluster.environment}
         name = f"driver-{len(self.drivers) + 1}"
         self.drivers.append(Machine(name, command, environment, self.folder / f"{name}.log", self.folder))
@@ -136,14 +137,14 @@ class Laboratory:
 
     def result(self, run: Run) -> Result:
         run_id = run.info.run_id
-        figures = {
+        metrics = {
             name: [(entry.step, entry.value) for entry in self.client.get_metric_history(run_id, name)]
             for name in run.data.metrics.keys() - {"seconds"}
         }
         with TemporaryDirectory() as folder:
             files = {name: Path(self.client.download_artifacts(run_id, name, folder)) for name in WEIGHTS}
             weights = {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in files.items()}
-        return Result(figures, weights)
+        return Result(metrics, weights)
 
 
 @pytest.fixture(scope="module")
@@ -162,8 +163,8 @@ def undisturbed(reference: Laboratory) -> dict[str, Result]:
     results = reference.outcome()
     assert len(results) == TRIALS
     for result in results.values():
-        assert result.figures.keys() == FIGURES
-        assert all([step for step, _ in history] == STEPS for history in result.figures.values())
+        assert result.metrics.keys() == METRICS
+        assert all([step for step, _ in history] == STEPS for history in result.metrics.values())
     assert len({result.weights["fan.safetensors"] for result in results.values()}) == TRIALS, "all trials are alike"
     return results
 
@@ -188,7 +189,7 @@ def test_training_process_killed(laboratory: Laboratory, undisturbed: dict[str, 
     for process in laboratory.cluster.training().values():
         process.kill()
     hit = laboratory.checkpoints()
-    assert gone_on_with(driver.finish()) & {key[:8] for key in hit}, "killed too late: no trial was in progress"
+    assert resumed_in(driver.finish()) & {key[:8] for key in hit}, "killed too late: no trial was in progress"
     assert laboratory.outcome() == undisturbed
 
 
@@ -204,12 +205,40 @@ def lose_a_node(laboratory: Laboratory) -> None:
     laboratory.cluster.kill_worker(next(iter(laboratory.cluster.training())))
     hit = laboratory.checkpoints()
     laboratory.cluster.start_worker()
-    assert gone_on_with(driver.finish()) & {key[:8] for key in hit}, "killed too late: no trial was in progress there"
+    assert resumed_in(driver.finish()) & {key[:8] for key in hit}, "killed too late: no trial was in progress there"
 
 
-def gone_on_with(output: str) -> set[str]:
+def resumed_in(output: str) -> set[str]:
     """The trials that a driver has started again, by the beginnings of their keys."""
-    return set(re.findall(r"^(\w+): .* goes on from its last checkpoint$", output, re.MULTILINE))
+    return set(re.findall(r"^(\w+): .* resumes from its last checkpoint$", output, re.MULTILINE))
+
+
+def test_worker_node_killed_in_an_evaluation(laboratory: Laboratory) -> None:
+    """Every finished trial is scored once behind every codec, and the scores do not depend on the loss."""
+    laboratory.run()
+    qualities = range(40, 70)
+    codecs = f"jpeg:{','.join(map(str, qualities))}"
+    names = {"accuracy_dJPEG", *(f"accuracy_jpeg_{quality}" for quality in qualities)}
+    driver = laboratory.start(LAMBDAS, "evaluate", "--codec", codecs)
+
+    def scored() -> int:
+        return sum(len(run.data.metrics.keys() & names) for run in laboratory.runs())
+
+    wait_for(lambda: scored() >= 4, driver)
+    laboratory.cluster.kill_worker(laboratory.cluster.workers[0])
+    assert scored() < TRIALS * len(names), "killed too late: everything was scored"
+    laboratory.cluster.start_worker()
+    driver.finish()
+    for run in laboratory.runs():
+        assert run.info.status == "FINISHED"
+        assert names <= run.data.metrics.keys()
+        for name in names:
+            history = laboratory.client.get_metric_history(run.info.run_id, name)
+            assert [entry.step for entry in history] == [STEPS[-1]], f"{name} was logged {len(history)} times"
+        assert run.data.metrics["accuracy_dJPEG"] == run.data.metrics["accuracy"]
+        files = {item.path for item in laboratory.client.list_artifacts(run.info.run_id, "evaluation")}
+        assert files == {f"evaluation/{name.removeprefix('accuracy_')}.json" for name in names}
+    assert "to do" not in laboratory.start(LAMBDAS, "evaluate", "--codec", codecs).finish(), "nothing is left to score"
 
 
 def test_driver_killed(laboratory: Laboratory, undisturbed: dict[str, Result]) -> None:
@@ -230,14 +259,14 @@ def test_tracking_server_away(laboratory: Laboratory, undisturbed: dict[str, Res
     laboratory.server.kill()
     back = time.monotonic() + OUTAGE
     try:
-        parcel = wait_for(lambda: [name for name in laboratory.names("outbox") if name.endswith("parcel.json")], driver)
-        assert Path(parcel[0]).parent.name in undisturbed
+        result = wait_for(lambda: [name for name in laboratory.names("pending") if name.endswith("result.json")], driver)
+        assert Path(result[0]).parent.name in undisturbed
         wait_for(lambda: time.monotonic() > back, driver)
     finally:
         laboratory.server.start()
     driver.finish()
     assert laboratory.outcome() == undisturbed
-    assert not laboratory.names("outbox")
+    assert not laboratory.names("pending")
 
 
 def test_head_killed(laboratory: Laboratory, undisturbed: dict[str, Result]) -> None:
@@ -282,7 +311,7 @@ def test_checkpoint_damaged(
     for name in damaged:
         damage(laboratory.results / name)
     output = laboratory.run()
-    told = [line for line in output.splitlines() if "going on from the one before it" in line]
+    told = [line for line in output.splitlines() if "resuming from the one before it" in line]
     assert Counter(name for name in damaged for line in told if name in line) == Counter(damaged)
     assert len(told) == len(damaged), "the ones before are sound"
     assert laboratory.outcome() == undisturbed
