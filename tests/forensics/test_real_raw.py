@@ -56,7 +56,7 @@ def test_real_photographs_can_be_trained_on(real: Pairs, isp: str) -> None:
         torch.tensor([0]),
         torch.tensor([1]),
         settings,
-        on_metrics=lambda step, figures: losses.append(figures["loss_nip"]),
+        on_metrics=lambda step, metrics: losses.append(metrics["loss_nip"]),
     )
     assert min(losses[1:]) < losses[0], "pre-training brings the NIP nearer to the target"
     trial = Trial(

@@ -34,10 +34,10 @@ def test_resumed_is_bit_identical(pairs: Pairs, lam: float | str, isp: str, prec
     nip = models.build(isp, cfa=pairs.cfa)
     saved = tmp_path / "checkpoint.safetensors"
     undisturbed = train(trial, pairs, nip, on_checkpoint=lambda step, write: write(saved) if step == 12 else None)
-    told: list[int] = []
-    resumed = train(trial, pairs, nip, resume=saved, on_metrics=lambda step, figures: told.append(step))
+    reported: list[int] = []
+    resumed = train(trial, pairs, nip, resume=saved, on_metrics=lambda step, metrics: reported.append(step))
     assert_identical(undisturbed, resumed)
-    assert told == [4, 8, 12, 16]
+    assert reported == [4, 8, 12, 16]
 
 
 def test_the_same_trial_twice_is_the_same_and_another_seed_is_not(pairs: Pairs, nip: models.NIP) -> None:

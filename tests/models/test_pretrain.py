@@ -51,7 +51,7 @@ def test_it_learns_and_returns_the_best_weights(name: str, precision: Any, pairs
     result = pretrain(nip, pairs, TRAIN, VALIDATION, settings, on_metrics=metrics.__setitem__)
     assert list(metrics) == [0, 4, 8, 12, 16, 20, 24]
     assert (result.nip, result.steps, result.reason) == (nip, 24, "max_iterations")
-    best = min(metrics.values(), key=lambda figures: figures["loss_nip"])
+    best = min(metrics.values(), key=lambda validation: validation["loss_nip"])
     assert (result.loss, result.psnr, result.ssim) == (best["loss_nip"], best["psnr"], best["ssim"])
     assert result.loss < 0.96 * metrics[0]["loss_nip"]
     generator = torch.Generator().manual_seed(settings.seed)
@@ -80,21 +80,21 @@ def test_resumed_pretraining_is_bit_identical(name: str, precision: Any, pairs: 
         files[step] = tmp_path / f"{step}"
         write(files[step])
 
-    told: dict[int, dict[str, float]] = {}
+    first: dict[int, dict[str, float]] = {}
     straight = pretrain(
-        build(name, pairs), pairs, TRAIN, VALIDATION, settings, on_metrics=told.__setitem__, on_checkpoint=keep
+        build(name, pairs), pairs, TRAIN, VALIDATION, settings, on_metrics=first.__setitem__, on_checkpoint=keep
     )
     assert list(files) == [0, 4, 8, 12]
     for path in files.values():
         again: dict[int, dict[str, float]] = {}
         fresh = models.build(name, torch.Generator().manual_seed(5), cfa=pairs.cfa, cam2srgb=pairs.cam2srgb)
         resumed = pretrain(fresh, pairs, TRAIN, VALIDATION, settings, on_metrics=again.__setitem__, resume=path)
-        assert list(again.items()) == list(told.items()), "figures from before the checkpoint are told once more"
-        assert figures(resumed) == figures(straight)
+        assert list(again.items()) == list(first.items()), "metrics from before the checkpoint are reported again"
+        assert numbers(resumed) == numbers(straight)
         assert_equal_weights(resumed.nip, straight.nip)
 
 
-def figures(result: Pretrained) -> tuple[Any, ...]:
+def numbers(result: Pretrained) -> tuple[Any, ...]:
     return result.steps, result.loss, result.psnr, result.ssim, result.reason
 
 
