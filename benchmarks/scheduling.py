@@ -3,7 +3,7 @@
     python -m benchmarks.scheduling [TRIALS] [server|sqlite]
 
 All else is real: Ray Tune on this machine, its workers, a tracking server (or the database file that takes its place
-where none is named), the outbox, 20 validations and six artifacts of a few kB a trial.
+where none is named), the delivery queue, 20 validations and six artifacts of a few kB a trial.
 """
 
 import os
@@ -25,31 +25,33 @@ from mlflow import MlflowClient
 
 from study import tracking
 from study.execution.delivery import delivering
-from study.jobs import TrialJob, trial_key
-from study.jobs.plan import place
-from study.settings import Study, load_study
+from study.jobs import Callbacks, Context, JobResult, TrialJob
+from study.jobs.plan import context
+from study.settings import Study, load_study, planned
 from study.storage import Storage
 
-FIGURES = ("accuracy", "psnr", "ssim", "loss_fan", "loss_nip")
+METRICS = ("accuracy", "psnr", "ssim", "loss_fan", "loss_nip")
 ARTIFACTS = ("nip.safetensors", "fan.safetensors", "examples.safetensors", "confusion.json", "trial.yaml", "note.txt")
 
 
-def no_op(job: TrialJob, callbacks: Any, resume: Path | None, artifacts: Path) -> Any:
-    """A trial that tells and leaves what all trials do, without having done anything for it."""
-    from study.execution.worker import Done
+class NoOpTrial(TrialJob):
+    """A trial that logs and leaves what all trials do, without training."""
 
-    for step in range(job.trial.validation.every, job.steps + 1, job.trial.validation.every):
-        callbacks.on_metrics(step, dict.fromkeys(FIGURES, job.trial.seed + step / job.steps))
-    for name in ARTIFACTS:
-        (artifacts / name).write_bytes(bytes(4096))
-    return Done(job.steps)
+    def run(self, context: Context, callbacks: Callbacks, resume: Path | None, artifacts: Path) -> JobResult:
+        for step in range(self.trial.validation.every, self.steps + 1, self.trial.validation.every):
+            callbacks.on_metrics(step, dict.fromkeys(METRICS, self.trial.seed + step / self.steps))
+        for name in ARTIFACTS:
+            (artifacts / name).write_bytes(bytes(4096))
+        return JobResult(self.steps)
 
 
-def perform_no_op(config: dict[str, Any]) -> None:
+def run_no_op_on_worker(config: dict[str, Any], plan: dict[str, str], context: str) -> None:
     """Runs on a worker."""
-    from study.execution.scheduler import perform_on_worker
+    from study.execution.scheduler import run_on_worker
+    from study.jobs import KINDS  # the worker's own, not a copy that travels
 
-    perform_on_worker(config, no_op)
+    KINDS[NoOpTrial.kind] = NoOpTrial
+    run_on_worker(config, plan, context)
 
 
 @contextmanager
@@ -75,19 +77,10 @@ def server(folder: Path) -> Iterator[psutil.Process]:
             process.wait()
 
 
-def jobs(study: Study, experiment_id: str, count: int) -> list[TrialJob]:
-    where = place(study, experiment_id)
+def jobs(study: Study, count: int) -> list[NoOpTrial]:
     data, nip = "0" * 64, "f" * 64
     return [
-        TrialJob(
-            key=trial_key(item.trial, data, nip),
-            trial=item.trial,
-            nip="nips/none.safetensors",
-            nip_sha256=nip,
-            data_fingerprint=data,
-            place=where,
-        )
-        for item in study.planned()[:count]
+        NoOpTrial.plan(item.trial, item.axes, "nips/none.safetensors", nip, data) for item in planned(study)[:count]
     ]
 
 
@@ -95,7 +88,7 @@ def megabytes(processes: list[psutil.Process]) -> float:
     return sum(process.memory_info().rss for process in processes) / 2**20
 
 
-def complete(client: MlflowClient, experiment_id: str, planned: list[TrialJob]) -> tuple[int, int]:
+def complete(client: MlflowClient, experiment_id: str, trials: list[NoOpTrial]) -> tuple[int, int]:
     """How many runs there are, and how many of the planned have one finished run with all figures."""
     runs = []
     page = client.search_runs([experiment_id], max_results=5000)
@@ -107,46 +100,50 @@ def complete(client: MlflowClient, experiment_id: str, planned: list[TrialJob]) 
         run.data.tags["trial_key"]
         for run in runs
         if run.info.status == "FINISHED"
-        and all(run.data.metrics[name] == int(run.data.params["seed"]) + 1 for name in FIGURES)
+        and all(run.data.metrics[name] == int(run.data.params["seed"]) + 1 for name in METRICS)
         and keys[run.data.tags["trial_key"]] == 1
     ]
-    return len(runs), len({job.key for job in planned} & set(whole))
+    return len(runs), len({job.key for job in trials} & set(whole))
 
 
 def measure(folder: Path, count: int, tracker: psutil.Process | None) -> None:
     study = load_study("paper").model_copy(update={"storage": str(folder / "results")})
     resources = study.resources.model_copy(update={"cpus": 1, "gpus": 0})
     client, experiment_id = tracking.connect(study)
-    planned = jobs(study, experiment_id, count)
+    trials = jobs(study, count)
     os.environ.update(
         RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0", RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32)
     )
-    from study.execution import scheduler as schedule
+    from study.execution import scheduler
 
-    schedule.connect("local")
+    scheduler.connect("local")
     before = megabytes([psutil.Process()])
-    start, first = time.perf_counter(), 0.0
+    start, begun, first = time.perf_counter(), 0.0, 0.0
     ended: set[str] = set()
 
     def on_progress(key: str, reached: int, has_ended: bool) -> None:
-        nonlocal first
+        nonlocal begun, first
+        begun = begun or time.perf_counter() - start
         if has_ended:
             first = first or time.perf_counter() - start
             ended.add(key)
 
-    keys = {job.key for job in planned}
+    keys = {job.key for job in trials}
     with delivering(Storage(study.storage), client, experiment_id, keys, print):
-        failures = schedule.schedule(planned, resources, folder / "ray", on_progress, perform_no_op)
+        failures = scheduler.schedule(
+            trials, context(study, experiment_id), resources, folder / "ray", on_progress, run_no_op_on_worker
+        )
     seconds = time.perf_counter() - start
     assert not failures, failures
     assert len(ended) == count
-    runs, whole = complete(client, experiment_id, planned)
+    runs, whole = complete(client, experiment_id, trials)
     files = sum(path.is_file() for path in folder.rglob("artifacts/*.*"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     print(f"trials                       {count:8}")
     print(f"runs, finished and complete  {runs:8}, {whole}")
     print(f"artifacts                    {files:8}")
     print(f"seconds in all               {seconds:8.1f}")
+    print(f"until the first trial ran    {begun:8.1f}")
     print(f"until the first trial ended  {first:8.1f}")
     print(f"seconds a trial after that   {(seconds - first) / (count - 1):8.3f}  ({os.cpu_count()} at a time)")
     print(f"driver before, MB            {before:8.0f}")
