@@ -72,7 +72,7 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert find_exposures("~/dark")[0].long == tmp_path / "dark/long/1_a.dng"
     with pytest.raises(ValueError, match=r"photos/1\.jpg is no readable photograph"):
         scene_sources("~/photos")
-    with pytest.raises(ValueError, match="^~nobody-of-this-name/raw: no such file or folder"):
+    with pytest.raises(ValueError, match=r"^~nobody-of-this-name/raw: no such file or folder"):
         raw_files(["~nobody-of-this-name/raw"])
 
 
