@@ -20,10 +20,10 @@ def evaluate(
         codecs: as :func:`study.jobs.evaluation.parse_codecs` takes them.
 
     Returns:
-        A table and why some evaluations failed, by name. The table has a row for each evaluated trial, in the order of
-        the plan: ``trial_key``, ``camera``, ``isp``, ``lambda`` (number or "fixed"), ``seed``, the study's further axes,
-        and the accuracy of single patches (0–1) in a column ``dJPEG``, for the trial's own channel, and one for each
-        codec.
+        A table, and why some evaluations failed, by name. The table has a row for each evaluated trial, in the order of
+        the plan: ``trial_key``, ``camera``, ``isp``, ``lambda`` (number or "fixed"), ``seed``, the further axes of the
+        study, and the accuracy of single patches (0–1) in a column ``dJPEG``, for the trial's own channel, and in one
+        for each codec.
 
     Raises:
         StudyError: an unknown codec, no finished trial; cameras, tracking or cluster are not there.

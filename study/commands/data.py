@@ -1,0 +1,104 @@
+"""Commands for photographs: simulate, import, develop."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from study.commands.app import StorageOption, app, out, print_line, table, user_errors
+from study.settings import NAME, StudyError, expanded
+
+
+@app.command()
+def simulate(
+    folder: Annotated[Path, typer.Argument(help="where the DNG files go")],
+    camera: Annotated[str, typer.Option(help="preset of a simulated camera")] = "sim-rggb",
+    count: Annotated[int, typer.Option(min=1, help="number of pictures")] = 24,
+    height: Annotated[int, typer.Option(min=64)] = 512,
+    width: Annotated[int, typer.Option(min=64)] = 768,
+    photos: Annotated[Path | None, typer.Option(help="folder of photographs to take pictures of")] = None,
+    scenes: Annotated[
+        str, typer.Option(help="'dead-leaves', or 'scikit-image' for the photographs that it ships")
+    ] = "dead-leaves",
+    seed: int = 0,
+) -> None:
+    """Write a simulated camera's RAW files: real DNG, with a known PRNU pattern in them."""
+    from cameras.console import work
+    from cameras.dng import simulate_folder
+    from cameras.simulate import PRESETS
+
+    if camera not in PRESETS:
+        raise StudyError(f"there is no simulated camera '{camera}': choose one of {', '.join(PRESETS)}")
+    with work(f"{camera}: {count} pictures", count) as advance, user_errors():
+        simulate_folder(
+            PRESETS[camera],
+            folder,
+            count,
+            height,
+            width,
+            seed,
+            scenes=photos if photos is not None else scenes,
+            progress=lambda done, total: advance(done),
+        )
+    print_line(f"{count} DNG files in {folder}")
+
+
+@app.command(name="import")
+def import_(
+    paths: Annotated[list[Path], typer.Argument(help="RAW files, or folders of them")],
+    camera: Annotated[str, typer.Option(help="name of the camera in study files")],
+    storage: StorageOption = None,
+    limit: Annotated[int, typer.Option(min=1, help="number of photographs, chosen by a seed")] = 150,
+    orientation: Literal["landscape", "any"] = "landscape",
+    demosaic: Literal["menon", "bilinear"] = "menon",
+    seed: int = 0,
+    at_least: Annotated[int, typer.Option(min=1, help="with fewer in the end, the exit code is 2")] = 1,
+    workers: Annotated[int | None, typer.Option(help="processes; all CPUs where not given")] = None,
+) -> None:
+    """RAW files → pairs of Bayer stack and developed target. Called again, it does only what is missing."""
+    from cameras.console import work
+    from cameras.importing import import_camera
+    from study.execution.cameras import publish_pairs
+    from study.storage import Storage
+
+    if not re.fullmatch(NAME, camera):
+        raise StudyError(f"camera '{camera}': use letters, digits, spaces, dots, dashes and underscores")
+    shared = Storage(expanded(storage or "results"))
+    here = shared.folder if shared.is_folder else Path("results")
+    with work(f"{camera}: import", limit) as advance, user_errors():
+        imported = import_camera(
+            camera,
+            paths,
+            here / "cameras",
+            limit=limit,
+            orientation=orientation,
+            demosaic=demosaic,
+            seed=seed,
+            workers=workers,
+            on_progress=lambda done, total, path, reason: advance(done, path.name),
+        )
+    if len(imported):
+        publish_pairs(here, camera, shared)
+    if imported.refused:
+        out.print(table("Refused", ("file", "reason"), [(path.name, reason) for path, reason in imported.refused]))
+    new, refused = len(imported.accepted), len(imported.refused)
+    print_line(
+        f"{camera}: {len(imported)} of the {limit} photographs asked for ({new} new, {refused} refused), "
+        f"in {imported.folder}"
+    )
+    if len(imported) < at_least:
+        raise StudyError(f"{camera}: {len(imported)} photographs are too few, --at-least {at_least} were asked for")
+
+
+@app.command()
+def develop(
+    paths: Annotated[list[Path], typer.Argument(help="RAW files, or folders of them")],
+    out_folder: Annotated[Path, typer.Option("--out", help="where the PNG files go")] = Path("developed"),
+    pipeline: Annotated[str, typer.Option("--with", help="standard, libraw, or a NIP's safetensors file")] = "standard",
+) -> None:
+    """Develop whole photographs, by a NIP or by a standard pipeline, and look at them."""
+    from study.commands.develop import develop_files
+
+    for path, picture, remark in develop_files(paths, pipeline, out_folder):
+        print_line(f"{path.name}: {picture or 'refused'} {remark}".rstrip())

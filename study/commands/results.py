@@ -1,0 +1,89 @@
+"""Commands for what a study found: best, rerun, report."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from study.commands.app import (
+    JsonOption,
+    StorageOption,
+    StudyArgument,
+    app,
+    load,
+    out,
+    print_line,
+    read,
+    table,
+    user_errors,
+)
+from study.settings import StudyError, expanded
+
+
+@app.command()
+def best(
+    source: StudyArgument,
+    storage: StorageOption = None,
+    min_psnr: Annotated[float | None, typer.Option(help="dB")] = None,
+    min_accuracy: Annotated[float | None, typer.Option(help="0–1")] = None,
+    isp: str | None = None,
+    camera: str | None = None,
+    as_json: JsonOption = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="comma-separated output, with run ids and queries")] = False,
+) -> None:
+    """The best trade-offs of a study, out of MLflow: most accurate first, and how to get to their runs."""
+    from study import results
+    from study.jobs.plan import resolve
+
+    study = load(source, storage)
+    if (snapshot := read(study)) is None:
+        raise StudyError(f"study {study.name} has no results in {study.storage} yet: python -m study run {source}")
+    with user_errors():
+        summary = results.summary(results.of_plan(results.trials(snapshot), resolve(study, snapshot).table))
+        found = results.best(summary, min_psnr=min_psnr, min_accuracy=min_accuracy, camera=camera, isp=isp)
+    if as_csv or as_json:
+        found = results.with_queries(found)
+        print(found.to_csv(index=False) if as_csv else found.to_json(orient="records", indent=1))
+        return
+    axes = results.axes(found)
+    rows = [
+        (row.camera, row.isp, f"{row.lam:g}" if row.mode == "joint" else row.mode, *further, row.seeds, *_metrics(row))
+        for row, further in zip(found.itertuples(), found[axes].itertuples(index=False), strict=True)
+    ]
+    headings = ("camera", "ISP", "λ", *axes, "seeds", "accuracy [95 %]", "PSNR (dB)", "SSIM")
+    out.print(table(study.name, headings, rows))
+    if len(found):
+        ways = results.queries(found.iloc[0].to_dict())
+        out.print("The first of them again, in this process:", *ways["rerun"][:1], soft_wrap=True, markup=False)
+        out.print("Its runs in MLflow:", ways["filter"], soft_wrap=True, markup=False)
+
+
+def _metrics(row: Any) -> tuple[str, str, str]:
+    interval = "" if row.seeds < 2 else f" [{row.accuracy_low:.3f}, {row.accuracy_high:.3f}]"
+    return f"{row.accuracy:.3f}{interval}", f"{row.psnr:.2f}", f"{row.ssim:.4f}"
+
+
+@app.command()
+def rerun(
+    run_or_key: Annotated[str, typer.Argument(help="MLflow run id, or trial key (its beginning will do)")],
+    storage: StorageOption = None,
+    tracking_uri: Annotated[
+        str | None, typer.Option(help="where it is logged, if neither there nor in the environment")
+    ] = None,
+) -> None:
+    """One trial again, in this process and without Ray; compared with what was logged."""
+    from study.commands.rerun import rerun as rerun_trial
+    from study.tracking import default_uri
+
+    place = str(Path(storage).resolve()) if "://" not in (storage := expanded(storage or "results")) else storage
+    comparison = rerun_trial(run_or_key, place, tracking_uri or default_uri(place))
+    out.print(table(comparison.name, ("metric", "logged", "now"), comparison.rows))
+    out.print("bit-identical" if comparison.identical else f"not bit-identical: {comparison.difference}")
+
+
+@app.command()
+def report(source: StudyArgument, storage: StorageOption = None) -> None:
+    """One self-contained HTML page, with figures and tables beside it."""
+    from study.commands.report import publish
+
+    print_line(f"report: {publish(load(source, storage))}")

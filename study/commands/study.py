@@ -1,0 +1,177 @@
+"""Commands for a study: check, run, status, and what builds on its finished trials."""
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from study.commands.app import (
+    AddressOption,
+    JsonOption,
+    RetryOption,
+    StorageOption,
+    StudyArgument,
+    app,
+    conclude,
+    err,
+    load,
+    out,
+    print_json,
+    print_line,
+    read,
+    table,
+)
+from study.settings import Study
+
+
+@app.command()
+def demo(storage: StorageOption = None) -> None:
+    """Simulated cameras → report: nothing to download, minutes on two cores."""
+    run("demo", storage=storage)
+
+
+@app.command()
+def check(source: StudyArgument, storage: StorageOption = None, address: AddressOption = "local") -> None:
+    """Is everything there that a study needs, on every node? One line for each fault, and exit code 2."""
+    from study.preflight.check import check as check_study
+
+    findings = check_study(load(source, storage), address)
+    rows = [(f.what, f.node, "ok" if f.fault is None else "fault", f.remark) for f in findings]
+    out.print(table("Check", ("what", "where", "", "remark"), rows))
+    faults = [finding for finding in findings if finding.fault is not None]
+    for finding in faults:
+        line = escape(f"{finding.what}, {finding.node}: {finding.fault}")
+        err.print(f"[bold red]fault:[/] {line}", soft_wrap=True, highlight=False)
+    if faults:
+        sys.exit(2)
+
+
+@app.command()
+def pretrain(
+    source: StudyArgument,
+    storage: StorageOption = None,
+    address: AddressOption = "local",
+    retry_failed: RetryOption = False,
+) -> None:
+    """Pre-train the NIP of every camera × ISP of a study."""
+    from study.execution.driver import pretrain as pretrain_study
+    from study.preflight.check import require
+
+    conclude(pretrain_study(load(source, storage), require, address, retry_failed))
+
+
+@app.command()
+def run(
+    source: StudyArgument,
+    storage: StorageOption = None,
+    address: AddressOption = "local",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the trials and start nothing")] = False,
+    retry_failed: RetryOption = False,
+) -> None:
+    """Everything that is missing of a study: cameras, NIPs, trials, report. The same call resumes."""
+    study = load(source, storage)
+    if dry_run:
+        _dry_run(study)
+        return
+    from study.commands.report import publish
+    from study.execution.driver import run as run_study
+    from study.preflight.check import require
+
+    failures = run_study(study, require, address, retry_failed)
+    print_line(f"report: {publish(study)}")
+    conclude(failures)
+
+
+def _dry_run(study: Study) -> None:
+    from study.preflight.estimate import estimate, gigabytes
+    from study.preflight.status import status as status_of
+
+    snapshot = read(study)
+    state = status_of(study, snapshot)
+    axes = tuple(state.grid.planned[0].axes)
+    rows = [
+        (item.trial.camera, item.trial.isp, item.trial.lam, item.trial.seed, *item.axes.values(), its_status)
+        for item, its_status in zip(state.grid.planned, state.statuses, strict=True)
+    ]
+    out.print(table(f"{study.name}: {len(rows)} trials", ("camera", "ISP", "λ", "seed", *axes, "status"), rows))
+    out.print(", ".join(f"{count} {its_status}" for its_status, count in state.counts.items()))
+
+    cost = estimate(study, state.grid, snapshot)
+    jobs = [(job.isp, job.kind, job.count, job.finished, _hours(job.seconds, cost.share)) for job in cost.jobs]
+    out.print(table("Estimate", ("ISP", "jobs", "planned", "finished", f"{cost.device} hours to go"), jobs))
+    unknown = f", and what was never measured: {', '.join(cost.unknown)}" if cost.unknown else ""
+    out.print(
+        f"to go: {cost.hours:.1f} {cost.device} hours{unknown}; to be written: {gigabytes(cost.written)}",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def _hours(seconds: float | None, share: float) -> str:
+    return "unknown" if seconds is None else f"{seconds * share / 3600:.1f}"
+
+
+@app.command()
+def status(source: StudyArgument, storage: StorageOption = None, as_json: JsonOption = False) -> None:
+    """Done, running, failed, left; speed and time to go."""
+    from cameras.console import duration
+    from study.preflight.status import status as status_of
+
+    study = load(source, storage)
+    state = status_of(study, read(study))
+    trials = len(state.grid.planned)
+    if as_json:
+        print_json({"study": study.name, "trials": trials, **state.counts, "seconds_to_go": state.seconds_to_go})
+        return
+    out.print(f"{study.name}: {trials} trials: " + ", ".join(f"{n} {s}" for s, n in state.counts.items()))
+    if state.trials_per_hour:
+        out.print(
+            f"{state.trials_per_hour:.1f} trials an hour; {duration(state.seconds_to_go or 0)} to go at this speed"
+        )
+
+
+@app.command()
+def evaluate(
+    source: StudyArgument,
+    codec: Annotated[
+        list[str], typer.Option(help="real encoder and qualities: jpeg:30,50,70 · jpeg:50:4:2:0 · webp:50")
+    ],
+    storage: StorageOption = None,
+    address: AddressOption = "local",
+    retry_failed: RetryOption = False,
+) -> None:
+    """Score every finished trial again behind real encoders, at 8 bits; what is scored already is left alone."""
+    from study.commands.evaluate import evaluate as evaluate_study
+    from study.preflight.check import require
+
+    scores, failures = evaluate_study(load(source, storage), codec, require, address, retry_failed)
+    scores = scores.drop(columns=["trial_key", "seed"])
+    setting = list(scores.columns[: scores.columns.get_loc("dJPEG")])
+    means = scores.groupby(setting, sort=False).mean().reset_index().round(3)
+    out.print(table(f"{source}: accuracy, mean over seeds", means.columns, means.itertuples(index=False)))
+    conclude(failures)
+
+
+@app.command()
+def fingerprints(
+    source: StudyArgument,
+    storage: StorageOption = None,
+    address: AddressOption = "local",
+    retry_failed: RetryOption = False,
+) -> None:
+    """What the pipelines of a study do to sensor fingerprints: matrices, maps and error rates, as a report page."""
+    from study.commands.fingerprints import run as run_experiments
+    from study.preflight.check import require
+
+    page, failures = run_experiments(load(source, storage), require, address, retry_failed)
+    print_line(f"report: {page}")
+    conclude(failures)
+
+
+@app.command()
+def adopt(source: StudyArgument, storage: StorageOption = None) -> None:
+    """Give finished runs of an older version of this project their new keys, so that they count as done."""
+    from study.commands.adopt import adopt as adopt_study
+
+    out.print(f"{adopt_study(load(source, storage))} finished runs have new keys")
