@@ -119,9 +119,10 @@ def test_stored_twice_with_eight_bits() -> None:
         (small_trial(0.1), "jpeg:50", 4, "a FAN of 4 classes"),
     ],
 )
-def test_what_does_not_fit_is_refused(
-    pairs: Pairs, nip: NIP, trial: Trial, codec: str, classes: int, message: str
+def test_what_does_not_fit_is_refused_before_the_work_begins(
+    pairs: Pairs, nip: NIP, trial: Trial, codec: str, classes: int, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("forensics.evaluation.validation_set", lambda *_: pytest.fail("it has begun"))
     with pytest.raises(ValueError, match=message):
         evaluate(trial, pairs, nip, FAN(classes), [codec])
 
