@@ -13,25 +13,20 @@ from mlflow import MlflowClient
 import models
 from cameras.dng import simulate_folder
 from cameras.importing import import_camera
-from cameras.pairs import Index
+from cameras.pairs import Index, Pairs
 from cameras.simulate import PRESETS
 from forensics.trial import Distribution
 from models.pretrain import Pretraining
 from prnu import experiment, exposures, lowlight
+from prnu.pipelines import developments, images_of_other_camera
 from study.commands import fingerprints
+from study.execution import worker
 from study.execution.driver import Session
-from study.execution.worker import perform
-from study.jobs import (
-    DarkFolders,
-    FingerprintJob,
-    JointNip,
-    LowLightJob,
-    Place,
-    PretrainedNip,
-    file_sha256,
-    fingerprint_work,
-)
+from study.jobs import Context, FingerprintJob, LowLightJob
+from study.jobs.fingerprints import JointNip, PretrainedNip, raw_files
+from study.jobs.low_light import DarkFolders
 from study.settings import Fingerprints, LowLight, Simulation, Study, StudyError
+from study.storage.cache import file_sha256
 
 SMALL = Fingerprints(
     estimation=3,
@@ -57,37 +52,48 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def job_in(storage: Path, client: MlflowClient, experiment_id: str) -> FingerprintJob:
-    fingerprints = {name: Index.read(storage / "cameras" / name).data_hash for name in ("sim-rggb", "sim-gbrg")}
+def context_in(storage: Path, client: MlflowClient, experiment_id: str = "0") -> Context:
+    return Context(storage=str(storage), cache=None, tracking_uri=client.tracking_uri, experiment_id=experiment_id)
+
+
+def job_in(storage: Path, **changes: object) -> FingerprintJob:
+    hashes = {name: Index.read(storage / "cameras" / name).data_hash for name in ("sim-rggb", "sim-gbrg")}
     nip = storage / "nips" / "inet.safetensors"
-    return FingerprintJob(
-        camera="sim-rggb",
-        simulation=SIMULATION,
-        data_fingerprint=fingerprints["sim-rggb"],
-        others={"sim-gbrg": fingerprints["sim-gbrg"]},
-        raw=True,
-        pretrained=(PretrainedNip(name="INet", file="nips/inet.safetensors", sha256=file_sha256(nip)),),
-        joint=(),
-        settings=SMALL,
-        channel=Distribution(),
-        place=Place(storage=str(storage), staging=None, tracking_uri=client.tracking_uri, experiment_id=experiment_id),
-    ).identified
+    content = {
+        "camera": "sim-rggb",
+        "simulation": SIMULATION,
+        "data_hash": hashes["sim-rggb"],
+        "others": {"sim-gbrg": hashes["sim-gbrg"]},
+        "raw": True,
+        "pretrained": (PretrainedNip(name="INet", file="nips/inet.safetensors", sha256=file_sha256(nip)),),
+        "joint": (),
+        "settings": SMALL,
+        "channel": Distribution(),
+    }
+    return FingerprintJob.plan(**(content | changes))
+
+
+def run(job: FingerprintJob | LowLightJob, context: Context) -> tuple[str | None, list[int]]:
+    """Why it failed, and the steps that it reported."""
+    seen: list[int] = []
+    return worker.run(job, context, lambda steps, metrics: seen.append(steps)), seen
 
 
 def test_a_camera_is_compared_by_all_its_pipelines(
     storage: Path, client: MlflowClient, experiment_id: str, tmp_path: Path
 ) -> None:
-    job, seen = job_in(storage, client, experiment_id), []
-    assert perform(job, seen.append) is None
+    job, context = job_in(storage), context_in(storage, client, experiment_id)
+    failure, seen = run(job, context)
+    assert failure is None
     assert seen[-1] == job.steps
     assert seen == sorted(seen)
-    (run,) = client.search_runs([experiment_id], f"tags.trial_key = '{job.key}'")
-    assert run.info.status == "FINISHED"
-    assert run.data.tags["kind"] == "prnu"
-    result = experiment.load(client.download_artifacts(run.info.run_id, "fingerprints.safetensors", str(tmp_path)))
+    (found,) = client.search_runs([experiment_id], f"tags.trial_key = '{job.key}'")
+    assert found.info.status == "FINISHED"
+    assert found.data.tags["kind"] == "prnu"
+    result = experiment.load(client.download_artifacts(found.info.run_id, "fingerprints.safetensors", str(tmp_path)))
     assert result.pipelines == ("libraw", "standard", "INet")
     assert result.correlations.shape == (3, 3)
-    assert run.data.metrics["f1_matching"] == pytest.approx(result.mean_f1.diagonal().mean().item())
+    assert found.data.metrics["f1_matching"] == pytest.approx(result.mean_f1.diagonal().mean().item())
     views = {(attribution.pipeline, attribution.view) for attribution in result.attributions}
     assert len(views) == 6, "developed and received, of three pipelines"
     assert all(len(a.same) == len(a.other) == SMALL.evaluation for a in result.attributions)
@@ -95,67 +101,62 @@ def test_a_camera_is_compared_by_all_its_pipelines(
     assert recoveries.keys() == views
     assert recoveries["standard", "developed"].images == (1, 2, 3)
     assert recoveries["standard", "developed"].correlations[-1] > 10 * recoveries["standard", "developed"].chance
-    assert perform(job, seen.append) is None, "what is done is not repeated"
+    assert run(job, context) == (None, []), "what is done is not repeated"
 
 
-def test_the_crop_of_a_nip_is_what_it_makes_of_the_whole(storage: Path, client: MlflowClient) -> None:
+def test_the_crop_of_a_nip_is_a_crop_of_the_whole(storage: Path) -> None:
     """The margin is wider than INet sees."""
-    job = job_in(storage, client, "0").model_copy(update={"settings": SMALL.model_copy(update={"pixels": 64 * 64})})
-    pairs, files = fingerprint_work._pairs(job, "sim-rggb", job.data_fingerprint)
+    folder = storage / "cameras" / "sim-rggb"
+    pairs, files = Pairs.open(folder), raw_files(Index.read(folder))
     nip = models.load(storage / "nips" / "inet.safetensors")
-    how = fingerprint_work._developments(pairs, files, {"INet": nip}, job)
+    how = developments(pairs, files, {"INet": nip}, 64 * 64, "cpu")
     with torch.no_grad():
         whole = experiment.central_crop(nip(pairs.image(0)[0]), 64 * 64)
         torch.testing.assert_close(how["INet"](0), whole)
     assert how["libraw"](0).shape == how["standard"](0).shape == whole.shape
 
 
-def test_a_key_is_of_the_content_alone(storage: Path, client: MlflowClient) -> None:
-    job = job_in(storage, client, "0")
-    elsewhere = job.model_copy(update={"place": job.place.model_copy(update={"threads": 4})})
-    assert elsewhere.identified.key == job.key
+def test_a_key_is_of_the_content_alone(storage: Path) -> None:
+    job = job_in(storage)
     joint = JointNip(name="UNet λ=0.1", lam=0.1, trial_key="aa", run_id="1")
-    one, two = (
-        job.model_copy(update={"joint": (joint.model_copy(update={"run_id": run}),)}).identified for run in "12"
-    )
+    one, two = (job_in(storage, joint=(joint.model_copy(update={"run_id": run}),)) for run in "12")
     assert one.key == two.key != job.key
-    assert job.model_copy(update={"raw": False}).identified.key != job.key
+    assert job_in(storage, raw=False).key != job.key
     brighter = SMALL.model_copy(update={"low_light": LowLight(exposure=0.1)})
-    assert job.model_copy(update={"settings": brighter}).identified.key == job.key
-    wider = job.model_copy(update={"settings": SMALL.model_copy(update={"window": 65})})
-    assert wider.identified.key != job.key
+    assert job_in(storage, settings=brighter).key == job.key
+    assert job_in(storage, settings=SMALL.model_copy(update={"window": 65})).key != job.key
 
 
 def test_other_pairs_than_planned_are_refused(storage: Path, client: MlflowClient, experiment_id: str) -> None:
-    job = job_in(storage, client, experiment_id)
-    failure = perform(job.model_copy(update={"data_fingerprint": "0" * 64}).identified, lambda step: None)
+    failure, _ = run(job_in(storage, data_hash="0" * 64), context_in(storage, client, experiment_id))
     assert failure is not None
     assert "are not those that the job was planned with" in failure
 
 
-def low_light_job(source: Simulation | DarkFolders, place: Place) -> LowLightJob:
-    return LowLightJob(
-        camera="sim-rggb",
-        source=source,
-        pretraining=replace(Pretraining(), patch=16, batch=2, max_iterations=2, check_every=2, validation_patch=32),
-        settings=SMALL.low_light,
-        pixels=SMALL.pixels,
-        evaluation=SMALL.evaluation,
-        seed=SMALL.seed,
-        place=place,
-    ).identified
+def low_light_job(source: Simulation | DarkFolders, **changes: object) -> LowLightJob:
+    content = {
+        "camera": "sim-rggb",
+        "source": source,
+        "pretraining": replace(Pretraining(), patch=16, batch=2, max_iterations=2, check_every=2, validation_patch=32),
+        "settings": SMALL.low_light,
+        "pixels": SMALL.pixels,
+        "evaluation": SMALL.evaluation,
+        "seed": SMALL.seed,
+    }
+    return LowLightJob.plan(**(content | changes))
 
 
 def test_low_light(client: MlflowClient, experiment_id: str, storage: Path, tmp_path: Path) -> None:
-    job, seen = low_light_job(SIMULATION, job_in(storage, client, experiment_id).place), []
-    assert perform(job, seen.append) is None
+    job = low_light_job(SIMULATION)
+    failure, seen = run(job, context_in(storage, client, experiment_id))
+    assert failure is None
     assert seen == sorted(seen)
     assert seen[-1] == job.steps
-    (run,) = client.search_runs([experiment_id], f"tags.trial_key = '{job.key}'")
-    path = client.download_artifacts(run.info.run_id, "low_light.json", str(tmp_path))
+    (found,) = client.search_runs([experiment_id], f"tags.trial_key = '{job.key}'")
+    path = client.download_artifacts(found.info.run_id, "low_light.json", str(tmp_path))
     table = lowlight.LowLight.from_json(json.loads(Path(path).read_text()))
     assert table.pipelines == ("libRAW (long)", "libRAW (short)", "UNet (short)")
-    assert run.data.metrics["pce_libraw_long"] == pytest.approx(table.average_pce[0])
+    assert found.data.metrics["pce_libraw_long"] == pytest.approx(table.average_pce[0])
 
 
 @pytest.fixture
@@ -173,22 +174,23 @@ def dark(tmp_path: Path) -> DarkFolders:
 def test_low_light_from_folders(
     client: MlflowClient, experiment_id: str, storage: Path, dark: DarkFolders, tmp_path: Path
 ) -> None:
-    job = low_light_job(dark, job_in(storage, client, experiment_id).place)
-    assert perform(job, lambda step: None) is None
-    (run,) = client.search_runs([experiment_id], f"tags.trial_key = '{job.key}'")
-    path = client.download_artifacts(run.info.run_id, "low_light.json", str(tmp_path))
+    job, context = low_light_job(dark), context_in(storage, client, experiment_id)
+    assert run(job, context)[0] is None
+    (found,) = client.search_runs([experiment_id], f"tags.trial_key = '{job.key}'")
+    path = client.download_artifacts(found.info.run_id, "low_light.json", str(tmp_path))
     table = lowlight.LowLight.from_json(json.loads(Path(path).read_text()))
     assert [(len(a.same), len(a.other)) for a in table.attributions] == [(2, 2)] * 3
 
     moved = dark.folder.rename(tmp_path / "moved")
-    again = low_light_job(dark.model_copy(update={"folder": moved}), job.place)
+    elsewhere = dark.model_copy(update={"folder": moved})
+    again = low_light_job(elsewhere)
     assert again.key == job.key, "where the files lie is no part of the key"
-    simulated = again.settings.model_copy(update={"exposure": 0.2, "iterations": 2})
-    assert again.model_copy(update={"settings": simulated}).identified.key == job.key
+    simulated = SMALL.low_light.model_copy(update={"exposure": 0.2, "iterations": 2})
+    assert low_light_job(elsewhere, settings=simulated).key == job.key
     swapped = dark.model_copy(update={"sha256": dark.others_sha256, "others_sha256": dark.sha256})
-    assert low_light_job(swapped, job.place).key != job.key
+    assert low_light_job(swapped).key != job.key
     (moved / "long" / "0_a.dng").write_bytes(b"another file")
-    failure = perform(again.model_copy(update={"key": "0" * 64}), lambda step: None)
+    failure, _ = run(again.model_copy(update={"key": "0" * 64}), context)
     assert failure is not None
     assert "are not those that the job was planned with" in failure
 
@@ -218,7 +220,7 @@ def test_a_study_names_folders_of_low_light(dark: DarkFolders, storage: Path, cl
             },
         }
     )
-    session = Session(study, {}, client, job_in(storage, client, "0").place, "local", False)
+    session = Session(study, {}, client, context_in(storage, client), "local", False)
     simulated, real = fingerprints._low_light_jobs(session)
     assert (simulated.camera, real.camera) == ("sim", "Simulated R1")
     assert real.source == dark
@@ -240,11 +242,11 @@ def test_the_page_holds_every_camera(
 ) -> None:
     """Their results come out of MLflow one after the other, as files of one name."""
     monkeypatch.chdir(tmp_path)
-    place = job_in(storage, client, experiment_id).place
+    context = context_in(storage, client, experiment_id)
     names, jobs = ("one", "two"), []
     for seed, name in enumerate(names):
         result = synthetic_fingerprints.camera(name, seed=seed, size=128 + 64 * seed)
-        job = job_in(storage, client, experiment_id).model_copy(update={"camera": name, "key": name * 20})
+        job = job_in(storage).model_copy(update={"camera": name, "key": name * 20})
         file = tmp_path / "fingerprints.safetensors"
         experiment.save(file, result)
         run = client.create_run(experiment_id, tags={"kind": "prnu", "trial_key": job.key})
@@ -261,22 +263,21 @@ def test_the_page_holds_every_camera(
             "seeds": 1,
         }
     )
-    written = fingerprints._publish(Session(study, {}, client, place, "local", False), jobs, [])
+    written = fingerprints._publish(Session(study, {}, client, context, "local", False), jobs, [])
     assert written == tmp_path / "reports" / "page" / "prnu.html"
     for camera, side in zip(names, (128, 192), strict=True):
         assert f"Maps of tampering probability, {camera}" in written.read_text()
         assert f"crops of {side} × {side} px" in written.read_text()
 
 
-def test_strangers_show_other_scenes_than_the_fingerprint(storage: Path) -> None:
+def test_other_cameras_show_other_scenes_than_the_fingerprint(storage: Path) -> None:
     """Simulated cameras see the same scenes, but their pairs are stored in orders of their own."""
-    own, foreign = (Index.read(storage / "cameras" / name).names for name in ("sim-rggb", "sim-gbrg"))
-    scenes = [[int(name.split("-")[2]) for name in names] for names in (own, foreign)]
+    own, other = (Index.read(storage / "cameras" / name).names for name in ("sim-rggb", "sim-gbrg"))
+    scenes = [[int(name.split("-")[2]) for name in names] for names in (own, other)]
     assert scenes[0] != scenes[1]
     assert sorted(scenes[0]) == sorted(scenes[1]) == list(range(7))
     for seed in range(20):
-        settings = SMALL.model_copy(update={"seed": seed})
-        split = fingerprint_work._split(own, settings)
-        strangers = fingerprint_work._strangers(foreign, own, split, settings)
-        assert len(set(strangers)) == SMALL.evaluation
-        assert {scenes[1][i] for i in strangers}.isdisjoint(scenes[0][i] for i in split.estimation)
+        split = experiment.split(len(own), SMALL.estimation, SMALL.prediction, SMALL.evaluation, seed)
+        chosen = images_of_other_camera(other, own, split, SMALL.evaluation, seed)
+        assert len(set(chosen)) == SMALL.evaluation
+        assert {scenes[1][i] for i in chosen}.isdisjoint(scenes[0][i] for i in split.estimation)
