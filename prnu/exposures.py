@@ -19,7 +19,7 @@ from cameras import folders
 from cameras.dng import write_dng
 from cameras.raw import SUFFIXES, RawFrame
 from cameras.simulate import SimulatedCamera, capture
-from prnu.experiment import crop_box
+from prnu.crops import crop_box
 
 LONG, SHORT = "long", "short"
 BLOWN = 0.9  # of white: brighter pixels of a long exposure may be saturated
@@ -157,7 +157,7 @@ def frames(taken: Exposures, pixels: int) -> tuple[RawFrame, RawFrame]:
 
 
 def _cropped(frame: RawFrame, pixels: int) -> RawFrame:
-    """The part of a frame that `prnu.experiment.central_crop` takes of the photograph."""
+    """The part of a frame that `prnu.crops.central_crop` takes of the photograph."""
     h, w, _ = frame.bayer.shape
     top, left, height, width = (side // 2 for side in crop_box(2 * h, 2 * w, pixels))
     return replace(frame, bayer=np.ascontiguousarray(frame.bayer[top : top + height, left : left + width]))

@@ -21,6 +21,7 @@ from cameras.pairs import Pairs
 from models.nip import NIP
 from models.nip import develop as develop_by_nip
 from models.pretrain import Pretrained, Pretraining, pretrain
+from prnu.crops import central_crop
 from prnu.experiment import (
     AS_DEVELOPED,
     DEVELOPED,
@@ -32,14 +33,13 @@ from prnu.experiment import (
     Settings,
     Split,
     attributions,
-    central_crop,
     correlations,
     estimate,
     photographs,
+    photographs_of_others,
     scores,
     silent,
     steps,
-    strangers,
 )
 from prnu.exposures import LONG, SHORT, Exposures, check, frames, look
 
@@ -174,8 +174,8 @@ def low_light(
     for pipeline in pipelines:
         K = estimate(pipeline.develop, images.estimation, AS_DEVELOPED, settings, device, advance)
         queries = photographs(pipeline.develop, images.evaluation, settings, device, advance)
-        foreign = strangers(pipeline.name, others, settings, device, advance)
-        same, other = ([scores(x, K, AS_DEVELOPED, settings) for x in taken] for taken in (queries, foreign))
+        of_others = photographs_of_others(pipeline.name, others, settings, device, advance)
+        same, other = ([scores(x, K, AS_DEVELOPED, settings) for x in taken] for taken in (queries, of_others))
         attributed += attributions(pipeline.name, same, other)
         fingerprints.append(K[DEVELOPED])
     return LowLight(

@@ -35,6 +35,9 @@ VICINITY = 9  # side of the square over which the noise's variance is measured
 ROUNDED = 1 / 255**2 / 12  # variance of rounding to 8 bits: no noise counts for less
 ROUNDING = 1e-6  # deviations up to this one, relative to the values themselves, are float32 rounding
 
+# Customary threshold of PCE: false alarms in 2.4e-5 of the pairs (Goljan, Fridrich & Filler, SPIE 7254, 2009).
+PCE_THRESHOLD = 60.0
+
 PIXELS = (-2, -1)
 
 

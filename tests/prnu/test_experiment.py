@@ -124,9 +124,9 @@ def test_camera_models_find_forgeries_best_in_photographs_of_their_own_pipeline(
     assert result.f1.shape == (5, 5, len(SPLIT.evaluation))
     assert (f1[plain] == f1[twin]).all() and (f1[:, plain] == f1[:, twin]).all()
     assert (f1.diagonal() >= f1 - 0.02).all()  # within a column
-    for stranger in (plain, blurred):
-        assert f1[stranger, displaced] < 0.6 * f1[displaced, displaced]
-        assert f1[displaced, stranger] < 0.6 * f1[stranger, stranger]
+    for other in (plain, blurred):
+        assert f1[other, displaced] < 0.6 * f1[displaced, displaced]
+        assert f1[displaced, other] < 0.6 * f1[other, other]
     assert f1.diagonal().min() > 0.75
 
 
@@ -257,7 +257,7 @@ def test_it_counts_its_steps_and_holds_few_photographs(monkeypatch: pytest.Monke
         most = max(most, len(alive))
         return photograph
 
-    monkeypatch.setattr("prnu.experiment.as_file", watched)
+    monkeypatch.setattr("prnu.experiment.inputs.as_file", watched)
     told: list[tuple[int, int]] = []
     experiment(
         "body 1",
