@@ -18,6 +18,7 @@ from study.execution.run_logger import Ending, RunLogger
 from study.jobs import Callbacks, Context, Job, JobResult
 from study.jobs.job import hash_tag
 from study.jobs.keys import KEY_RECIPE, KEY_TAG
+from study.settings import StudyError
 from study.storage import Storage
 from study.storage.cache import file_sha256
 from study.storage.retry import JOB_SECONDS, retry
@@ -53,7 +54,10 @@ def run(
         return None  # by another driver, or by an attempt whose process was lost after it had ended the run
     logger = RunLogger(context.client, context.experiment_id, describe(job, context), say)
     own_run = job.run_key == job.key
-    earlier = logger.before("seconds") if own_run else 0.0
+    try:
+        earlier = logger.before("seconds")
+    except StudyError as error:
+        return str(error)
     started = saved = time.monotonic()
 
     def log_seconds(step: int) -> None:

@@ -73,6 +73,9 @@ class EvaluationJob(BaseJob):
         run = tracking.find(client, context.experiment_id, self.trial.key)
         if run is None or run.info.status != "FINISHED":
             raise ValueError(f"{self.trial.name} has not finished")
+        there = {item.path for item in client.list_artifacts(run.info.run_id)}
+        if lost := {NIP_FILE, FAN_FILE} - there:
+            raise ValueError(f"run {run.info.run_id} has lost {', '.join(sorted(lost))}")
         with tempfile.TemporaryDirectory() as folder:
             nip_file, fan_file = (
                 client.download_artifacts(run.info.run_id, name, folder) for name in (NIP_FILE, FAN_FILE)

@@ -17,7 +17,7 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
 from cameras.errors import one_line
-from study.settings import Frozen
+from study.settings import Frozen, StudyError
 from study.tracking.client import look, reachable
 
 KEY = "trial_key"  # tag with the key of a run's job, whatever its kind
@@ -106,12 +106,13 @@ def open_run(client: MlflowClient, experiment_id: str, description: Description)
     """The run of a job, reopened or created: the result is the same however often it is called.
 
     Raises:
-        ValueError: the job adds to a run that does not exist.
+        StudyError: the job adds to a run that does not exist.
     """
     run = find(client, experiment_id, description.run_key)
     if description.run_key != description.key:
         if run is None:
-            raise ValueError(f"the run that {description.name} adds to is not there: run the study again")
+            raise StudyError(f"the run that {description.name} adds to is not there: run the study again")
+        client.set_tag(run.info.run_id, f"{ADDED}{description.key}", "RUNNING")
         return run
     if run is None:
         tags = {KEY: description.key, "kind": description.kind, MLFLOW_RUN_NAME: description.name}

@@ -14,10 +14,11 @@ from small_study import Data, Record, new_experiment, recorded, small_job
 import models
 from cameras.pairs import Index, append
 from study import tracking
-from study.execution.worker import perform
-from study.jobs import Place, TrialJob, file_sha256
+from study.execution import worker
+from study.jobs import Context, TrialJob
 from study.settings import load_study
 from study.storage import Storage
+from study.storage.cache import file_sha256
 
 BUCKET = "studies"
 
@@ -56,7 +57,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
 
 @pytest.fixture(scope="session")
 def client(tmp_path_factory: pytest.TempPathFactory) -> MlflowClient:
-    """Of a database that was made once: that takes seconds."""
+    """A client of one database for all tests: to create it takes seconds."""
     study = load_study("smoke").model_copy(update={"storage": str(tmp_path_factory.mktemp("tracking"))})
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -78,30 +79,34 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
         append(folder / "cameras" / "camera", f"image {number}", bayer, target, **camera)
     nip = models.build("INet", generator=torch.Generator().manual_seed(0), cfa="RGGB", cam2srgb=np.eye(3).tolist())
     models.save(folder / "nips" / "nip.safetensors", nip)
-    fingerprint = Index.read(folder / "cameras" / "camera").data_hash
-    return Data(folder, "camera", fingerprint, "nips/nip.safetensors", file_sha256(folder / "nips" / "nip.safetensors"))
+    data_hash = Index.read(folder / "cameras" / "camera").data_hash
+    return Data(folder, "camera", data_hash, "nips/nip.safetensors", file_sha256(folder / "nips" / "nip.safetensors"))
 
 
 @pytest.fixture
-def job(storage: Storage, data: Data, client: MlflowClient, experiment_id: str, tmp_path: Path) -> TrialJob:
-    """The trial, in a storage that has what it needs."""
+def job(data: Data) -> TrialJob:
+    return small_job(data)
+
+
+@pytest.fixture
+def context(storage: Storage, data: Data, client: MlflowClient, experiment_id: str, tmp_path: Path) -> Context:
+    """Where the trial runs: a storage that has what it needs."""
     data.put(storage)
-    place = Place(
+    return Context(
         storage=storage.uri,
-        staging=None if storage.is_folder else tmp_path / "staging",
+        cache=None if storage.is_folder else tmp_path / "cache",
         tracking_uri=client.tracking_uri,
         experiment_id=experiment_id,
         checkpoint_seconds=0,
     )
-    return small_job(data, place)
 
 
 @pytest.fixture(scope="session")
 def undisturbed(data: Data, client: MlflowClient, tmp_path_factory: pytest.TempPathFactory) -> Record:
-    """What the trial leaves that nothing happens to."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    experiment_id = new_experiment(client, folder)
-    place = Place(storage=str(data.folder), staging=None, tracking_uri=client.tracking_uri, experiment_id=experiment_id)
-    job = small_job(data, place)
-    assert perform(job, lambda step: None) is None
+    """What the trial leaves in the tracker without any fault."""
+    experiment_id = new_experiment(client, tmp_path_factory.mktemp("undisturbed"))
+    uri = client.tracking_uri
+    context = Context(storage=str(data.folder), cache=None, tracking_uri=uri, experiment_id=experiment_id)
+    job = small_job(data)
+    assert worker.run(job, context) is None
     return recorded(client, experiment_id, job.key)

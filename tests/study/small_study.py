@@ -1,4 +1,4 @@
-"""A trial that takes a second, a tracker whose line can be cut, and what that tracker knows in the end."""
+"""A trial that takes a second, a tracker whose connection can fail, and what that tracker holds in the end."""
 
 import secrets
 from collections.abc import Callable
@@ -10,27 +10,27 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from forensics.trial import Split, Training, Trial, Validation
-from study.jobs import Place, TrialJob
+from study.jobs import TrialJob
 from study.storage import Storage
 
 
 def new_experiment(client: MlflowClient, folder: Path) -> str:
-    """The id of an experiment of its own, with artifacts in a folder."""
+    """Create an experiment with artifacts in a folder; return its id."""
     name = secrets.token_hex(4)
     return client.create_experiment(name, artifact_location=(folder / f"artifacts-{name}").as_uri())
 
 
 def refused_connection() -> MlflowException:
-    """What MLflow's client makes of it."""
+    """What MLflow's client raises when a connection is refused."""
     return MlflowException("API request to http://tracker failed with exception: Connection refused")
 
 
 @dataclass
 class Line:
-    """A client of a real tracker behind a line that fails.
+    """A client of a real tracker over a connection that fails.
 
-    ``state`` is asked at every request: ``up``, ``down`` (nothing arrives) or ``deaf`` (requests arrive, answers do
-    not).
+    ``state`` is called for every request: it returns ``up``, ``down`` (nothing arrives) or ``deaf`` (requests arrive,
+    answers do not).
     """
 
     client: MlflowClient
@@ -55,46 +55,48 @@ class Line:
 
 @dataclass(frozen=True)
 class Record:
-    """All that a tracker knows of a key, but for times."""
+    """All that a tracker knows of a run, except for times. ``artifacts`` are contents by path."""
 
     status: str
-    figures: dict[str, list[tuple[int, float]]]  # (step, value) in the order in which they arrived
+    metrics: dict[str, list[tuple[int, float]]]  # (step, value) in the order in which they arrived
     params: dict[str, str]
     tags: dict[str, str]
     artifacts: dict[str, bytes]
 
 
 def recorded(client: MlflowClient, experiment_id: str, key: str) -> Record:
-    """Fails where a key has no run or several."""
+    """Read the run of a key; fail where a key has no run or several."""
     (run,) = client.search_runs([experiment_id], f"tags.trial_key = '{key}'")
-    figures = {
+    metrics = {
         name: [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, name)]
         for name in run.data.metrics
     }
     folder = Path(run.info.artifact_uri.removeprefix("file://"))
-    artifacts = {path.name: path.read_bytes() for path in folder.iterdir()} if folder.exists() else {}
+    artifacts = {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }
     tags = {name: value for name, value in run.data.tags.items() if not name.startswith("mlflow.")}
-    return Record(run.info.status, figures, run.data.params, tags, artifacts)
+    return Record(run.info.status, metrics, run.data.params, tags, artifacts)
 
 
 @dataclass(frozen=True)
 class Data:
-    """A camera and a NIP in a folder, and what they are known by."""
+    """A camera and a NIP in a folder, and their hashes."""
 
     folder: Path
     camera: str
-    fingerprint: str
+    data_hash: str
     nip: str
     nip_sha256: str
 
     def put(self, storage: Storage) -> None:
-        """Copy all into a storage."""
+        """Copy everything into a storage."""
         for path in self.folder.rglob("*"):
             if path.is_file():
                 storage.upload(path, path.relative_to(self.folder).as_posix())
 
 
-def small_job(data: Data, place: Place) -> TrialJob:
+def small_job(data: Data) -> TrialJob:
     """A trial of six iterations, validated and saved after every second."""
     trial = Trial(
         data.camera,
@@ -110,13 +112,11 @@ def small_job(data: Data, place: Place) -> TrialJob:
         trial=trial,
         nip=data.nip,
         nip_sha256=data.nip_sha256,
-        data_fingerprint=data.fingerprint,
-        place=place,
+        data_hash=data.data_hash,
     )
 
 
 def results(record: Record) -> tuple[object, ...]:
-    """All of a record that must not depend on what happened on the way."""
-    figures = {name: values for name, values in record.figures.items() if name != "seconds"}
-    artifacts = {name: content for name, content in record.artifacts.items() if name != "trial.yaml"}
-    return record.status, figures, artifacts, record.params, record.tags
+    """All of a record that must not depend on faults on the way."""
+    metrics = {name: values for name, values in record.metrics.items() if name != "seconds"}
+    return record.status, metrics, record.artifacts, record.params, record.tags

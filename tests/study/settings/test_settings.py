@@ -1,4 +1,4 @@
-"""Study files: what they mean, and the one line that answers what they cannot mean."""
+"""Study files: what they mean, and one clear line for whatever does not fit."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 
 from forensics.trial import Trial
 from models.pretrain import Pretraining
-from study.settings import StudyError, load_study, presets
+from study.settings import StudyError, load_study, planned, presets
 
 GOOD = """
 name: mine
@@ -28,10 +28,10 @@ def study_file(tmp_path: Path):  # type: ignore[no-untyped-def]
 
 
 def test_the_paper_is_1320_trials() -> None:
-    planned = load_study("paper").planned()
-    assert len(planned) == 1320
-    assert len({repr(item.trial) for item in planned}) == 1320
-    trial = planned[0].trial
+    trials = planned(load_study("paper"))
+    assert len(trials) == 1320
+    assert len({repr(item.trial) for item in trials}) == 1320
+    trial = trials[0].trial
     assert (trial.training.iterations, trial.training.batch, trial.training.patch) == (6000, 20, 128)
     assert (trial.split.train, trial.split.validation) == (120, 30)
     assert trial.validation.accuracy_patches * trial.split.validation == 3000
@@ -40,30 +40,30 @@ def test_the_paper_is_1320_trials() -> None:
 
 @pytest.mark.parametrize("name", presets())
 def test_every_preset_is_valid(name: str) -> None:
-    assert load_study(name).planned()
+    assert planned(load_study(name))
 
 
 def test_the_usual_axes(study_file) -> None:  # type: ignore[no-untyped-def]
-    planned = load_study(study_file(GOOD)).planned()
-    assert len(planned) == 2 * 2 * 3
-    assert {item.trial.seed for item in planned} == {0, 1, 2}
-    assert {item.trial.lam for item in planned} == {"fixed", 0.1}
-    assert all(item.axes == {} for item in planned)
+    trials = planned(load_study(study_file(GOOD)))
+    assert len(trials) == 2 * 2 * 3
+    assert {item.trial.seed for item in trials} == {0, 1, 2}
+    assert {item.trial.lam for item in trials} == {"fixed", 0.1}
+    assert all(item.axes == {} for item in trials)
 
 
 def test_a_list_makes_any_setting_an_axis(study_file) -> None:  # type: ignore[no-untyped-def]
     text = GOOD + "channel: {codec: ['jpeg:50', 'jpeg:90']}\ntraining: {learning_rate: [1.0e-4, 1.0e-3], batch: 5}\n"
-    planned = load_study(study_file(text)).planned()
-    assert len(planned) == 12 * 4
-    for item in planned:
+    trials = planned(load_study(study_file(text)))
+    assert len(trials) == 12 * 4
+    for item in trials:
         assert item.trial.channel.codec == item.axes["channel.codec"]
         assert item.trial.training.learning_rate == item.axes["training.learning_rate"]
         assert item.trial.training.batch == 5
 
 
 def test_manipulations_are_an_axis_as_lists_of_lists(study_file) -> None:  # type: ignore[no-untyped-def]
-    planned = load_study(study_file(GOOD + "manipulations: [[sharpen], [sharpen, 'jpeg:70']]\n")).planned()
-    assert {item.trial.manipulations for item in planned} == {("sharpen",), ("sharpen", "jpeg:70")}
+    trials = planned(load_study(study_file(GOOD + "manipulations: [[sharpen], [sharpen, 'jpeg:70']]\n")))
+    assert {item.trial.manipulations for item in trials} == {("sharpen",), ("sharpen", "jpeg:70")}
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_manipulations_are_an_axis_as_lists_of_lists(study_file) -> None:  # typ
         ((GOOD, "just words"), "'key: value' lines"),
     ],
 )
-def test_what_cannot_be_is_one_clear_line(study_file, change: tuple[str, str], message: str) -> None:  # type: ignore[no-untyped-def]
+def test_an_impossible_study_is_one_clear_line(study_file, change: tuple[str, str], message: str) -> None:  # type: ignore[no-untyped-def]
     source = study_file(GOOD.replace(*change))
     with pytest.raises(StudyError) as raised:
         load_study(source)
@@ -110,7 +110,7 @@ def test_what_cannot_be_is_one_clear_line(study_file, change: tuple[str, str], m
     assert "\n" not in text
 
 
-def test_a_file_that_is_no_text_is_one_clear_line(tmp_path: Path) -> None:
+def test_a_binary_file_is_one_clear_line(tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(StudyError, match="cannot be read"):
@@ -118,7 +118,7 @@ def test_a_file_that_is_no_text_is_one_clear_line(tmp_path: Path) -> None:
 
 
 def test_the_paper_preset_spells_out_the_defaults() -> None:
-    item = load_study("paper").planned()[0]
+    item = planned(load_study("paper"))[0]
     assert item.pretraining == Pretraining()
     assert item.trial == Trial(item.trial.camera, item.trial.isp, item.trial.lam, item.trial.seed)
 

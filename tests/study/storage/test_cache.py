@@ -1,34 +1,39 @@
-"""Each machine copies what it needs once, and never trusts what an earlier attempt has left."""
+"""Each machine copies what it needs once, and never trusts what an earlier attempt left."""
 
 import json
 import multiprocessing
 import os
 import signal
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from small_study import Data
 
 from cameras.pairs import Pairs, verify
-from study.jobs import Place, file_sha256
-from study.storage import Storage
-from study.storage import cache as staging
+from study.storage import Storage, cache
+from study.storage.cache import file_sha256
 
 FORK = multiprocessing.get_context("fork")  # the child sees what is patched here
 
 
 @pytest.fixture
-def place(storage: Storage, data: Data, tmp_path: Path) -> Place:
-    """On a machine that has nothing yet, beside a storage that has it all."""
+def full(storage: Storage, data: Data) -> Storage:
+    """A storage that has the camera and the NIP."""
     data.put(storage)
-    return Place(storage=storage.uri, staging=tmp_path / "staging", tracking_uri="", experiment_id="")
+    return storage
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The cache of a machine that has no copies yet."""
+    return tmp_path / "cache"
 
 
 @pytest.fixture
 def downloads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], list[list]]:
-    """All downloads of this process and its children: name, and bytes that were there before."""
+    """All downloads of this process and its children: name, and number of bytes that were there before."""
     log, download = tmp_path / "downloads", Storage.download
 
     def logged(storage: Storage, name: str, path: Path) -> None:
@@ -50,63 +55,62 @@ def part_of(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.part")
 
 
-def copies(place: Place) -> list[Path]:
-    """Whole ones and those in part."""
-    return sorted(path for path in place.staging.glob("*/*") if path.is_dir())
+def copies(folder: Path) -> list[Path]:
+    """Complete and partial copies in a cache."""
+    return sorted(path for path in folder.glob("*/*") if path.is_dir())
 
 
-def test_staged_once(place: Place, data: Data, downloads: Callable[[], list[list]]) -> None:
-    folder = staging.camera(place, data.camera, data.fingerprint)
-    assert Pairs.open(folder).data_hash == data.fingerprint
-    verify(folder)
-    weights = staging.nip(place, data.nip, data.nip_sha256)
+def test_copied_once(full: Storage, folder: Path, data: Data, downloads: Callable[[], list[list]]) -> None:
+    pairs = cache.camera(full, folder, data.camera, data.data_hash)
+    assert Pairs.open(pairs).data_hash == data.data_hash
+    verify(pairs)
+    weights = cache.nip(full, folder, data.nip, data.nip_sha256)
     assert file_sha256(weights) == data.nip_sha256
-    assert folder.is_relative_to(place.staging)
-    assert weights.is_relative_to(place.staging)
+    assert pairs.is_relative_to(folder)
+    assert weights.is_relative_to(folder)
     before = downloads()
     assert before == [*WHOLE, ["nip.safetensors", 0]]
-    assert staging.camera(place, data.camera, data.fingerprint) == folder
-    assert staging.nip(place, data.nip, data.nip_sha256) == weights
+    assert cache.camera(full, folder, data.camera, data.data_hash) == pairs
+    assert cache.nip(full, folder, data.nip, data.nip_sha256) == weights
     assert downloads() == before
-    assert copies(place) == [folder, weights.parent]
+    assert copies(folder) == [pairs, weights.parent]
 
 
 @in_a_folder
-def test_what_is_read_in_place_is_not_copied(place: Place, data: Data, downloads: Callable[[], list[list]]) -> None:
-    in_place = place.model_copy(update={"staging": None})
-    assert staging.camera(in_place, data.camera, data.fingerprint) == Path(place.storage) / "cameras" / data.camera
-    assert staging.nip(in_place, data.nip, data.nip_sha256) == Path(place.storage) / data.nip
+def test_without_a_cache_nothing_is_copied(full: Storage, data: Data, downloads: Callable[[], list[list]]) -> None:
+    assert cache.camera(full, None, data.camera, data.data_hash) == full.folder / "cameras" / data.camera
+    assert cache.nip(full, None, data.nip, data.nip_sha256) == full.folder / data.nip
     assert downloads() == []
     with pytest.raises(ValueError, match=f"{data.nip} is not the file that the trial was planned with"):
-        staging.nip(in_place, data.nip, "0" * 64)
+        cache.nip(full, None, data.nip, "0" * 64)
 
 
 @in_a_folder
 def test_two_processes_at_once_download_once(
-    place: Place, data: Data, downloads: Callable[[], list[list]], monkeypatch: pytest.MonkeyPatch
+    full: Storage, folder: Path, data: Data, downloads: Callable[[], list[list]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    both_begun, locked = FORK.Barrier(2), staging._locked
+    both_started = FORK.Barrier(2)
 
-    def after_both(path: Path) -> AbstractContextManager[None]:
-        both_begun.wait(30)  # neither has found a copy
-        return locked(path)
+    class LockAfterBoth(FileLock):
+        def acquire(self, *arguments: object, **options: object) -> object:
+            both_started.wait(30)  # neither has found a copy
+            return super().acquire(*arguments, **options)
 
-    monkeypatch.setattr(staging, "_locked", after_both)
-    processes = [
-        FORK.Process(target=staging.camera, args=(place, data.camera, data.fingerprint), daemon=True) for _ in "ab"
-    ]
+    monkeypatch.setattr(cache, "FileLock", LockAfterBoth)
+    arguments = (full, folder, data.camera, data.data_hash)
+    processes = [FORK.Process(target=cache.camera, args=arguments, daemon=True) for _ in "ab"]
     for process in processes:
         process.start()
     for process in processes:
         process.join(60)
     assert [process.exitcode for process in processes] == [0, 0]
     assert downloads() == WHOLE
-    verify(staging.camera(place, data.camera, data.fingerprint))
+    verify(cache.camera(*arguments))
 
 
 @in_a_folder
-def test_killed_in_the_middle_goes_on(
-    place: Place, data: Data, downloads: Callable[[], list[list]], monkeypatch: pytest.MonkeyPatch
+def test_a_killed_copy_is_resumed(
+    full: Storage, folder: Path, data: Data, downloads: Callable[[], list[list]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     download = Storage.download
 
@@ -116,86 +120,85 @@ def test_killed_in_the_middle_goes_on(
             os.kill(os.getpid(), signal.SIGKILL)
         download(storage, name, path)
 
+    arguments = (full, folder, data.camera, data.data_hash)
     with monkeypatch.context() as patch:
         patch.setattr(Storage, "download", killed)
-        process = FORK.Process(target=staging.camera, args=(place, data.camera, data.fingerprint), daemon=True)
+        process = FORK.Process(target=cache.camera, args=arguments, daemon=True)
         process.start()
         process.join(60)
         assert process.exitcode == -signal.SIGKILL
-    size = Storage(place.storage).size(f"cameras/{data.camera}/bayer.u16")
-    verify(staging.camera(place, data.camera, data.fingerprint))
+    size = full.size(f"cameras/{data.camera}/bayer.u16")
+    verify(cache.camera(*arguments))
     assert downloads() == [["bayer.u16", 0], ["bayer.u16", size], ["target.u8", 1000]]
 
 
 @pytest.mark.parametrize("left", [b"too short, and wrong", b"too long" * 100_000], ids=["short", "long"])
-def test_a_copy_in_part_that_is_wrong_is_made_anew(
-    place: Place, data: Data, downloads: Callable[[], list[list]], left: bytes
+def test_a_wrong_partial_copy_is_made_anew(
+    full: Storage, folder: Path, data: Data, downloads: Callable[[], list[list]], left: bytes
 ) -> None:
-    folder = place.staging / "cameras" / f"{data.camera}-{data.fingerprint[:16]}"
-    part_of(folder).mkdir(parents=True)
-    (part_of(folder) / "bayer.u16").write_bytes(left)
-    assert staging.camera(place, data.camera, data.fingerprint) == folder
-    verify(folder)
+    pairs = folder / "cameras" / f"{data.camera}-{data.data_hash[:16]}"
+    part_of(pairs).mkdir(parents=True)
+    (part_of(pairs) / "bayer.u16").write_bytes(left)
+    assert cache.camera(full, folder, data.camera, data.data_hash) == pairs
+    verify(pairs)
     assert downloads() == [["bayer.u16", len(left)], ["target.u8", 0], *WHOLE]
 
-    weights = place.staging / "nips" / data.nip_sha256[:16] / "nip.safetensors"
+    weights = folder / "nips" / data.nip_sha256[:16] / "nip.safetensors"
     part_of(weights.parent).mkdir(parents=True)
     (part_of(weights.parent) / "nip.safetensors").write_bytes(left)
-    assert staging.nip(place, data.nip, data.nip_sha256) == weights
+    assert cache.nip(full, folder, data.nip, data.nip_sha256) == weights
     assert file_sha256(weights) == data.nip_sha256
 
 
-@pytest.mark.parametrize("begun", [False, True])
-def test_a_damaged_source_is_refused(place: Place, data: Data, begun: bool) -> None:
-    storage, name = Storage(place.storage), f"cameras/{data.camera}/target.u8"
-    sound = storage.read(name)
-    storage.write(name, sound[:5000] + bytes([sound[5000] ^ 1]) + sound[5001:])
-    if begun:
-        part_of(place.staging / "cameras" / f"{data.camera}-{data.fingerprint[:16]}").mkdir(parents=True)
+@pytest.mark.parametrize("partial", [False, True])
+def test_a_damaged_source_is_refused(full: Storage, folder: Path, data: Data, partial: bool) -> None:
+    name = f"cameras/{data.camera}/target.u8"
+    sound = full.read(name)
+    full.write(name, sound[:5000] + bytes([sound[5000] ^ 1]) + sound[5001:])
+    if partial:
+        part_of(folder / "cameras" / f"{data.camera}-{data.data_hash[:16]}").mkdir(parents=True)
     with pytest.raises(ValueError, match="image 0 is damaged; remove the folder and import") as raised:
-        staging.camera(place, data.camera, data.fingerprint)
-    assert str(raised.value).startswith(storage.where(f"cameras/{data.camera}"))
-    assert copies(place) == [], "nothing of it is kept"
+        cache.camera(full, folder, data.camera, data.data_hash)
+    assert str(raised.value).startswith(full.where(f"cameras/{data.camera}"))
+    assert copies(folder) == [], "nothing of it is kept"
 
-    storage.write(name, sound[:-1])
+    full.write(name, sound[:-1])
     with pytest.raises(ValueError, match="bytes its index lists") as raised:
-        staging.camera(place, data.camera, data.fingerprint)
-    assert str(raised.value).startswith(storage.where(name))
+        cache.camera(full, folder, data.camera, data.data_hash)
+    assert str(raised.value).startswith(full.where(name))
 
-    storage.write(name, sound)
-    verify(staging.camera(place, data.camera, data.fingerprint))
+    full.write(name, sound)
+    verify(cache.camera(full, folder, data.camera, data.data_hash))
 
 
-def test_others_than_planned_are_refused(place: Place, data: Data) -> None:
+def test_other_files_than_planned_are_refused(full: Storage, folder: Path, data: Data) -> None:
     with pytest.raises(ValueError, match=r"pairs of camera are not those .* planned with: run the study again"):
-        staging.camera(place, data.camera, "0" * 64)
+        cache.camera(full, folder, data.camera, "0" * 64)
     with pytest.raises(ValueError, match=r"nips/nip.safetensors is not the file .* planned with: run the study again"):
-        staging.nip(place, data.nip, "0" * 64)
-    assert copies(place) == []
-    storage = Storage(place.storage)
-    storage.write(f"cameras/{data.camera}/index.json", b"{}")
+        cache.nip(full, folder, data.nip, "0" * 64)
+    assert copies(folder) == []
+    full.write(f"cameras/{data.camera}/index.json", b"{}")
     with pytest.raises(ValueError, match=r"index.json is damaged"):
-        staging.camera(place, data.camera, data.fingerprint)
+        cache.camera(full, folder, data.camera, data.data_hash)
 
 
-def test_what_is_missing_is_not_found(place: Place, data: Data) -> None:
-    storage = Storage(place.storage)
+def test_missing_files_are_not_found(full: Storage, folder: Path, data: Data) -> None:
     for name in ("cameras/camera/target.u8", data.nip):
-        storage.delete(name)
+        full.delete(name)
     with pytest.raises(FileNotFoundError):
-        staging.camera(place, data.camera, data.fingerprint)
+        cache.camera(full, folder, data.camera, data.data_hash)
     with pytest.raises(FileNotFoundError):
-        staging.nip(place, data.nip, data.nip_sha256)
-    data.put(storage)
-    verify(staging.camera(place, data.camera, data.fingerprint))
-    assert staging.nip(place, data.nip, data.nip_sha256).exists()
+        cache.nip(full, folder, data.nip, data.nip_sha256)
+    data.put(full)
+    verify(cache.camera(full, folder, data.camera, data.data_hash))
+    assert cache.nip(full, folder, data.nip, data.nip_sha256).exists()
 
 
 @in_a_folder
-def test_a_copy_takes_its_place_only_once_it_is_on_disk(
-    place: Place, data: Data, monkeypatch: pytest.MonkeyPatch
+def test_a_copy_gets_its_name_only_once_it_is_on_disk(
+    full: Storage, folder: Path, data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A power cut must not leave a folder whose files are empty: nobody would look at their bytes again."""
+    """A power cut must not leave a folder whose files are empty: nobody would read their bytes again."""
     synced: set[str] = set()
     fsync, rename = os.fsync, Path.rename
 
@@ -209,5 +212,5 @@ def test_a_copy_takes_its_place_only_once_it_is_on_disk(
 
     monkeypatch.setattr(os, "fsync", logged)
     monkeypatch.setattr(Path, "rename", after_sync)
-    verify(staging.camera(place, data.camera, data.fingerprint))
+    verify(cache.camera(full, folder, data.camera, data.data_hash))
     assert synced

@@ -1,16 +1,16 @@
-"""What passes is waited for; what does not is raised at once."""
+"""Faults that pass by themselves are retried; all others are raised at once."""
 
 import math
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from study.storage import retry as patience
-from study.storage.retry import LONGEST_PAUSE, patiently
+from study.storage import retry as module
+from study.storage.retry import LONGEST_PAUSE, retry
 
 
 class Clock:
-    """Time that passes only while someone sleeps."""
+    """Time that passes only during sleep."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -27,12 +27,12 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(patience, "time", clock)
+    monkeypatch.setattr(module, "time", clock)
     return clock
 
 
 def failing(*errors: BaseException) -> Callable[[], str]:
-    """Raises the errors, one a call, and then works."""
+    """An action that raises one of the errors at each call, and then works."""
     left: Iterator[BaseException] = iter(errors)
 
     def action() -> str:
@@ -43,48 +43,48 @@ def failing(*errors: BaseException) -> Callable[[], str]:
     return action
 
 
-def test_what_works_is_done_once_without_a_word(clock: Clock) -> None:
-    said: list[str] = []
-    assert patiently(failing(), said.append) == "done"
-    assert said == []
+def test_an_action_that_works_runs_once_and_reports_nothing(clock: Clock) -> None:
+    reports: list[str] = []
+    assert retry(failing(), reports.append) == "done"
+    assert reports == []
     assert clock.pauses == []
 
 
-def test_what_passes_is_waited_for_and_told_once(clock: Clock) -> None:
-    said: list[str] = []
-    assert patiently(failing(*[OSError("no route\n  to host")] * 8), said.append) == "done"
-    assert said == ["no route to host; trying again until it works", "it works again"]
+def test_a_passing_fault_is_retried_and_reported_once(clock: Clock) -> None:
+    reports: list[str] = []
+    assert retry(failing(*[OSError("no route\n  to host")] * 8), reports.append) == "done"
+    assert reports == ["no route to host; trying again until it works", "it works again"]
     assert clock.pauses[:3] == [1, 2, 4]
     assert max(clock.pauses) == LONGEST_PAUSE
     assert len(clock.pauses) == 8
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError("no file"), ValueError("damaged"), KeyboardInterrupt()])
-def test_an_answer_is_raised_at_once(clock: Clock, error: BaseException) -> None:
-    said: list[str] = []
+def test_a_lasting_fault_is_raised_at_once(clock: Clock, error: BaseException) -> None:
+    reports: list[str] = []
     with pytest.raises(type(error)):
-        patiently(failing(error), said.append)
-    assert said == []
+        retry(failing(error), reports.append)
+    assert reports == []
     with pytest.raises(type(error)):
-        patiently(failing(PermissionError("read-only"), error), said.append)
+        retry(failing(PermissionError("read-only"), error), reports.append)
     assert len(clock.pauses) == 1
 
 
 @pytest.mark.parametrize("seconds", [0, 0.5, 1, 10, 600, math.inf])
-def test_patience_ends(clock: Clock, seconds: float) -> None:
+def test_retries_end_after_the_given_seconds(clock: Clock, seconds: float) -> None:
     errors = [OSError(str(number)) for number in range(100)]
-    begun = clock.now
+    started = clock.now
     if seconds == math.inf:
-        assert patiently(failing(*errors), seconds=seconds) == "done"
+        assert retry(failing(*errors), seconds=seconds) == "done"
         return
     with pytest.raises(OSError, match=r"\d+") as raised:
-        patiently(failing(*errors), seconds=seconds)
+        retry(failing(*errors), seconds=seconds)
     assert str(raised.value) == str(len(clock.pauses)), "the newest reason"
-    assert clock.now - begun <= seconds
-    assert seconds - (clock.now - begun) <= LONGEST_PAUSE, "not much sooner than it may"
+    assert clock.now - started <= seconds
+    assert seconds - (clock.now - started) <= LONGEST_PAUSE, "not much sooner than allowed"
 
 
-def test_what_passes_can_be_said(clock: Clock) -> None:
-    assert patiently(failing(KeyError("a")), passes=lambda error: isinstance(error, KeyError)) == "done"
+def test_what_passes_can_be_reports(clock: Clock) -> None:
+    assert retry(failing(KeyError("a")), passes=lambda error: isinstance(error, KeyError)) == "done"
     with pytest.raises(OSError, match="away"):
-        patiently(failing(OSError("away")), passes=lambda error: isinstance(error, KeyError))
+        retry(failing(OSError("away")), passes=lambda error: isinstance(error, KeyError))

@@ -11,22 +11,22 @@ from pathlib import Path
 
 import pytest
 
-from study import storage as module
 from study.storage import Storage
+from study.storage import store as module
 
-CONTENT = b"to be read again" * 1000
+CONTENT = b"some content" * 1000
 
 
-def test_what_is_written_is_there(storage: Storage, tmp_path: Path) -> None:
+def test_a_written_file_is_there(storage: Storage, tmp_path: Path) -> None:
     name = "nips/a camera-INet.safetensors"
     storage.write(name, CONTENT)
     assert storage.read(name) == CONTENT
     assert storage.exists(name)
     assert storage.size(name) == len(CONTENT)
     assert storage.sha256(name) == hashlib.sha256(CONTENT).hexdigest()
-    with storage.local(name) as path:
-        assert path.name == "a camera-INet.safetensors"
-        assert path.read_bytes() == CONTENT
+    path = storage.local(name, tmp_path / "copies")
+    assert path.name == "a camera-INet.safetensors"
+    assert path.read_bytes() == CONTENT
     storage.write(name, b"other")
     assert storage.read(name) == b"other"
     storage.write(name, b"")
@@ -35,7 +35,7 @@ def test_what_is_written_is_there(storage: Storage, tmp_path: Path) -> None:
     assert storage.uri in storage.where(name)
 
 
-def test_what_is_not_there_is_not_found(storage: Storage, tmp_path: Path) -> None:
+def test_a_missing_file_is_not_found(storage: Storage, tmp_path: Path) -> None:
     storage.write("a/b/c", CONTENT)
     for name in ("missing", "a/missing", "missing/c"):
         assert not storage.exists(name)
@@ -50,15 +50,15 @@ def test_what_is_not_there_is_not_found(storage: Storage, tmp_path: Path) -> Non
         storage.read("a/b")
 
 
-def test_names_are_of_files_below_a_folder(storage: Storage) -> None:
+def test_names_lists_the_files_below_a_folder(storage: Storage) -> None:
     assert storage.names("nowhere") == []
-    for name in ("outbox/b/2", "outbox/b/1", "outbox/a", "outbox/.hidden", "outbox/b/.1.part", "outboxes/c", "top"):
+    for name in ("pending/b/2", "pending/b/1", "pending/a", "pending/.hidden", "pending/b/.1.part", "pending2/c", "top"):
         storage.write(name, CONTENT)
-    assert storage.names("outbox") == ["outbox/a", "outbox/b/1", "outbox/b/2"]
-    assert storage.names("outbox/b") == ["outbox/b/1", "outbox/b/2"]
+    assert storage.names("pending") == ["pending/a", "pending/b/1", "pending/b/2"]
+    assert storage.names("pending/b") == ["pending/b/1", "pending/b/2"]
 
 
-def test_deleted_is_gone(storage: Storage) -> None:
+def test_a_deleted_file_is_gone(storage: Storage) -> None:
     storage.write("a/b", CONTENT)
     storage.write("a/c", CONTENT)
     storage.delete("a/b")
@@ -68,7 +68,7 @@ def test_deleted_is_gone(storage: Storage) -> None:
     assert storage.names("a") == []
 
 
-def test_copies_both_ways(storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_upload_and_download(storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CHUNK", 5 * 2**20)
     monkeypatch.setattr(module, "UPLOAD_CHUNK", 7 * 2**20)  # less and more than a part: S3 takes them from 5 MiB on
     content = os.urandom(23 * 2**20)
@@ -81,12 +81,12 @@ def test_copies_both_ways(storage: Storage, tmp_path: Path, monkeypatch: pytest.
     assert storage.names("cameras") == ["cameras/a/bayer.u16"]
 
 
-def test_a_download_goes_on_from_what_is_there(storage: Storage, tmp_path: Path) -> None:
+def test_a_download_resumes_a_partial_copy(storage: Storage, tmp_path: Path) -> None:
     storage.write("a", b"0123456789")
     copy = tmp_path / "copy"
     copy.write_bytes(b"abc")
     storage.download("a", copy)
-    assert copy.read_bytes() == b"abc3456789", "what was there is not fetched again"
+    assert copy.read_bytes() == b"abc3456789", "the first bytes are not fetched again"
     storage.download("a", copy)
     assert copy.read_bytes() == b"abc3456789"
     copy.write_bytes(b"more than there is")
@@ -94,7 +94,7 @@ def test_a_download_goes_on_from_what_is_there(storage: Storage, tmp_path: Path)
     assert copy.read_bytes() == b"more than there is"
 
 
-def test_created_by_another(storage: Storage) -> None:
+def test_create_lets_a_function_write_the_file(storage: Storage) -> None:
     def write(path: Path) -> None:
         assert path.name == "b.safetensors"
         path.write_bytes(CONTENT)
@@ -109,23 +109,29 @@ def test_created_by_another(storage: Storage) -> None:
     assert storage.names("a") == ["a/b.safetensors"]
 
 
-def test_a_local_copy_is_gone_afterwards(bucket: Storage) -> None:
-    bucket.write("a", CONTENT)
-    with bucket.local("a") as path:
-        assert path.exists()
-    assert not path.parent.exists()
-    with pytest.raises(FileNotFoundError), bucket.local("b"):
-        pass
+def test_a_local_copy_of_a_bucket_lies_in_the_given_folder(bucket: Storage, tmp_path: Path) -> None:
+    bucket.write("folder/a", CONTENT)
+    assert bucket.local("folder/a", tmp_path) == tmp_path / "a"
+    with pytest.raises(FileNotFoundError):
+        bucket.local("folder/b", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_folder_needs_no_local_copy(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path / "storage"))
+    storage.write("a", CONTENT)
+    assert storage.local("a", tmp_path / "copies") == tmp_path / "storage" / "a"
+    assert not (tmp_path / "copies").exists()
 
 
 def everything_in(storage: Storage) -> dict[str, bytes]:
-    """Hidden files, too."""
+    """Contents by name, hidden files included."""
     paths = [path for path in storage.folder.rglob("*") if path.is_file()]
     return {path.relative_to(storage.folder).as_posix(): path.read_bytes() for path in paths}
 
 
 @pytest.mark.parametrize("culprit", ["fsync", "replace"])
-def test_a_write_that_fails_leaves_the_folder_as_it_was(
+def test_a_failed_write_leaves_the_folder_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, culprit: str
 ) -> None:
     storage = Storage(str(tmp_path / "storage"))
@@ -147,7 +153,7 @@ def test_a_write_that_fails_leaves_the_folder_as_it_was(
 
 
 def test_two_uploads_at_once_do_not_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Process numbers of two machines may be equal: the second upload begins and ends in the middle of the first."""
+    """Process numbers of two machines may be equal. Here the second upload starts and ends during the first."""
     storage = Storage(str(tmp_path / "storage"))
     first, second = tmp_path / "first", tmp_path / "second"
     first.write_bytes(b"first" * 1000)
@@ -164,7 +170,7 @@ def test_two_uploads_at_once_do_not_mix(tmp_path: Path, monkeypatch: pytest.Monk
     assert everything_in(storage) == {"a": b"first" * 1000}
 
 
-def test_an_upload_that_breaks_off_leaves_no_part_of_a_file(storage: Storage, tmp_path: Path) -> None:
+def test_a_failed_upload_leaves_no_part_of_a_file(storage: Storage, tmp_path: Path) -> None:
     unreadable = Path("/proc/self/mem")  # opens, and fails when it is read
     if not unreadable.exists():
         pytest.skip("needs /proc")
@@ -217,7 +223,7 @@ ATTEMPTS: dict[str, Callable[[Storage, Path], object]] = {
 
 
 def is_os_error(attempt: Callable[[], object]) -> bool:
-    """An OSError other than FileNotFoundError: that would be an answer."""
+    """Whether it raises an OSError other than FileNotFoundError, which would be an answer."""
     try:
         attempt()
     except FileNotFoundError:
@@ -228,7 +234,7 @@ def is_os_error(attempt: Callable[[], object]) -> bool:
 
 
 def test_a_dead_endpoint_is_an_os_error(bucket: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One attempt alone: it takes the seconds of its retries."""
+    """Only one attempt is tested: its retries take seconds."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     assert is_os_error(lambda: Storage(bucket.uri).exists("a"))
 
@@ -250,7 +256,7 @@ class Refusal(BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize("attempt", ATTEMPTS.values(), ids=ATTEMPTS.keys())
-def test_a_refusal_is_an_os_error_and_no_missing_file(
+def test_a_refusal_is_an_os_error_and_not_a_missing_file(
     bucket: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attempt: Callable[[Storage, Path], object]
 ) -> None:
     source = tmp_path / "source"
@@ -263,12 +269,12 @@ def test_a_refusal_is_an_os_error_and_no_missing_file(
 
 
 @pytest.mark.parametrize("uri", ["s3://", "s3:///prefix", "nonsense://bucket/prefix", "s3://bu cket"])
-def test_an_address_that_is_none_is_an_os_error(uri: str, bucket: Storage) -> None:
+def test_an_unusable_address_is_an_os_error(uri: str, bucket: Storage) -> None:
     with pytest.raises(OSError, match=uri):
         Storage(uri).read("a")
 
 
-def test_a_bucket_that_is_not_there_takes_no_files(bucket: Storage) -> None:
+def test_a_missing_bucket_takes_no_files(bucket: Storage) -> None:
     with pytest.raises(OSError, match="no-such-bucket"):
         Storage("s3://no-such-bucket/study").write("a", CONTENT)
 
