@@ -67,9 +67,12 @@ def test_nothing_but_pinned_releases_is_installed(config: Config) -> None:
     assert config["file_mounts"]["~/imaging-pipelines/requirements.txt"] == "requirements.txt"
 
 
-def test_requirements_are_pinned() -> None:
-    lines = [line.split("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines()]
-    assert all(re.fullmatch(r"[\w.-]+(\[[\w,-]+\])?==[\w.]+", line) for line in lines if line)
+def test_every_requirement_is_pinned_in_one_place() -> None:
+    files = (ROOT / "requirements.txt", ROOT / "requirements-test.txt")
+    lines = [line.split("#")[0].strip() for file in files for line in file.read_text().splitlines()]
+    pins = [re.fullmatch(r"([\w.-]+)(\[[\w,-]+\])?==[\w.]+", line) for line in lines if line]
+    names = [pin[1].lower() for pin in pins if pin]
+    assert len(set(names)) == len(names) == len(pins)
 
 
 def test_one_token_reaches_all_nodes_and_ray_asks_for_it(config: Config) -> None:
