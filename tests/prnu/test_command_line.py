@@ -3,8 +3,9 @@
 import csv
 import io
 import json
+import shlex
+import subprocess
 import sys
-import types
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -363,16 +364,10 @@ def test_localise_says_when_the_photograph_is_of_another_camera(folders: Folders
         (("localise", "{own}", "--fingerprint", "{K}", "--authentic", "{mine}"), "estimated from"),
         (("localise", "{photo}", "--fingerprint", "{K}", "--authentic", "{mine}", "--window", "64"), "odd"),
         (("localise", "{photo}", "--fingerprint", "{K}", "--authentic", "{mine}", "--out", "map.jpg"), "PNG"),
-        (("experiment", "{missing}"), "missing"),
     ],
 )
 def test_wrong_input_gets_one_line_and_exit_code_2(
-    folders: Folders,
-    command: Any,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    arguments: tuple[str, ...],
-    word: str,
+    folders: Folders, command: Any, tmp_path: Path, arguments: tuple[str, ...], word: str
 ) -> None:
     places = {
         "missing": tmp_path / "missing",
@@ -390,7 +385,6 @@ def test_wrong_input_gets_one_line_and_exit_code_2(
     places["broken"].write_text("no picture")
     Image.new("RGB", (WIDTH, HEIGHT), "grey").save(places["constant"])
     Image.fromarray(pattern()).save(places["small"])
-    monkeypatch.setitem(sys.modules, "study.commands.fingerprints", stand_in({}))
     done = command(*(argument.format(**places) for argument in arguments))
     assert done.code == 2
     lines = [line for line in done.err.splitlines() if ": done in " not in line]
@@ -413,28 +407,27 @@ def test_a_shells_pattern_may_follow_an_option(typed: str, parsed: str) -> None:
     assert spread(typed.split()) == parsed.split()
 
 
-def stand_in(failures: dict[str, str], calls: list[Any] | None = None) -> types.ModuleType:
-    """``study.commands.fingerprints`` without its work."""
-    module = types.ModuleType("study.commands.fingerprints")
+@pytest.mark.parametrize(
+    ("typed", "now"),
+    [
+        ("experiment demo", "python -m study fingerprints demo"),
+        (
+            "experiment 'my study.yaml' --storage s3://bucket/a --address auto --retry-failed",
+            "python -m study fingerprints 'my study.yaml' --storage s3://bucket/a --address auto --retry-failed",
+        ),
+        ("experiment", "python -m study fingerprints"),
+        ("experiment --help", "python -m study fingerprints --help"),
+    ],
+)
+def test_experiment_names_the_new_command(command: Any, typed: str, now: str) -> None:
+    done = command(*shlex.split(typed))
+    assert (done.code, done.out) == (2, "")
+    assert done.err == f"error: this command has moved: {now}\n"
 
-    def run(study: Any, address: str, retry_failed: bool) -> tuple[Path, dict[str, str]]:
-        if calls is not None:
-            calls.append((study.name, study.storage, address, retry_failed))
-        return Path("reports/demo/fingerprints.html"), failures
 
-    module.run = run  # type: ignore[attr-defined]
-    return module
-
-
-def test_experiment_hands_the_study_over(monkeypatch: pytest.MonkeyPatch, command: Any, tmp_path: Path) -> None:
-    calls: list[Any] = []
-    monkeypatch.setitem(sys.modules, "study.commands.fingerprints", stand_in({}, calls))
-    done = command("experiment", "demo", "--storage", tmp_path, "--address", "auto", "--retry-failed")
-    assert (done.code, done.out) == (0, "report: reports/demo/fingerprints.html\n")
-    assert calls == [("demo", str(tmp_path), "auto", True)]
-
-    monkeypatch.setitem(sys.modules, "study.commands.fingerprints", stand_in({"sim-rggb": "NaN"}))
-    done = command("experiment", "demo", "--storage", tmp_path)
-    assert done.code == 1
-    assert "sim-rggb" in done.err
-    assert "--retry-failed" in done.err
+def test_the_commands_need_nothing_of_a_study() -> None:
+    """Neither its packages nor ours: prnu works in an installation without Ray, MLflow and study/."""
+    code = "import sys, prnu.__main__; print(*{name.partition('.')[0] for name in sys.modules})"
+    root = Path(prnu.__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert not {"study", "forensics", "ray", "mlflow", "pydantic", "scipy", "pandas"} & set(done.stdout.split())

@@ -1,0 +1,53 @@
+"""Output of the commands: results to stdout; progress and errors to stderr."""
+
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+out = Console()
+err = Console(stderr=True)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="machine-readable output")]
+Refused = dict[Path, str]  # file -> reason
+
+
+def stop(reason: str) -> NoReturn:
+    """Print an error that the user can correct, in one line; exit with code 2."""
+    err.print(f"[bold red]error:[/] {escape(reason)}", soft_wrap=True, highlight=False)
+    sys.exit(2)
+
+
+def line(text: str) -> None:
+    """Print one line of the result."""
+    out.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> Table:
+    made = Table(title=escape(title), title_justify="left")
+    for column in columns:
+        made.add_column(escape(column), overflow="fold")  # long names continue on further lines
+    for row in rows:
+        made.add_row(*(escape(str(cell)) for cell in row))
+    return made
+
+
+def show_refused(refused: Refused, console: Console = out) -> None:
+    if refused:
+        console.print(table("Refused", ("file", "reason"), [(path.name, why) for path, why in refused.items()]))
+
+
+def print_json(content: dict[str, Any], refused: Refused) -> None:
+    refusals = [{"file": str(path), "reason": reason} for path, reason in refused.items()]
+    print(json.dumps({**content, "refused": refusals}, indent=1))
+
+
+def pixels(size: Iterable[int]) -> str:
+    """Height × width, as everywhere in this project."""
+    return "×".join(map(str, size))
