@@ -68,7 +68,8 @@ class RunLogger:
         """Flush all that is left, attach the files of a folder and end the run. False if the tracker is away."""
 
         def end() -> None:
-            self.checkpoint = ""
+            if ending.status == "FINISHED":
+                self.checkpoint = ""  # its checkpoints will be removed
             run_id = self._flush()
             self.client.log_artifacts(run_id, str(artifacts))
             for name, value in ending.tags.items():

@@ -1,16 +1,15 @@
-"""Two checkpoints of every job are kept, and a damaged one costs the time since the one before it."""
+"""Two checkpoints of every job are kept; a damaged one costs the time since the one before it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 from small_study import Record, recorded, results
 
-from study.execution import worker as work
+from study.execution import run_logger, worker
 from study.execution.checkpoints import Checkpoints, key_of
-from study.execution.worker import perform
-from study.jobs import TrialJob
+from study.jobs import Callbacks, Context, TrialJob
 from study.storage import Storage
 
 KEY, OTHER = "aa" * 16, "aaa" + "a" * 29 + "b"
@@ -20,7 +19,7 @@ def write(path: str | Path) -> None:
     Path(path).write_bytes(b"a checkpoint")
 
 
-def test_the_newest_and_the_one_before_are_kept(storage: Storage) -> None:
+def test_the_newest_and_one_older_are_kept(storage: Storage) -> None:
     checkpoints, others = Checkpoints(storage, KEY), Checkpoints(storage, OTHER)
     assert checkpoints.names() == []
     others.save(5, write)
@@ -35,16 +34,16 @@ def test_the_newest_and_the_one_before_are_kept(storage: Storage) -> None:
     checkpoints.clear()
 
 
-def test_later_ones_that_proved_damaged_do_not_crowd_out_new_ones(storage: Storage) -> None:
+def test_damaged_later_ones_do_not_crowd_out_new_ones(storage: Storage) -> None:
     checkpoints = Checkpoints(storage, KEY)
     for step in (30, 40):
         checkpoints.save(step, write)
-    for step in (10, 20):  # an attempt that could use neither
+    for step in (10, 20):  # by an attempt that could use neither
         checkpoints.save(step, write)
     assert [int(name[-21:-12]) for name in checkpoints.names()] == [20, 10]
 
 
-def test_one_that_cannot_be_written_leaves_those_that_are_there(storage: Storage) -> None:
+def test_a_failed_save_leaves_the_others(storage: Storage) -> None:
     def fail(path: str | Path) -> None:
         raise OSError("no space left")
 
@@ -61,12 +60,12 @@ class LostError(OSError):
     """The end of a process."""
 
 
-def interrupted_at(step: int) -> Callable[[int], None]:
-    def on_step(done: int) -> None:
+def interrupted_at(step: int) -> Callable[[int, Mapping[str, float]], None]:
+    def on_progress(done: int, metrics: Mapping[str, float]) -> None:
         if done == step:
             raise LostError
 
-    return on_step
+    return on_progress
 
 
 def truncated(content: bytes) -> bytes:
@@ -82,73 +81,133 @@ in_a_folder = pytest.mark.parametrize("storage", ["folder"], indirect=True)
 
 
 @in_a_folder
-def test_a_damaged_checkpoint_costs_no_more_than_time(job: TrialJob, undisturbed: Record, client: MlflowClient) -> None:
-    checkpoints = job.place.checkpoints(job.key)
-    said: list[str] = []
+def test_a_damaged_checkpoint_costs_no_more_than_time(
+    job: TrialJob, context: Context, undisturbed: Record, client: MlflowClient
+) -> None:
+    checkpoints = Checkpoints(context.store, job.key)
+    reports: list[str] = []
 
-    def begun_again_at(interrupted: int) -> int:
+    def run_until(interrupted: int) -> int:
+        """Run the trial to this step; return its first step."""
         steps: list[int] = []
 
-        def on_step(done: int) -> None:
-            steps.append(done)
-            interrupted_at(interrupted)(done)
+        def on_progress(done: int, metrics: Mapping[str, float]) -> None:
+            if not metrics:  # an iteration, not a validation, which a resumed trial logs again
+                steps.append(done)
+                interrupted_at(interrupted)(done, metrics)
 
         with pytest.raises(LostError):
-            perform(job, on_step, said.append)
+            worker.run(job, context, on_progress, reports.append)
         return steps[0]
 
     def damage(name: str, how: Callable[[bytes], bytes]) -> None:
         checkpoints.storage.write(name, how(checkpoints.storage.read(name)))
 
-    assert begun_again_at(5) == 1
+    assert run_until(5) == 1
     assert len(checkpoints.names()) == 2
-    assert begun_again_at(5) == 5, "goes on after the fourth iteration"
-    assert said == []
+    assert run_until(5) == 5, "it resumes after the fourth iteration"
+    assert reports == []
 
     damage(checkpoints.names()[0], truncated)
-    assert begun_again_at(3) == 3, "goes on after the second"
-    assert len(said) == 1
-    assert "truncated" in said[0]
+    assert run_until(3) == 3, "it resumes after the second"
+    assert len(reports) == 1
+    assert "truncated" in reports[0]
 
     for name, how in zip(checkpoints.names(), (with_a_flipped_bit, truncated), strict=True):
         damage(name, how)
-    said.clear()
+    reports.clear()
     steps: list[int] = []
-    assert perform(job, steps.append, said.append) is None
+
+    def on_progress(done: int, metrics: Mapping[str, float]) -> None:
+        if not metrics:
+            steps.append(done)
+
+    assert worker.run(job, context, on_progress, reports.append) is None
     assert steps == [1, 2, 3, 4, 5, 6], "from the beginning"
-    assert len(said) == 2
-    assert results(recorded(client, job.place.experiment_id, job.key)) == results(undisturbed)
+    assert len(reports) == 2
+    assert results(recorded(client, context.experiment_id, job.key)) == results(undisturbed)
     assert checkpoints.names() == []
-    assert perform(job, steps.append) is None
-    assert len(steps) == 6, "done is done"
+    assert worker.run(job, context, on_progress) is None
+    assert len(steps) == 6, "a finished job does not run again"
 
 
 @in_a_folder
-def test_a_checkpoint_that_cannot_be_kept_does_not_stop_the_trial(
-    job: TrialJob, undisturbed: Record, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+def test_a_failed_checkpoint_does_not_stop_the_trial(
+    job: TrialJob, context: Context, undisturbed: Record, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def read_only(storage: Storage, name: str, write: object) -> None:
         raise OSError("Read-only file system")
 
-    said: list[str] = []
+    reports: list[str] = []
     monkeypatch.setattr(Storage, "create", read_only)
-    assert perform(job, lambda step: None, said.append) is None
-    assert said == [f"no checkpoint at iteration {step}: Read-only file system" for step in (2, 4)]
-    assert results(recorded(client, job.place.experiment_id, job.key)) == results(undisturbed)
+    assert worker.run(job, context, say=reports.append) is None
+    assert reports == [f"no checkpoint at iteration {step}: Read-only file system" for step in (2, 4)]
+    assert results(recorded(client, context.experiment_id, job.key)) == results(undisturbed)
 
 
 @in_a_folder
-def test_one_of_another_trial_is_not_gone_on_from(
-    job: TrialJob, undisturbed: Record, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+def test_a_checkpoint_of_another_trial_is_refused(
+    job: TrialJob, context: Context, undisturbed: Record, client: MlflowClient
 ) -> None:
-    monkeypatch.setattr(work, "PATIENCE", 0)
     other = job.model_copy(update={"key": "f" * 32, "trial": job.trial.__class__(**{**vars(job.trial), "seed": 2})})
     with pytest.raises(LostError):
-        perform(other, interrupted_at(3))
-    (foreign,) = other.place.checkpoints(other.key).names()
-    storage = job.place.shared
+        worker.run(other, context, interrupted_at(3))
+    storage = context.store
+    (foreign,) = Checkpoints(storage, other.key).names()
     storage.write(f"checkpoints/{job.key}-000000002.safetensors", storage.read(foreign))
-    said: list[str] = []
-    assert perform(job, lambda step: None, said.append) is None
-    assert "of another training: its trial differs" in said[0]
-    assert results(recorded(client, job.place.experiment_id, job.key)) == results(undisturbed)
+    reports: list[str] = []
+    assert worker.run(job, context, say=reports.append) is None
+    assert "of another training: its trial differs" in reports[0]
+    assert results(recorded(client, context.experiment_id, job.key)) == results(undisturbed)
+
+
+def test_the_newest_checkpoint_of_a_running_trial_is_found_from_its_run(
+    job: TrialJob,
+    context: Context,
+    undisturbed: Record,
+    client: MlflowClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its tag is a place in the storage, and whoever may read that can resume the trial."""
+    monkeypatch.setattr(run_logger, "PAUSE", 0)
+    monkeypatch.setattr(run_logger, "SHARE", 1e9)  # flush as often as possible
+    with pytest.raises(LostError):
+        worker.run(job, context, interrupted_at(5))
+    record = recorded(client, context.experiment_id, job.key)
+    assert record.status == "RUNNING"
+    newest = Checkpoints(context.store, job.key).names()[0]
+    assert "000004" in newest
+    assert record.tags["checkpoint"] == context.store.where(newest)
+
+    folder, _, name = record.tags["checkpoint"].rpartition("/")
+    copy = Storage(folder).local(name, tmp_path)
+    steps: list[int] = []
+    outcome = job.train(context, Callbacks(on_step=steps.append), resume=copy)
+    assert steps == [5, 6]
+    assert [(step, metrics["loss_fan"]) for step, metrics in outcome.history.items()] == undisturbed.metrics["loss_fan"]
+
+    assert worker.run(job, context) is None
+    record = recorded(client, context.experiment_id, job.key)
+    assert "checkpoint" not in record.tags
+    assert results(record) == results(undisturbed)
+
+
+def test_a_copy_of_a_checkpoint_is_removed_afterwards(
+    job: TrialJob, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine's disk must not fill up with copies out of a bucket."""
+    train, resumed_from = TrialJob.train, list[Path]()
+
+    def spied(job: TrialJob, context: Context, callbacks: Callbacks, resume: Path | None = None) -> object:
+        if resume is not None:
+            assert resume.exists()
+            resumed_from.append(resume)
+        return train(job, context, callbacks, resume)
+
+    monkeypatch.setattr(TrialJob, "train", spied)
+    for step in (3, 5):
+        with pytest.raises(LostError):
+            worker.run(job, context, interrupted_at(step))
+    (path,) = resumed_from
+    assert path.exists() == context.store.is_folder, "in a folder it is the checkpoint itself"

@@ -1,4 +1,4 @@
-"""One driver a study, dead or alive."""
+"""A study has one driver; a dead one is replaced."""
 
 import os
 import signal
@@ -12,19 +12,19 @@ import pytest
 from mlflow import MlflowClient
 from small_study import Line
 
-from study.execution import driver_lock as lease
+from study.execution import driver_lock
 from study.execution.driver_lock import TAG, Driver, driving, is_driven
 from study.settings import StudyError
 
-SILENCE = 0.6
+TIMEOUT = 0.6
 
 
 @pytest.fixture(autouse=True)
 def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A life in seconds."""
-    monkeypatch.setattr(lease, "BEAT", 0.1)
-    monkeypatch.setattr(lease, "SILENCE", SILENCE)
-    monkeypatch.setattr(lease, "SETTLE", 0.3)
+    """Heartbeats and timeouts of less than a second."""
+    monkeypatch.setattr(driver_lock, "HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr(driver_lock, "TIMEOUT", TIMEOUT)
+    monkeypatch.setattr(driver_lock, "SETTLE", 0.3)
 
 
 def driver(client: MlflowClient, experiment_id: str) -> Driver | None:
@@ -37,7 +37,7 @@ def leave_tag(client: MlflowClient, experiment_id: str, driver: Driver) -> None:
 
 
 def elsewhere() -> Driver:
-    """A driver on another machine, of which nothing is known but its tag."""
+    """A driver on another machine, known only by its tag."""
     return Driver.here().model_copy(update={"machine": "another", "host": "far-away", "pid": 4711})
 
 
@@ -49,45 +49,46 @@ def eventually(condition: Callable[[], object]) -> None:
 
 
 def test_a_driver_is_known_while_it_lives(client: MlflowClient, experiment_id: str) -> None:
-    said: list[str] = []
+    reports: list[str] = []
     assert not is_driven(client, experiment_id)
-    with driving(client, experiment_id, said.append):
+    with driving(client, experiment_id, reports.append):
         own = driver(client, experiment_id)
         assert own is not None
         assert own.pid == os.getpid()
         assert not own.is_known_dead
         assert is_driven(client, experiment_id)
-        eventually(lambda: driver(client, experiment_id).beat >= 2)  # type: ignore[union-attr]
+        eventually(lambda: driver(client, experiment_id).heartbeat >= 2)  # type: ignore[union-attr]
     assert driver(client, experiment_id) is None
     assert not is_driven(client, experiment_id)
-    assert said == []
-    with pytest.raises(ZeroDivisionError), driving(client, experiment_id, said.append):
+    assert reports == []
+    with pytest.raises(ZeroDivisionError), driving(client, experiment_id, reports.append):
         raise ZeroDivisionError
     assert driver(client, experiment_id) is None, "also after an error"
 
 
 def test_a_second_driver_is_refused(client: MlflowClient, experiment_id: str) -> None:
-    said: list[str] = []
-    with driving(client, experiment_id, said.append):
+    reports: list[str] = []
+    with driving(client, experiment_id, reports.append):
         first = driver(client, experiment_id)
         refusal = pytest.raises(StudyError, match=rf"is being run by process {os.getpid()} on")
-        with refusal as refused, driving(client, experiment_id, said.append):
+        with refusal as refused, driving(client, experiment_id, reports.append):
             pass
         assert "\n" not in str(refused.value)
         assert driver(client, experiment_id).token == first.token  # type: ignore[union-attr]
-        assert len(said) == 1
-        assert "waiting" in said[0]
+        assert len(reports) == 1
+        assert "waiting" in reports[0]
 
 
-def test_a_slow_beat_in_the_last_moment_counts(client: MlflowClient, experiment_id: str) -> None:
-    """One sign of life in all of SILENCE, while the second driver is between two looks."""
+def test_one_heartbeat_before_the_timeout_counts(client: MlflowClient, experiment_id: str) -> None:
+    """One heartbeat within the timeout, while the second driver is between two looks."""
     first = elsewhere()
     leave_tag(client, experiment_id, first)
-    beat = threading.Timer(0.8 * SILENCE, leave_tag, (client, experiment_id, first.model_copy(update={"beat": 1})))
-    beat.start()
+    later = first.model_copy(update={"heartbeat": 1})
+    heartbeat = threading.Timer(0.8 * TIMEOUT, leave_tag, (client, experiment_id, later))
+    heartbeat.start()
     with pytest.raises(StudyError, match="far-away"), driving(client, experiment_id, lambda text: None):
         pass
-    beat.join()
+    heartbeat.join()
 
 
 def test_a_process_that_is_gone_is_taken_over_at_once(client: MlflowClient, experiment_id: str) -> None:
@@ -97,26 +98,26 @@ def test_a_process_that_is_gone_is_taken_over_at_once(client: MlflowClient, expe
     assert dead.is_known_dead
     leave_tag(client, experiment_id, dead)
     assert not is_driven(client, experiment_id)
-    said: list[str] = []
-    with driving(client, experiment_id, said.append):
+    reports: list[str] = []
+    with driving(client, experiment_id, reports.append):
         assert driver(client, experiment_id).token != dead.token  # type: ignore[union-attr]
-    assert said == [], "there is nothing to wait for"
+    assert reports == [], "there is nothing to wait for"
 
 
 def test_a_process_of_another_machine_is_not_known_dead_here() -> None:
-    """Nor is one of another's user here, which cannot be signalled."""
+    """Nor is a process of another user here, which cannot be signalled."""
     assert not elsewhere().is_known_dead
     assert not Driver.here().model_copy(update={"pid": 1}).is_known_dead
 
 
-def test_a_silent_machine_is_taken_over_in_the_end(client: MlflowClient, experiment_id: str) -> None:
+def test_a_silent_machine_is_taken_over_after_the_timeout(client: MlflowClient, experiment_id: str) -> None:
     leave_tag(client, experiment_id, elsewhere())
     assert is_driven(client, experiment_id)
-    said: list[str] = []
-    with driving(client, experiment_id, said.append):
+    reports: list[str] = []
+    with driving(client, experiment_id, reports.append):
         assert driver(client, experiment_id).pid == os.getpid()  # type: ignore[union-attr]
-    assert len(said) == 1
-    assert "process 4711 on far-away" in said[0]
+    assert len(reports) == 1
+    assert "process 4711 on far-away" in reports[0]
     assert driver(client, experiment_id) is None
 
 
@@ -126,8 +127,8 @@ def test_of_several_at_once_one_wins(
 ) -> None:
     interrupted: list[int] = []
     monkeypatch.setattr(signal, "pthread_kill", lambda thread, number: interrupted.append(thread))
-    monkeypatch.setattr(lease, "SETTLE", 1)  # that long may one of them be held up
-    monkeypatch.setattr(lease, "SILENCE", 2)
+    monkeypatch.setattr(driver_lock, "SETTLE", 1)  # one of them may be delayed for so long
+    monkeypatch.setattr(driver_lock, "TIMEOUT", 2)
     if before != "nobody":
         leave_tag(client, experiment_id, elsewhere())
     if before == "ends":
@@ -150,43 +151,43 @@ def test_of_several_at_once_one_wins(
     eventually(lambda: len(won) + len(refused) == len(threads))
     assert (len(won), len(refused)) == (1, 3)
     assert driver(client, experiment_id).token == won[0].token  # type: ignore[union-attr]
-    assert interrupted == [], "it is nobody's second thought"
+    assert interrupted == [], "no driver was taken over"
     over.set()
     for thread in threads:
         thread.join()
     assert driver(client, experiment_id) is None
 
 
-def test_who_is_taken_over_ends(client: MlflowClient, experiment_id: str) -> None:
-    """As if this machine had slept: also in the middle of a long wait, and the other's tag stays."""
-    said: list[str] = []
-    other, begun = elsewhere(), time.monotonic()
-    with pytest.raises(KeyboardInterrupt), driving(client, experiment_id, said.append):
+def test_a_driver_that_is_taken_over_ends(client: MlflowClient, experiment_id: str) -> None:
+    """As if this machine had slept. The driver ends in the middle of a long wait, and the other's tag stays."""
+    reports: list[str] = []
+    other, started = elsewhere(), time.monotonic()
+    with pytest.raises(KeyboardInterrupt), driving(client, experiment_id, reports.append):
         leave_tag(client, experiment_id, other)
         time.sleep(60)
-    assert time.monotonic() - begun < 50, "it was left sleeping"
-    assert said == ["process 4711 on far-away has taken the study over: this one ends"]
+    assert time.monotonic() - started < 50, "it kept sleeping"
+    assert reports == ["process 4711 on far-away has taken the study over: this one ends"]
     assert driver(client, experiment_id) == other
 
 
-def test_a_tracker_that_is_away_ends_nobody(client: MlflowClient, experiment_id: str) -> None:
+def test_a_tracker_that_is_away_ends_no_driver(client: MlflowClient, experiment_id: str) -> None:
     state = "up"
     line = Line(client, lambda: state)
     with driving(line, experiment_id, lambda text: None):  # type: ignore[arg-type]
         requests = len(line.requests)
         state = "down"
         eventually(lambda: len(line.requests) > requests + 2)
-        beat = driver(client, experiment_id).beat  # type: ignore[union-attr]
+        heartbeat = driver(client, experiment_id).heartbeat  # type: ignore[union-attr]
         state = "up"
-        eventually(lambda: driver(client, experiment_id).beat > beat)  # type: ignore[union-attr]
+        eventually(lambda: driver(client, experiment_id).heartbeat > heartbeat)  # type: ignore[union-attr]
         state = "down"
-    assert driver(client, experiment_id) is not None, "nobody could be told"
+    assert driver(client, experiment_id) is not None, "the tag could not be removed"
     refusal = pytest.raises(StudyError, match="Connection refused")
     with refusal, driving(line, experiment_id, lambda text: None):  # type: ignore[arg-type]
         pass
 
 
-def test_a_tag_that_says_nothing_is_nobodys(client: MlflowClient, experiment_id: str) -> None:
+def test_a_damaged_tag_is_no_driver(client: MlflowClient, experiment_id: str) -> None:
     client.set_experiment_tag(experiment_id, TAG, "somebody")
     assert not is_driven(client, experiment_id)
     with driving(client, experiment_id, lambda text: None):
