@@ -54,8 +54,8 @@ def best(
     out.print(table(study.name, headings, rows))
     if len(found):
         ways = results.queries(found.iloc[0].to_dict())
-        out.print("The first of them again, in this process:", *ways["rerun"][:1], soft_wrap=True, markup=False)
-        out.print("Its runs in MLflow:", ways["filter"], soft_wrap=True, markup=False)
+        print_line(" ".join(("The first of them again, in this process:", *ways["rerun"][:1])))
+        print_line(f"Its runs in MLflow: {ways['filter']}")
 
 
 def _metrics(row: Any) -> tuple[str, str, str]:

@@ -95,17 +95,13 @@ def _dry_run(study: Study) -> None:
         for item, its_status in zip(state.grid.planned, state.statuses, strict=True)
     ]
     out.print(table(f"{study.name}: {len(rows)} trials", ("camera", "ISP", "λ", "seed", *axes, "status"), rows))
-    out.print(", ".join(f"{count} {its_status}" for its_status, count in state.counts.items()))
+    print_line(", ".join(f"{count} {its_status}" for its_status, count in state.counts.items()))
 
     cost = estimate(study, state.grid, snapshot)
     jobs = [(job.isp, job.kind, job.count, job.finished, _hours(job.seconds, cost.share)) for job in cost.jobs]
     out.print(table("Estimate", ("ISP", "jobs", "planned", "finished", f"{cost.device} hours to go"), jobs))
     unknown = f", and what was never measured: {', '.join(cost.unknown)}" if cost.unknown else ""
-    out.print(
-        f"to go: {cost.hours:.1f} {cost.device} hours{unknown}; to be written: {gigabytes(cost.written)}",
-        soft_wrap=True,
-        highlight=False,
-    )
+    print_line(f"to go: {cost.hours:.1f} {cost.device} hours{unknown}; to be written: {gigabytes(cost.written)}")
 
 
 def _hours(seconds: float | None, share: float) -> str:
@@ -124,11 +120,10 @@ def status(source: StudyArgument, storage: StorageOption = None, as_json: JsonOp
     if as_json:
         print_json({"study": study.name, "trials": trials, **state.counts, "seconds_to_go": state.seconds_to_go})
         return
-    out.print(f"{study.name}: {trials} trials: " + ", ".join(f"{n} {s}" for s, n in state.counts.items()))
+    print_line(f"{study.name}: {trials} trials: " + ", ".join(f"{n} {s}" for s, n in state.counts.items()))
     if state.trials_per_hour:
-        out.print(
-            f"{state.trials_per_hour:.1f} trials an hour; {duration(state.seconds_to_go or 0)} to go at this speed"
-        )
+        to_go = duration(state.seconds_to_go or 0)
+        print_line(f"{state.trials_per_hour:.1f} trials an hour; {to_go} to go at this speed")
 
 
 @app.command()
