@@ -1,4 +1,4 @@
-"""Sensor fingerprints: what a camera leaves of itself in every photograph, estimated, matched, and missed in forgeries.
+"""Sensor fingerprints: estimate a camera's fingerprint, find it in photographs, and notice where it is missing.
 
 Functions hide the modules of the same names: write `from prnu.residual import grey`, not `prnu.residual.grey`.
 """

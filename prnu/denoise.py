@@ -1,10 +1,10 @@
-"""The wavelet denoiser of sensor forensics: image = scene + noise, where the scene is what is smooth or strong.
+"""The wavelet denoiser of sensor forensics: image = scene + noise, where the scene is smooth or strong.
 
     image -- db4, 4 levels --> bands -- local Wiener filter of the details --> noise bands -- inverse --> noise
 
 Mıhçak, Kozintsev & Ramchandran, "Spatially adaptive statistical modeling of wavelet image coefficients and its
 application to denoising", ICASSP 1999, in the form that Lukáš, Fridrich & Goljan (IEEE TIFS 2006, appendix A)
-gave it and all PRNU toolboxes use.
+gave it; all PRNU toolboxes use this form.
 """
 
 import torch
@@ -31,15 +31,15 @@ HIGH = tuple(tap * (-1) ** n for n, tap in enumerate(reversed(LOW)))
 TAPS = len(LOW)
 PAIRS = TAPS // 2
 SMALLEST = TAPS  # pixels on a side
-CHUNK = 2**19  # coefficients filtered at a time: what a processor's cache holds
+CHUNK = 2**19  # coefficients filtered at a time: as many as a processor's cache holds
 
 
 def denoise(image: Tensor, sigma: float = SIGMA, levels: int = LEVELS) -> Tensor:
-    """The image without its noise, each channel by itself.
+    """Remove the noise from an image, in each channel by itself.
 
     Args:
         image: (N,C,H,W) in [0,1].
-        sigma: σ₀, the standard deviation of the noise. More of it takes more of the scene for noise.
+        sigma: σ₀, the standard deviation of the noise. With a larger value, more of the scene counts as noise.
         levels: of the wavelet transform.
 
     Returns:
@@ -53,10 +53,10 @@ def denoise(image: Tensor, sigma: float = SIGMA, levels: int = LEVELS) -> Tensor
 
 @torch.no_grad()
 def wavelet_noise(x: Tensor, sigma: float = SIGMA, levels: int = LEVELS) -> Tensor:
-    """What the denoiser removes: x minus its scene.
+    """The noise that the denoiser removes: x minus its scene.
 
-    The planes go on beyond their edges as in a mirror (half-sample symmetric, PyWavelets' mode "symmetric"); the
-    coarsest approximation is all scene.
+    The planes are continued by reflection at their edges (half-sample symmetric, PyWavelets' mode "symmetric"); the
+    coarsest approximation belongs wholly to the scene.
 
     Args:
         x: (N,H,W) planes.
@@ -89,7 +89,7 @@ def _noise(x: Tensor, variance: float, levels: int) -> Tensor:
 def noise_share(energy: Tensor, variance: float | Tensor) -> Tensor:
     """The local Wiener filter: the share σ₀² / (σ² + σ₀²) of each coefficient that is noise, in (0,1].
 
-    `least_energy` less the noise's variance σ₀² is the signal's: σ² = max(0, energy − σ₀²).
+    The signal's variance is `least_energy` minus that of the noise: σ² = max(0, energy − σ₀²).
     """
     return (energy / variance).clamp_(min=1).reciprocal_()
 
@@ -112,9 +112,9 @@ def least_energy(x: Tensor) -> Tensor:
 
 
 def _lower(least: Tensor, energy: Tensor) -> None:
-    """Lowers `least` to the mean energy in each window."""
+    """Lower `least` to the mean energy in each window, in place."""
     height = least.shape[1]
-    column = energy[:, REACH : REACH + height].clone()  # sums of what a window covers of a column
+    column = energy[:, REACH : REACH + height].clone()  # sums over the part of a column within a window
     for window in WINDOWS:
         reach, margin = window // 2, REACH - window // 2
         column += energy[:, REACH - reach : REACH - reach + height]
@@ -124,7 +124,7 @@ def _lower(least: Tensor, energy: Tensor) -> None:
 
 
 def running_sum(x: Tensor, length: int) -> Tensor:
-    """Sums of `length` neighbours in a row, of as many as log₂(length) additions make: (…,W) → (…,W−length+1)."""
+    """Sums of `length` neighbours in a row, with about log₂(length) additions: (…,W) → (…,W−length+1)."""
     if length == 1:
         return x
     half = running_sum(x, length // 2)
@@ -133,7 +133,7 @@ def running_sum(x: Tensor, length: int) -> Tensor:
 
 
 def analysis(x: Tensor) -> list[Tensor]:
-    """One level of the wavelet transform.
+    """Compute one level of the wavelet transform.
 
     Returns:
         Four bands (N,⌊(H+7)/2⌋,⌊(W+7)/2⌋): low-pass in both directions, high-pass down, across, in both.
@@ -150,7 +150,7 @@ def synthesis(bands: list[Tensor], height: int, width: int) -> Tensor:
 def split(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     """Low-pass and high-pass half along one dimension, n → ⌊(n+7)/2⌋.
 
-    A convolution of which every other place is kept, as a sum of shifted planes: a fast one, in fast memory.
+    It is a convolution of which every second value is kept, computed as a sum of shifted planes, which is fast.
     """
     x = mirror(x, dim).unflatten(dim, (-1, 2))
     even, odd = (x.select(dim + 1, phase).contiguous() for phase in (0, 1))
@@ -166,7 +166,7 @@ def split(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
 
 
 def merge(low: Tensor, high: Tensor, dim: int) -> Tensor:
-    """Inverse of `split`, n → 2n−6: even and odd places, interleaved."""
+    """Inverse of `split`, n → 2n−6: even and odd positions, interleaved."""
     length = low.shape[dim] - PAIRS + 1
     phases = []
     for first in (TAPS - 2, TAPS - 1):
@@ -179,7 +179,7 @@ def merge(low: Tensor, high: Tensor, dim: int) -> Tensor:
 
 
 def mirror(x: Tensor, dim: int) -> Tensor:
-    """… 1 0 | 0 1 … n−1 | n−1 n−2 …: with what the filter needs beyond both edges; made even."""
+    """Continue x by reflection as far as the filter reaches, to an even length: … 1 0 | 0 1 … n−1 | n−1 n−2 …"""
     before, after = TAPS - 2, TAPS - 2 + x.shape[dim] % 2
     start, end = x.narrow(dim, 0, before), x.narrow(dim, x.shape[dim] - after, after)
     return torch.cat((start.flip(dim), x, end.flip(dim)), dim)

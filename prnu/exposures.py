@@ -1,10 +1,11 @@
-"""Scenes that one camera took twice, with plenty of light and with little: RAW files in two folders.
+"""Scenes that one camera took twice, with a long and a short exposure: RAW files in two folders.
 
-    FOLDER/long/SCENE…      what the short exposure should have looked like
+    FOLDER/long/SCENE…      the scene with enough light
     FOLDER/short/SCENE…     the same scene with a fraction of the light
 
-What stands before the first "_" or "." of a name is the scene, as in the data of Chen, Chen, Xu & Koltun, "Learning to
-see in the dark", CVPR 2018, whose 00001_00_10s.ARW goes with 00001_00_0.04s.ARW. Simulated cameras write such folders.
+The part of a name before the first "_" or "." is the scene, as in the data of Chen, Chen, Xu & Koltun, "Learning to see
+in the dark", CVPR 2018, where 00001_00_10s.ARW and 00001_00_0.04s.ARW belong together. Simulated cameras write such
+folders.
 """
 
 import hashlib
@@ -23,7 +24,7 @@ from prnu.crops import crop_box
 
 LONG, SHORT = "long", "short"
 BLOWN = 0.9  # of white: brighter pixels of a long exposure may be saturated
-HEAD = 2**16  # bytes of a file that, with its name and size, stand for all of it
+HEAD = 2**16  # first bytes of a file that, with its name and size, identify it
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,12 @@ class Exposures:
 
 
 def find(folder: Path | str) -> list[Exposures]:
-    """The scenes of a folder that have both exposures, sorted by name; of several of a kind the first one counts.
+    """Find the scenes of a folder that have both exposures, sorted by name.
+
+    If a scene has several files of one kind, the first one counts.
 
     Raises:
-        ValueError: there are no such folders, or no scene has both.
+        ValueError: there are no such folders, or no scene has both exposures.
     """
     folder = folders.expand(folder)
     by_kind = [_scenes(folder / kind) for kind in (LONG, SHORT)]
@@ -59,7 +62,7 @@ def _scenes(folder: Path) -> dict[str, Path]:
 
 
 def identity(scenes: Iterable[Exposures]) -> str:
-    """SHA-256 of the names, the sizes and the first 64 kB of all files, wherever they lie."""
+    """SHA-256 of the names, the sizes and the first 64 kB of all files, in any folder."""
     digest = hashlib.sha256()
     for file in (file for taken in scenes for file in (taken.long, taken.short)):
         with file.open("rb") as content:
@@ -70,9 +73,9 @@ def identity(scenes: Iterable[Exposures]) -> str:
 def take(
     camera: SimulatedCamera, scene: np.ndarray, folder: Path, name: str, rng: np.random.Generator, exposure: float
 ) -> Exposures:
-    """A scene (H, W, 3), linear sRGB in [0, 1], taken with all its light and with the part `exposure` of it.
+    """Take a scene (H, W, 3), linear sRGB in [0, 1], with all its light and with the fraction `exposure` of it.
 
-    The sensor's pattern is the same both times. Files are DNG.
+    Both DNG files have the same sensor pattern.
 
     Raises:
         ValueError: a scene of another shape, or an exposure outside ]0, 1].
@@ -88,7 +91,10 @@ def take(
 
 @dataclass(frozen=True)
 class Look:
-    """What a pair of files is. height, width: of the photograph."""
+    """Properties of a pair of files. gain: the light of the long exposure divided by that of the short one.
+
+    height, width: of the photograph.
+    """
 
     gain: float
     camera: str
@@ -99,14 +105,14 @@ class Look:
 
 @cache
 def look(taken: Exposures) -> Look:
-    """Opens both files and measures how much more light the long one had: time, aperture and sensitivity may differ.
+    """Open both files and measure the gain: time, aperture and sensitivity may differ.
 
-    The gain is the median ratio of pixels, which neither noise nor what moved in between shifts, over the brighter half
-    of what is not blown out in the long exposure.
+    The gain is the median ratio of pixels, because noise and movements between the exposures hardly change a median.
+    Only pixels count that are in the brighter half of those that are not blown out in the long exposure.
 
     Raises:
-        ValueError: the files are of two cameras or sizes, or the short one is no darker than the long one.
-        RawError: a file that is no RAW file of a Bayer sensor.
+        ValueError: the files are of two cameras or sizes, or the short exposure is no darker than the long one.
+        RawError: a file is not a RAW file of a Bayer sensor.
     """
     long, short = (RawFrame.open(file) for file in (taken.long, taken.short))
     if (long.camera, long.cfa, long.bayer.shape) != (short.camera, short.cfa, short.bayer.shape):
@@ -123,11 +129,11 @@ def look(taken: Exposures) -> Look:
 
 
 def check(scenes: Sequence[Exposures], others: Sequence[Exposures], pixels: int) -> None:
-    """Opens all files: rather refuse now than after the training.
+    """Open all files, to refuse unfit ones before the training and not after it.
 
     Raises:
         ValueError: scenes are of several cameras or sizes, others are among them, or their central crops of so many
-            pixels are of another size; or as `look`.
+            pixels have another size; and as `look`.
     """
     first = look(scenes[0])
     _, _, *size = crop_box(first.height, first.width, pixels)
@@ -148,7 +154,7 @@ def check(scenes: Sequence[Exposures], others: Sequence[Exposures], pixels: int)
 
 
 def frames(taken: Exposures, pixels: int) -> tuple[RawFrame, RawFrame]:
-    """The central crops of a pair, of at most so many pixels; the short one amplified to look like the long one.
+    """The central crops of a pair, of at most so many pixels; the short one is amplified by the gain.
 
     Raises ValueError and RawError as `look`.
     """

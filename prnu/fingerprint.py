@@ -1,13 +1,13 @@
-"""A camera's fingerprint: its PRNU pattern K, estimated from photographs, and kept in a file.
+"""A camera's fingerprint: its PRNU pattern K, estimated from photographs and stored in a file.
 
 A photograph I carries the noise residual W = I·K + Ξ (Chen, Fridrich, Goljan & Lukáš, "Determining image origin and
 integrity using sensor noise", IEEE TIFS 2008). For white Ξ the maximum likelihood estimate from many photographs is
-ΣWI / ΣI². Like the authors' own code it is estimated as
+ΣWI / ΣI². This module computes, like the authors' own code,
 
     K = Σ W·I / (Σ I² + 1)
 
-which is the most probable K where K and Ξ have the same variance a priori. Pixels that were dark in all photographs
-then drown in no noise, which matters for a few photographs; a pixel that was never exposed has K = 0.
+which is the most probable K if K and Ξ have the same variance a priori. It limits the noise of pixels that were dark in
+all photographs, which matters when there are few photographs; a pixel that was never exposed has K = 0.
 """
 
 import os
@@ -28,9 +28,9 @@ PRIOR = 1.0  # variance of Ξ over that of K, for images in [0,1]
 
 @dataclass
 class Accumulator:
-    """The two sums, over any number of photographs in the memory of one.
+    """The two sums over any number of photographs; they need the memory of one.
 
-    sigma: σ₀ of the denoiser. images: how many were added. WI, II: ΣWI and ΣI², (C,H,W), None before the first.
+    sigma: σ₀ of the denoiser. images: number of photographs added. WI, II: ΣWI and ΣI², (C,H,W), None at first.
     """
 
     sigma: float = SIGMA
@@ -40,11 +40,11 @@ class Accumulator:
 
     @torch.no_grad()
     def add(self, image: Tensor) -> None:
-        """Adds photographs (N,3,H,W) or grey ones (N,1,H,W), float in [0,1]; saturated pixels count for nothing.
+        """Add photographs (N,3,H,W) or grey ones (N,1,H,W), float in [0,1]; saturated pixels do not count.
 
         Raises:
             ValueError: another size or number of channels than before; values outside [0,1]; all channels constant
-                or saturated, so that there is no noise to see. Nothing is added then.
+                or saturated, so that they show no noise. Then nothing is added.
         """
         name = f"image {self.images + 1}"
         check(image, name)
@@ -69,12 +69,12 @@ class Accumulator:
         self.images += len(image)
 
     def estimate(self, clean: bool = True) -> Tensor:
-        """K (H,W): estimated in each channel, then grey by luma weights, as the toolboxes do it.
+        """Estimate K (H,W): in each channel, then grey by luma weights, as the toolboxes do it.
 
-        clean: take out what cameras of a model share, by `zero_mean` and `wiener_dft`.
+        clean: remove what cameras of one model share, by `zero_mean` and `wiener_dft`.
 
         Raises:
-            ValueError: no image yet. One is enough for an estimate, if a poor one.
+            ValueError: no image was added. One image is enough for a poor estimate.
         """
         if self.WI is None or self.II is None:
             raise ValueError("a fingerprint needs at least one image")
@@ -83,7 +83,7 @@ class Accumulator:
 
 
 def fingerprint(images: Iterable[Tensor], sigma: float = SIGMA, clean: bool = True) -> Tensor:
-    """The fingerprint of the camera that took `images`.
+    """Estimate the fingerprint of the camera that took `images`.
 
     Args:
         images: each (N,3,H,W) or grey (N,1,H,W), float in [0,1], all of one size. They are read one by one.
@@ -112,9 +112,9 @@ def save(
     sigma: float = SIGMA,
     **more: Any,
 ) -> None:
-    """Writes a fingerprint (H,W) and where it comes from to one safetensors file, atomically.
+    """Write a fingerprint (H,W) and its provenance to one safetensors file, atomically.
 
-    camera: the body. pipeline: what developed its images. images: how many. more: whatever else JSON can hold.
+    camera: the body. pipeline: by which its images were developed. images: their number. more: any other JSON values.
 
     Raises:
         ValueError: K is no fingerprint.
@@ -132,10 +132,10 @@ def save(
 
 
 def load(path: str | os.PathLike[str]) -> tuple[Tensor, dict[str, Any]]:
-    """The fingerprint K (H,W) of a file written by `save`, on the CPU, and its provenance (`size` is H and W).
+    """Read the fingerprint K (H,W) from a file of `save`, on the CPU, and its provenance (`size` is H and W).
 
     Raises:
-        ValueError: when the file is missing, damaged or no fingerprint.
+        ValueError: the file is missing, damaged or no fingerprint.
     """
     tensors, provenance = tensorfile.read(path, KIND)
     if set(tensors) != {"K"}:

@@ -1,13 +1,13 @@
-"""Where does an image not carry its camera's fingerprint? A map of tampering probability.
+"""Where is the camera's fingerprint missing in an image? A map of the probability of tampering.
 
     image ── residual W ─┐
       └──── I · K ───────┴─ correlation ρ of every window ─┐
       └──── features ─ predictor ─ expected ρ̂ ─────────────┴─ likelihood ratio ── probability at the window's centre
 
-In an authentic window (H1) ρ is what the predictor expects, up to its error; in a tampered one (H0) it is what
-unrelated noise gives. A sliding window tells of its central pixel. Where little is expected, in dark, textured or
-saturated parts, the answer stays near 0.5. So it may in planes without any noise, such as synthetic ones: no authentic
-photograph has taught the predictor what to expect of them.
+In an authentic window (H1), ρ has the expected value, up to the predictor's error; in a tampered window (H0), ρ is that
+of unrelated noise. The result of a sliding window applies to its central pixel. Where the expected ρ is small, in dark,
+textured or saturated parts, the probability stays near 0.5. The same may happen in areas without any noise, such as
+synthetic ones: the predictor has seen nothing like them in authentic photographs.
 
 M. Chen, J. Fridrich, M. Goljan, J. Lukáš, "Determining image origin and integrity using sensor noise", IEEE TIFS 2008;
 P. Korus, J. Huang, "Multi-scale analysis strategies in PRNU-based tampering localization", IEEE TIFS 2017.
@@ -19,14 +19,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from prnu.predictor import Predictor, features, image_correlation, window_positions
+from prnu.predictor import Predictor, features
+from prnu.windows import image_correlation, window_positions
 
 
 @dataclass(frozen=True, eq=False)
 class Map:
-    """What sliding windows tell of N images.
+    """Results of sliding windows in N images.
 
-    probability: (N, h, w) float32, that of tampering, in [0, 1]; about 0.5 where a window tells nothing.
+    probability: (N, h, w) float32 in [0, 1], of tampering; about 0.5 where a window gives no information.
     correlation, expected: (N, h, w) float32, measured and predicted.
     rows (h,), columns (w,): of the windows' centres, in pixels of the image.
     """
@@ -38,7 +39,7 @@ class Map:
     columns: Tensor
 
     def at_centres(self, mask: Tensor) -> Tensor:
-        """The pixels of a mask (..., H, W) that the map tells of: (..., h, w)."""
+        """The pixels of a mask (..., H, W) at the centres of the windows: (..., h, w)."""
         return mask[..., self.rows[:, None], self.columns]
 
 
@@ -50,14 +51,15 @@ def localise(
     stride: int = 8,
     residual: Tensor | None = None,
 ) -> Map:
-    """Tampering probability at the centre of every window, authentic and tampered taken as equally likely before.
+    """Compute the tampering probability at the centre of every window; both cases are equally likely a priori.
 
     Args:
         image: (N, 3, H, W) or (N, 1, H, W) in [0, 1].
         fingerprint: K (H, W) of the camera. predictor: of the same camera, trained for this size of window.
-        residual: `prnu.residual.residual(image)`, (N, H, W), where it is at hand. It is cleaned in the process.
+        residual: `prnu.residual.residual(image)`, (N, H, W), if it was computed before. It is cleaned here.
 
-    Raises ValueError where sizes differ, where no window fits, and for a predictor of another window.
+    Raises:
+        ValueError: sizes differ, no window fits, or the predictor is for another window.
     """
     if predictor.window != window:
         raise ValueError(f"the predictor was trained for windows of {predictor.window} pixels, not of {window}")
@@ -75,13 +77,13 @@ def tampering_probability(correlation: Tensor, expected: Tensor, unrelated: floa
     return torch.sigmoid(-ratio).float()
 
 
-# --- forgeries, and how well they are found ---
+# --- forgeries, and scores of their maps ---
 
 
 def forge(image: Tensor, size: int = 256) -> tuple[Tensor, Tensor]:
-    """The paper's forgery: the central square flipped horizontally, real pixels at places where they never were.
+    """Make the paper's forgery: flip the central square horizontally, which puts real pixels in wrong places.
 
-    image (N, C, H, W) -> forged image, and where it was forged, (H, W) bool.
+    image (N, C, H, W) -> the forged image, and the mask of the forgery, (H, W) bool.
     Raises ValueError for a size below 2 and for one that does not fit.
     """
     height, width = image.shape[-2:]
@@ -96,13 +98,16 @@ def forge(image: Tensor, size: int = 256) -> tuple[Tensor, Tensor]:
 
 
 def f1_curve(probability: Tensor, truth: Tensor, thresholds: Tensor) -> Tensor:
-    """F1 score of taking every pixel with probability >= threshold as tampered.
+    """F1 score if every pixel with probability >= threshold counts as tampered.
 
     Args:
         probability: (..., h, w). truth: (..., h, w) or (h, w) bool. thresholds: (T,).
 
-    Returns (..., T) float64. Raises ValueError where sizes differ, for a probability that is no number, and where
-    nothing is tampered: F1 has no meaning there.
+    Returns:
+        (..., T) float64
+
+    Raises:
+        ValueError: sizes differ, a probability is no number, or nothing is tampered: then F1 has no meaning.
     """
     positive, flagged, hits = _counts(probability, truth, thresholds)
     return 2 * hits / (positive + flagged)  # 2TP / (2TP + FN + FP)

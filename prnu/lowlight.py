@@ -1,10 +1,10 @@
-"""Low light (paper, section 3.3.2): every scene taken long and short, and a UNet that develops short like long.
+"""Low light (paper, section 3.3.2): scenes with a long and a short exposure; a UNet develops short ones like long ones.
 
     scene ─┬─ long exposure ──────────────── standard pipeline ── target
            └─ short exposure ── × gain ── UNet ── y ≈ target            (Chen et al. 2018, Learning to See in the Dark)
 
-Does a fingerprint survive such a pipeline? Table 3: correlations between the fingerprints of one camera by pipeline,
-and how well photographs match the fingerprint of their own pipeline.
+Does a fingerprint survive such a pipeline? Table 3 has the correlations between the fingerprints of one camera by
+pipeline, and the PCE of photographs with the fingerprint of their own pipeline.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -53,18 +53,18 @@ def learn(
     on_step: Callable[[int], None] = lambda step: None,
     on_metrics: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
 ) -> Pretrained:
-    """A UNet from its starting weights to one that develops short exposures like the standard pipeline long ones.
+    """Train a UNet to develop short exposures as the standard pipeline develops long ones.
 
     Args:
-        scenes: of one camera; best others than those that are examined afterwards.
-        validation: so many of them, the last ones, validate.
-        settings: of the training; the seed of the starting weights is its seed, too.
-        pixels: of a photograph at most: its middle is learnt from.
+        scenes: of one camera; not those that are examined afterwards, if possible.
+        validation: number of scenes for validation, the last ones.
+        settings: of the training; its seed is also the seed of the starting weights.
+        pixels: of a photograph at most: the training uses its middle.
         device: to train on.
         on_step, on_metrics: as in `models.pretrain.pretrain`.
 
     Raises:
-        ValueError: no scene is left to train on, they are smaller than the patches, or of several cameras.
+        ValueError: no scene is left to train on, or scenes are smaller than the patches or of several cameras.
     """
     training = len(scenes) - validation
     if min(training, validation) < 1:
@@ -82,9 +82,9 @@ def learn(
 
 
 def pipelines(scenes: Sequence[Exposures], nip: NIP, pixels: int, device: torch.device | str) -> list[Pipeline]:
-    """The three of Table 3, which develop the scene of an index: what LibRaw brightens, the UNet has learnt to.
+    """The three pipelines of Table 3, which develop a scene by its index; LibRaw and the UNet brighten short exposures.
 
-    nip: from `learn`; it is on `device`, which develops.
+    nip: from `learn`, on `device`, where it develops.
     """
 
     def by_libraw(i: int, which: str) -> Tensor:
@@ -110,10 +110,10 @@ def pipelines(scenes: Sequence[Exposures], nip: NIP, pixels: int, device: torch.
 class LowLight:
     """The paper's Table 3 for one camera.
 
-    camera: its name. pipelines: the P names, such as "libraw (long)". correlations: (P, P) between the fingerprints.
-    attributions: of every pipeline, PCE of the evaluation images with the fingerprint of their own pipeline; their mean
-        is the table's average PCE. Where it is not larger than that of other cameras' images, it does not tell of the
-        camera.
+    camera: its name. pipelines: the P names, such as "libRAW (long)". correlations: (P, P) between the fingerprints.
+    attributions: for every pipeline, PCE of the evaluation images with the fingerprint of their own pipeline; their
+        mean is the table's average PCE. It says something about the camera only if it is larger than the PCE of other
+        cameras' images.
     """
 
     camera: str
@@ -137,7 +137,7 @@ class LowLight:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """What `to_json` made, read again."""
+        """Read the output of `to_json`."""
         return cls(
             camera=document["camera"],
             pipelines=tuple(document["pipelines"]),
@@ -156,10 +156,10 @@ def low_light(
     device: torch.device | str = "cpu",
     on_progress: Progress = silent,
 ) -> LowLight:
-    """Table 3: `images.estimation` make the fingerprints (100 in the paper), `images.evaluation` the queries (20).
+    """Compute Table 3: fingerprints from `images.estimation` (paper: 100), queries from `images.evaluation` (20).
 
-    Arguments are those of `prnu.experiment.experiment`; `images.prediction` is not used. Beyond the paper, photographs
-    of other cameras are compared as well: what a NIP leaves in every photograph raises the PCE without a camera's help.
+    The arguments are those of `prnu.experiment.experiment`; `images.prediction` is not used. Beyond the paper,
+    photographs of other cameras are compared as well: traces that a NIP leaves in all photographs raise the PCE, too.
 
     Raises:
         ValueError: no pipelines, no images for one of the two, or images that differ in size.

@@ -1,7 +1,7 @@
-"""Photographs out of files, pixel by pixel as the sensor took them; and a map painted over one.
+"""Read photographs from files, pixel by pixel as the sensor took them; paint a map over a photograph.
 
-A fingerprint lies in the sensor's pixels, so a photograph is neither turned nor scaled. A camera held upright writes
-the sensor's rows as they are, and an EXIF orientation for the viewer to turn them by: that is *not* applied here.
+A fingerprint belongs to the sensor's pixels, so a photograph is neither turned nor scaled. A camera that is held
+upright writes the sensor's rows as they are, and an EXIF orientation for the viewer, which is *not* applied here.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from prnu.localise import Map
 from prnu.residual import grey
 
 if TYPE_CHECKING:
-    from PIL import Image  # imported where it is needed: no module that training reaches may
+    from PIL import Image  # imported only where it is needed: training code must not import it
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")  # of Pillow
@@ -34,7 +34,7 @@ Size = tuple[int, int]  # height, width
 
 
 class PhotographError(ValueError):
-    """A file that is no photograph to look for a fingerprint in: its message is one line that says why."""
+    """A file that is not a photograph with a fingerprint; the message is one line with the reason."""
 
 
 def photograph_files(paths: Iterable[Path | str]) -> list[Path]:
@@ -43,13 +43,13 @@ def photograph_files(paths: Iterable[Path | str]) -> list[Path]:
 
 
 def sha256(path: Path) -> str:
-    """Of a file's bytes, as hexadecimal digits."""
+    """SHA-256 of a file's bytes, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def size(path: Path) -> Size:
-    """Height and width of a photograph in sensor orientation, by its header alone. Raises PhotographError as `read`."""
+    """Height and width of a photograph in sensor orientation, from its header. Raises PhotographError as `read`."""
     from PIL.TiffImagePlugin import TiffImageFile
 
     with _opened(path) as image:
@@ -59,15 +59,15 @@ def size(path: Path) -> Size:
 
 
 def read(path: Path) -> Tensor:
-    """A photograph in sensor orientation: RGB (1,3,H,W) float32 in [0,1].
+    """Read a photograph in sensor orientation: RGB (1,3,H,W) float32 in [0,1].
 
-    Conventions: a grey photograph has three equal channels. 16 bits per channel are read as the upper 8. Of a JPEG file
-    with several pictures (phones add previews and gain maps) the first one is the photograph. A channel of transparency
-    is dropped where all is opaque.
+    A grey photograph gets three equal channels. Of 16 bits per channel, the upper 8 are read. In a JPEG file with
+    several pictures (phones add previews and gain maps), the first one is the photograph. An opaque channel of
+    transparency is dropped.
 
     Raises:
-        PhotographError: a RAW file, and any other that is no JPEG, PNG, TIFF or WebP; a damaged one; animations and
-            several pages; palettes, CMYK and other pixels that no camera writes; transparency.
+        PhotographError: a RAW file, and any other file that is no JPEG, PNG, TIFF or WebP; a damaged file; animations
+            and several pages; palettes, CMYK and other pixels that no camera writes; transparency.
     """
     with _opened(path) as image:
         pixels = np.atleast_3d(np.array(_as_stored(image)))  # (H,W,1 to 4) uint8
@@ -83,7 +83,7 @@ def read(path: Path) -> Tensor:
 def _opened(path: Path) -> Iterator["Image.Image"]:
     from PIL import Image, UnidentifiedImageError
 
-    if path.suffix.lower() not in SUFFIXES:  # Pillow would take the thumbnail in a RAW file for the photograph
+    if path.suffix.lower() not in SUFFIXES:  # from a RAW file, Pillow would read the thumbnail
         raise PhotographError(f"is none of {' '.join(SUFFIXES)}; RAW files have to be developed first")
     try:
         with (
@@ -100,12 +100,12 @@ def _opened(path: Path) -> Iterator["Image.Image"]:
         raise
     except UnidentifiedImageError:
         raise PhotographError(f"is no {', '.join(FORMATS)} file inside") from None
-    except Exception as error:  # whatever a damaged file leads Pillow to
+    except Exception as error:  # Pillow raises many kinds of errors for damaged files
         raise PhotographError(f"cannot be read: {one_line(getattr(error, 'strerror', None) or error)}") from error
 
 
 def _as_stored(image: "Image.Image") -> "Image.Image":
-    """The picture as its file has it: Pillow turns TIFF files, but no others, by their orientation on loading."""
+    """The picture without its orientation applied: on loading, Pillow turns TIFF files, but no others."""
     from PIL.Image import Transpose
 
     if image.format != "TIFF":
@@ -118,7 +118,7 @@ def _as_stored(image: "Image.Image") -> "Image.Image":
         6: Transpose.ROTATE_90,
         7: Transpose.TRANSVERSE,
         8: Transpose.ROTATE_270,
-    }.get(image.getexif().get(ORIENTATION, 1))  # asked first: loading forgets it
+    }.get(image.getexif().get(ORIENTATION, 1))  # read before loading, which removes it
     image.load()
     return image if back is None else image.transpose(back)
 
@@ -127,13 +127,13 @@ def _as_stored(image: "Image.Image") -> "Image.Image":
 
 
 def overlay(photograph: Tensor, found: Map, stride: int) -> bytes:
-    """The photograph in grey, red where windows speak for tampering: a PNG file, scaled down to 2048 pixels.
+    """Paint a photograph in grey, and red where tampering is probable: a PNG file, scaled down to 2048 pixels.
+
+    Red becomes stronger from probability 0.5 to 1. Near the edges, where no window is centred, there is no red.
 
     Args:
         photograph: (1,3,H,W) in [0,1].
-        found: the map of it. stride: of its windows.
-
-    The red gets stronger from probability 0.5 to 1. Where no window is centred, near the edges, there is none.
+        found: its map. stride: of the map's windows.
     """
     from PIL import Image
 

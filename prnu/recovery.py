@@ -1,12 +1,12 @@
-"""Is it the sensor's pattern that a fingerprint holds? Of a simulated camera that is known, and so can be measured.
+"""Does a fingerprint hold the sensor's pattern? For a simulated camera the pattern is known, so this can be measured.
 
-A high PCE does not tell: a pipeline that leaves the same trace in every photograph matches its own photographs, too.
-The correlation of the estimate with the true pattern K has no such trap. After N photographs the estimate is
+A high PCE is no proof: a pipeline that leaves the same trace in every photograph matches its own photographs, too.
+The correlation of the estimate with the true pattern K does not have this problem. After N photographs the estimate is
 K·h + Ξ/√N, where h is the blur of demosaicing and all later processing, so that
 
     1/ρ² = a + b/N,      that is      ρ²/(1 − ρ²) = N / (b + (a − 1)·N):
 
-ρ grows as √N while N ≪ b/a (Chen, Fridrich, Goljan & Lukáš, IEEE TIFS 2008), and to 1/√a at most.
+ρ grows as √N while N ≪ b/a (Chen, Fridrich, Goljan & Lukáš, IEEE TIFS 2008), and never exceeds 1/√a.
 """
 
 import math
@@ -24,10 +24,10 @@ from prnu.match import correlation
 
 @dataclass(frozen=True)
 class Recovery:
-    """Correlation of a fingerprint with the sensor's true pattern, photograph after photograph.
+    """Correlation of a fingerprint with the sensor's true pattern, by number of photographs.
 
-    pipeline: its name. view: as in `prnu.experiment.Attribution`. images: numbers of photographs, rising.
-    correlations: ρ after as many. pixels: of the fingerprint.
+    pipeline: its name. view: as in `prnu.experiment.Attribution`. images: numbers of photographs, increasing.
+    correlations: ρ after these numbers. pixels: of the fingerprint.
     """
 
     pipeline: str
@@ -38,16 +38,16 @@ class Recovery:
 
     @property
     def chance(self) -> float:
-        """Standard deviation of ρ where there is nothing in common."""
+        """Standard deviation of ρ for unrelated patterns."""
         return self.pixels**-0.5
 
     @cached_property
     def law(self) -> tuple[float, float] | None:
         """a ≥ 1 and b ≥ 0 of 1/ρ² = a + b/N, by least squares of ρ.
 
-        What does not exceed three standard deviations of chance is left out; None where fewer than three ρ remain.
+        Values of ρ within three standard deviations of chance are left out; None if fewer than three remain.
         """
-        from scipy.optimize import curve_fit
+        from scipy.optimize import curve_fit  # slow to import, and only experiments need it
 
         rho, N = np.array(self.correlations), np.array(self.images)
         found = rho > 3 * self.chance
@@ -59,7 +59,7 @@ class Recovery:
         return float(a), float(b)
 
     def at(self, images: float) -> float:
-        """What the law says of so many photographs; NaN without one."""
+        """ρ by the law after a number of photographs; NaN without a law."""
         if self.law is None:
             return math.nan
         a, b = self.law
@@ -67,7 +67,7 @@ class Recovery:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """What `to_json` made, read again."""
+        """Read the output of `to_json`."""
         return cls(
             document["pipeline"],
             document["view"],
@@ -81,10 +81,10 @@ class Recovery:
 
 
 class Comparison:
-    """Compares fingerprints with the truth while they are being estimated: after 1, 2, 4, … photographs, and the last.
+    """Compares fingerprints with the truth during their estimation: after 1, 2, 4, … photographs and the last one.
 
     truth: the sensor's pattern (h, w) as it lies in the photographs of every view; may be empty.
-    images: number of photographs in all.
+    images: number of all photographs.
     """
 
     def __init__(self, truth: Mapping[str, Tensor], images: int) -> None:
@@ -98,7 +98,7 @@ class Comparison:
                 self.found[view][number] = correlation(sums[view].estimate(), K).item()
 
     def recoveries(self, pipeline: str) -> tuple[Recovery, ...]:
-        """One of every view."""
+        """The recovery in every view."""
         return tuple(
             Recovery(pipeline, view, tuple(found), tuple(found.values()), self.truth[view].numel())
             for view, found in self.found.items()

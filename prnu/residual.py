@@ -1,4 +1,4 @@
-"""The noise residual of a photograph, and what must be cleaned out of residuals and fingerprints alike."""
+"""The noise residual of a photograph, and filters that clean residuals and fingerprints."""
 
 import torch
 import torch.nn.functional as F
@@ -7,25 +7,25 @@ from torch import Tensor
 from prnu.denoise import REACH, SIGMA, least_energy, noise_share, wavelet_noise
 
 LUMA = (0.298936021293775, 0.587043074451121, 0.114020904255103)  # Matlab's rgb2gray: ITU-R BT.601 to 15 digits
-SATURATED = 250 / 255  # a channel whose brightest value is lower is not saturated anywhere
-PEAK = 12.0  # times its neighbourhood's energy: noise gets there at one of e¹² = 160,000 frequencies
+SATURATED = 250 / 255  # a channel with a lower maximum is not saturated anywhere
+PEAK = 12.0  # energy relative to the neighbourhood's: noise exceeds it at one of e¹² = 160,000 frequencies
 
 
 def residual(image: Tensor, sigma: float = SIGMA) -> Tensor:
     """Noise residual W = image − denoised image: each channel by itself, then grey.
 
-    That is the toolboxes' order for a query; a fingerprint is turned into grey only after it has been estimated
-    per channel (`prnu.fingerprint`). Not cleaned: see `zero_mean` and `wiener_dft`.
+    This is the toolboxes' order for a query; a fingerprint becomes grey only after its estimation per channel
+    (`prnu.fingerprint`). The residual is not cleaned: see `zero_mean` and `wiener_dft`.
 
     Args:
         image: (N,3,H,W) or grey (N,1,H,W), float in [0,1].
         sigma: σ₀ of the denoiser.
 
     Returns:
-        (N,H,W); of a constant image it is 0 but for rounding.
+        (N,H,W); for a constant image it is 0 up to rounding.
 
     Raises:
-        ValueError: no such image, or smaller than 8×8.
+        ValueError: no batch of images, or smaller than 8×8.
     """
     return grey(channel_residual(image, sigma))
 
@@ -37,23 +37,23 @@ def channel_residual(image: Tensor, sigma: float = SIGMA) -> Tensor:
 
 
 def check(image: Tensor, name: str) -> None:
-    """Raises ValueError if this is no batch of images."""
+    """Raise ValueError if this is no batch of images."""
     if image.ndim != 4 or len(image) == 0 or image.shape[1] not in (1, 3) or not image.is_floating_point():
         found = f"{tuple(image.shape)} {str(image.dtype).removeprefix('torch.')}"
         raise ValueError(f"{name} must be a float tensor (N,3,H,W), or grey (N,1,H,W), in [0,1], not {found}")
 
 
 def grey(x: Tensor) -> Tensor:
-    """Luma of what has three channels, the channel itself of what has one: (N,C,H,W) → (N,H,W)."""
+    """Luma of three channels, or the only channel itself: (N,C,H,W) → (N,H,W)."""
     if x.shape[1] == 1:
         return x[:, 0]
     return torch.einsum("nchw,c->nhw", x, x.new_tensor(LUMA))
 
 
 def saturation(image: Tensor) -> Tensor:
-    """Where an image is blown out and hence shows no PRNU, channel by channel.
+    """The pixels of each channel that are blown out and therefore show no PRNU.
 
-    A pixel is saturated where it and one of its four neighbours have the channel's largest value, and that is above
+    A pixel is saturated if it and one of its four neighbours have the channel's largest value, and this is above
     250/255.
 
     Args:
@@ -70,9 +70,9 @@ def saturation(image: Tensor) -> Tensor:
 
 
 def zero_mean(x: Tensor) -> Tensor:
-    """Takes the mean of every row and every column out, in each of the four phases of the Bayer cell by itself.
+    """Subtract the mean of every row and every column, in each of the four phases of the Bayer cell by itself.
 
-    That removes what cameras of a model share: traces of the read-out and of the colour filter's interpolation.
+    This removes what cameras of one model share: traces of the read-out and of the colour filter's interpolation.
 
     Args:
         x: (N,H,W) or (H,W).
@@ -90,12 +90,12 @@ def zero_mean(x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def wiener_dft(x: Tensor) -> Tensor:
-    """Takes out what is periodic: JPEG's block grid, patterns of columns or rows, demosaicing.
+    """Remove periodic patterns: JPEG's block grid, patterns of columns or rows, demosaicing.
 
-    The spectrum passes the denoiser's local Wiener filter, with the variance of x for the noise's. That is the
-    toolboxes' clean-up. Since it looks at windows, a single peak of up to 80 times the noise's energy passes it; so
-    whatever exceeds the energy of its neighbourhood more than noise does is brought down to that energy first. The
-    spectrum is periodic, and so are the neighbourhoods.
+    The spectrum passes the denoiser's local Wiener filter, with the variance of x as that of the noise. This is the
+    toolboxes' clean-up. Because this filter averages over windows, it lets single peaks pass with up to 80 times the
+    noise's energy. So values that exceed the energy of their neighbourhood more than noise does are reduced to that
+    energy first. The spectrum is periodic, and so are the neighbourhoods.
 
     Args:
         x: (N,H,W) or (H,W).
@@ -110,7 +110,7 @@ def wiener_dft(x: Tensor) -> Tensor:
         raise ValueError(f"the Wiener filter needs 9×9 pixels or more, not {tuple(x.shape)}")
     planes = x.reshape(-1, *x.shape[-2:])
     height, width = planes.shape[1:]
-    spectrum = torch.fft.rfft2(planes, norm="ortho")  # (N,H,⌊W/2⌋+1): half of it, the rest is its mirror image
+    spectrum = torch.fft.rfft2(planes, norm="ortho")  # (N,H,⌊W/2⌋+1): one half; the other is its mirror image
     magnitude = spectrum.abs()
     opposite = magnitude.flip(1).roll(1, 1)  # (−v, u) at (v, u)
     left, right = opposite[..., 1 : 1 + REACH], opposite[..., (width + 1) // 2 - REACH : (width + 1) // 2]

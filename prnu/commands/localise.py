@@ -14,8 +14,9 @@ from prnu.commands.reading import device, none_left, of_size, photographs, sizes
 from prnu.localise import localise as probability_map
 from prnu.match import PCE_THRESHOLD, pce
 from prnu.photographs import overlay, photograph_files, read, sha256
-from prnu.predictor import train, window_positions
+from prnu.predictor import train
 from prnu.residual import residual
+from prnu.windows import window_positions
 
 SUSPICIOUS = 0.5  # an area counts as suspicious above this probability of tampering
 

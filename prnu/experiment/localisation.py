@@ -9,8 +9,9 @@ from torch import Tensor
 from prnu.experiment.camera_model import CameraModel
 from prnu.experiment.inputs import DEVELOPED, Settings
 from prnu.localise import best_f1, forge, tampering_probability
-from prnu.predictor import features, image_correlation, window_positions
+from prnu.predictor import features
 from prnu.residual import residual
+from prnu.windows import image_correlation, window_positions
 
 
 @dataclass(frozen=True, eq=False)

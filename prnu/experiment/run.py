@@ -30,7 +30,7 @@ from prnu.experiment.inputs import (
 from prnu.experiment.localisation import Forgery, tamper
 from prnu.experiment.result import CameraResult
 from prnu.localise import forge
-from prnu.predictor import window_positions
+from prnu.windows import window_positions
 
 
 @torch.no_grad()

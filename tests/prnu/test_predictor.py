@@ -12,19 +12,9 @@ from scipy.ndimage import convolve1d
 from torch import Tensor
 
 from models import tensorfile
-from prnu.predictor import (
-    FEATURES,
-    Predictor,
-    features,
-    image_correlation,
-    load,
-    local_correlation,
-    save,
-    train,
-    window_mean,
-    window_positions,
-)
+from prnu.predictor import FEATURES, Predictor, features, load, save, train
 from prnu.residual import LUMA, residual, wiener_dft, zero_mean
+from prnu.windows import image_correlation, local_correlation, window_mean, window_positions
 
 GEOMETRIES = [  # height, width, window, stride
     pytest.param(40, 40, 9, 8, id="square"),
