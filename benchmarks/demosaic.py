@@ -1,8 +1,8 @@
-"""Time of Menon 2007 and bilinear demosaicing per megapixel, here and in colour-demosaicing.
+"""Time of Menon 2007 and bilinear demosaicing per megapixel, in this project and in colour-demosaicing.
 
     python -m benchmarks.demosaic [--height 2000] [--width 3000] [--threads 2]
 
-Medians of several runs. colour-demosaicing runs on one core, whatever there are.
+Medians of several runs. colour-demosaicing always runs on one core.
 """
 
 import argparse
@@ -23,7 +23,7 @@ def main() -> None:
     settings = parser.parse_args()
     torch.set_num_threads(settings.threads)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it misses a plotting library
+        warnings.simplefilter("ignore")  # about a missing plotting library
         import colour_demosaicing as theirs
 
     mosaic = np.random.default_rng(0).random((settings.height, settings.width))

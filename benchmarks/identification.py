@@ -1,11 +1,12 @@
-"""Which body of one camera model took a photograph? How well PCE tells, and what the steps before it are worth.
+"""Which body of one camera model took a photograph? How well PCE answers this, and how much each step contributes.
 
     python -m benchmarks.identification [--scenes FOLDER] [--side 512] [--known 12] [--unknown 8]
 
-Three simulated bodies take the same scenes (`--scenes`: a folder of photographs, or dead-leaves): `--known` of them for
-their fingerprints, the others to be recognised. Three cases: column gains and JPEG (quality 75 to 90) that all bodies
-share, a PRNU three times weaker, and both at half the PRNU. Rows: what is compared with the fingerprint. Columns: AUC
-over all pairs of photograph and fingerprint, own photographs above the threshold of 60, largest PCE of another body.
+Three simulated bodies take the same scenes (`--scenes`: a folder of photographs, or dead-leaves): `--known` scenes for
+the fingerprints, `--unknown` scenes to recognise the bodies. Three cases: column gains and JPEG (quality 75 to 90) that
+all bodies share, a PRNU three times weaker, and both at half the PRNU. Rows: the query that is compared with the
+fingerprint. Columns: AUC over all pairs of photograph and fingerprint, share of own photographs above the threshold of
+60, largest PCE of another body.
 """
 
 import argparse
@@ -22,7 +23,8 @@ from cameras.develop import develop
 from cameras.scenes import scene_sources
 from cameras.simulate import PRESETS, SimulatedCamera, capture, frame
 from prnu import Accumulator, correlation, pce_matrix, query, residual, wiener_dft, zero_mean
-from prnu.experiment import PCE_THRESHOLD, Attribution
+from prnu.experiment import Attribution
+from prnu.match import PCE_THRESHOLD
 from prnu.residual import grey
 
 BODIES = 3
@@ -30,12 +32,12 @@ MODEL = PRESETS["sim-rggb"]
 
 
 def shot(camera: SimulatedCamera, scene: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Developed in 8 bits, (H, W, 3) uint8."""
+    """Take and develop a photograph, (H, W, 3) uint8."""
     return np.rint(255 * develop(frame(camera, capture(camera, scene, rng)), "bilinear")).astype(np.uint8)
 
 
 def shared_shot(camera: SimulatedCamera, scene: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """With column amplifiers that are the same in all bodies, as a JPEG file."""
+    """Take a photograph with column amplifiers that are equal in all bodies, as a JPEG file."""
     column = np.arange(scene.shape[1])
     gain = 1 + 0.01 * np.cos(2 * np.pi * column / 8) + 0.008 * np.cos(2 * np.pi * column / 6)
     gain = gain + np.random.default_rng(99).normal(0, 0.01, len(column))

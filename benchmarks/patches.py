@@ -1,12 +1,12 @@
-"""Time to sample one batch of patches, against one joint training step of a NIP and the FAN.
+"""Time to sample one batch of patches, compared with one joint training step of a NIP and the FAN.
 
     python -m benchmarks.patches [--isp UNet] [--patch 128] [--batch 20] [--precision float32] [--textured]
 
-The step is that of `forensics.training`, sampling included: with the paper's manipulations and channel, channels-last,
-in the precision given, by fused Adam. "Textured" is the paper's variance filter.
+The step is that of `forensics.training`, including sampling: with the paper's manipulations and channel, channels-last,
+in the given precision, by fused Adam. "Textured" is the paper's variance filter.
 
-Pairs of noise are written to a temporary folder (5 bytes a pixel), memory-mapped, and moved to the device if
-that is a GPU. "Cold" drops the files from the page cache before every batch: all it touches is read from disk.
+Pairs of noise are written to a temporary folder (5 bytes per pixel), memory-mapped, and moved to the device if it is a
+GPU. "Cold" removes the files from the page cache before every batch, so everything is read from disk.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from models.nip import move
 
 
 def write_noise(folder: Path, images: int, megapixels: float) -> None:
-    """Images of 3:2 whose contrast grows from left to right: the variance filter has something to do."""
+    """Write images of 3:2 whose contrast grows from left to right, so that the variance filter rejects some places."""
     rng = np.random.default_rng(0)
     height = round((megapixels * 1e6 / 6) ** 0.5)
     width = 3 * height // 2
@@ -43,7 +43,7 @@ def write_noise(folder: Path, images: int, megapixels: float) -> None:
 
 
 def forget(folder: Path) -> None:
-    """Drop a folder's files from the page cache."""
+    """Remove a folder's files from the page cache."""
     for path in folder.iterdir():
         with path.open("rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
@@ -77,7 +77,7 @@ def main() -> None:
 
         rows = {"sample": milliseconds(batch(False), 30), "sample, textured": milliseconds(batch(True), 30)}
         if device.type == "cpu":
-            cold = Pairs.open(folder)  # a mapping of its own: pages in use by another stay in the cache
+            cold = Pairs.open(folder)  # a new mapping: pages in use by another one stay in the cache
             del pairs
             pairs = cold
             rows["sample, cold"] = milliseconds(batch(False), 5, before=lambda: forget(folder))

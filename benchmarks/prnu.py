@@ -1,12 +1,12 @@
-"""Time and memory of a fingerprint, residuals included, here and in two other ways to write it.
+"""Time and memory of a fingerprint, including residuals, in this project and by two other libraries.
 
     python -m benchmarks.prnu [--height 1000] [--width 1500] [--threads 1 2] [--images 6]
 
-Seconds per megapixel of an RGB image, medians; threads beyond the first help only where cores are idle. "ptwt" is the
-same denoiser with ptwt's transform and torch's pooling, "PyWavelets" with PyWavelets and SciPy, as in the Python port
-of the Binghamton code (one process, whatever the threads). All three give the same residual, which is checked.
+Seconds per megapixel of an RGB image, medians; more than one thread helps only if cores are idle. "ptwt" is the same
+denoiser with ptwt's transform and torch's pooling, "PyWavelets" with PyWavelets and SciPy, as in the Python port of the
+Binghamton code (always one thread). The benchmark checks that all three give the same residual.
 
-Then the largest memory of a process that reads 5 and 50 images, drawn as they are asked for.
+Then the largest memory of a process that reads 5 and 50 images, each of them computed when it is needed.
 """
 
 import argparse
@@ -28,7 +28,7 @@ SIGMA, LEVELS, WINDOWS = 3 / 255, 4, (3, 5, 7, 9)
 
 def ptwt_noise(x: Tensor) -> Tensor:
     """(N,H,W) → (N,H,W)"""
-    import ptwt  # the library serves here alone
+    import ptwt  # used only here
 
     low, *details = ptwt.wavedec2(x, "db4", mode="symmetric", level=LEVELS)
 
@@ -43,7 +43,7 @@ def ptwt_noise(x: Tensor) -> Tensor:
 
 def pywavelets_noise(x: Tensor) -> Tensor:
     """(N,H,W) → (N,H,W)"""
-    import pywt  # the libraries serve here alone
+    import pywt  # used only here
     from scipy.ndimage import uniform_filter
 
     def wiener(band: np.ndarray) -> np.ndarray:
@@ -60,7 +60,7 @@ def pywavelets_noise(x: Tensor) -> Tensor:
 
 
 def camera(images: int, height: int, width: int) -> Iterator[Tensor]:
-    """Noise upon shading, (1,3,H,W) each."""
+    """Images of noise on shading, (1,3,H,W) each."""
     generator = torch.Generator().manual_seed(0)
     shading = torch.linspace(0.2, 0.8, width)
     for _ in range(images):
@@ -68,7 +68,7 @@ def camera(images: int, height: int, width: int) -> Iterator[Tensor]:
 
 
 def peak(images: int, height: int, width: int) -> float:
-    """Largest memory in MB of a process that makes a fingerprint."""
+    """Largest memory in MB of a process that computes a fingerprint."""
     code = f"from benchmarks.prnu import memory; memory({images}, {height}, {width})"
     return float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
 
@@ -76,7 +76,7 @@ def peak(images: int, height: int, width: int) -> float:
 def memory(images: int, height: int, width: int) -> None:
     torch.set_num_threads(1)
     fingerprint(camera(images, height, width))
-    status = Path("/proc/self/status").read_text()  # Linux; unlike getrusage it does not count what the parent had
+    status = Path("/proc/self/status").read_text()  # Linux; unlike getrusage, without the parent's memory
     print(int(status.split("VmHWM:")[1].split()[0]) / 1000)
 
 

@@ -23,6 +23,7 @@ import torch
 
 from cameras import folders
 from cameras.develop import develop
+from cameras.errors import one_line
 from cameras.pairs import Index, PairError, Source, append, quantise, refuse
 from cameras.raw import SUFFIXES, RawError, RawFrame
 
@@ -160,7 +161,7 @@ def _develop(path: str, orientation: str, demosaic: Literal["menon", "bilinear"]
     except RawError as error:
         return _Refused(str(error).removeprefix(f"{path}: "), lasting=True)
     except OSError as error:
-        return _Refused(f"cannot be read: {error.strerror}", lasting=False)
+        return _Refused(f"cannot be read: {one_line(error.strerror or error)}", lasting=False)
     height, width, _ = frame.bayer.shape
     if frame.orientation >= 5:  # displayed after a quarter turn
         height, width = width, height

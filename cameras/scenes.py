@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cameras import folders
+from cameras.errors import one_line
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -209,7 +210,7 @@ def _open_photo(path: Path) -> "Image.Image":
     try:
         return Image.open(path)
     except OSError as error:
-        raise ValueError(f"{path} is no readable photograph ({error}); take it out of the folder") from error
+        raise ValueError(f"{path} is no readable photograph ({one_line(error)}); take it out of the folder") from error
 
 
 def _photo_file(path: Path, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
@@ -219,7 +220,7 @@ def _photo_file(path: Path, height: int, width: int, rng: np.random.Generator) -
         try:
             photograph = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
         except OSError as error:
-            raise ValueError(f"{path} is damaged ({error}); take it out of the folder") from error
+            raise ValueError(f"{path} is damaged ({one_line(error)}); take it out of the folder") from error
     return photo_scene(photograph, height, width, rng)
 
 

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from cameras.errors import one_line
 from models import registry, tensorfile
 
 
@@ -41,8 +42,7 @@ def load(path: str | os.PathLike[str], build: Callable[..., Any] = registry.buil
         module: nn.Module = build(document["name"], **document["settings"])
         module.load_state_dict(tensors)
     except (ValueError, RuntimeError, TypeError, LookupError, AttributeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{path}: weights of another version or package: {reason}") from error
+        raise ValueError(f"{path}: weights of another version or package: {one_line(error)}") from error
     return module
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import typer
 
+from cameras.errors import one_line
 from prnu.commands.fingerprint import fingerprint
 from prnu.commands.localise import localise
 from prnu.commands.match import match
@@ -32,7 +33,7 @@ def main() -> None:
     try:
         app(args=spread(arguments))
     except ValueError as error:
-        stop(str(error))
+        stop(one_line(error, 2000))
     except OSError as error:  # a full or read-only disk, a folder that is a file
         stop(f"{error.filename or 'storage'}: {error.strerror or error}")
 

@@ -1,6 +1,6 @@
-"""What a study's pipelines and its channel make of photographs, and which photographs are compared."""
+"""Pipelines and channel of a study as the experiment needs them; photographs of other cameras to compare."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,20 +13,20 @@ from cameras.simulate import PRESETS, prnu_pattern
 from channel import Channel, encode
 from channel.filters import average
 from models.nip import NIP, develop
-from prnu.experiment import DEVELOPED, RECEIVED, Split, central_crop, crop_box
+from prnu.crops import central_crop, crop_box
+from prnu.experiment import DEVELOPED, RECEIVED, Develop, Split
 
-Develop = Callable[[int], Tensor]
-MARGIN = 32  # Bayer pixels that a NIP sees beyond the crop: more than the bulk of any receptive field
+MARGIN = 32  # Bayer pixels around the crop that a NIP gets as well: more than most of any receptive field
 
 
 def developments(
     pairs: Pairs, files: list[Path] | None, nips: Mapping[str, NIP], pixels: int, device: str
 ) -> dict[str, Develop]:
-    """How each pipeline develops image i of a camera, cut to its central ``pixels``: (1, 3, H, W) in [0, 1].
+    """For each pipeline, a function that develops the central `pixels` of image i of a camera: (1, 3, H, W) in [0, 1].
 
     Args:
-        files: the RAW files of the pairs, for LibRaw; without them it is left out.
-        nips: neural pipelines by name, on ``device``.
+        files: the RAW files of the pairs, for LibRaw; without them there is no pipeline "libraw".
+        nips: neural pipelines by name, on `device`.
     """
 
     def libraw(i: int) -> Tensor:
@@ -37,7 +37,7 @@ def developments(
         return central_crop(pairs.image(i)[1], pixels)
 
     def neural(nip: NIP, i: int) -> Tensor:
-        """The crop alone, and a margin around it: a whole photograph of 24 Mpx would take minutes."""
+        """Develop only the crop and a margin around it: a whole photograph of 24 Mpx would take minutes."""
         bayer, target = pairs.image(i)
         top, left, height, width = (side // 2 for side in crop_box(target.shape[-2], target.shape[-1], pixels))
         above, before = min(MARGIN, top), min(MARGIN, left)
@@ -50,7 +50,7 @@ def developments(
 
 
 def received(downsample: int, codec: str, photograph: Tensor) -> Tensor:
-    """What arrives of a photograph (1, 3, h, w) in [0, 1]: it is shrunk and compressed by the real encoder."""
+    """A photograph (1, 3, h, w) in [0, 1] after the channel: shrunk, and compressed by the real encoder."""
     shrunk = Channel(downsample, "none")(photograph)
     if codec == "none":
         return shrunk
@@ -59,7 +59,7 @@ def received(downsample: int, codec: str, photograph: Tensor) -> Tensor:
 
 
 def true_patterns(preset: str, height: int, width: int, pixels: int, downsample: int) -> dict[str, Tensor]:
-    """The pattern (h, w) of a simulated sensor, as it lies in photographs before and after the channel."""
+    """The pattern (h, w) of a simulated sensor as it lies in photographs, before and after the channel."""
     K = torch.from_numpy(prnu_pattern(PRESETS[preset], height, width))
     K = central_crop(K[None, None], pixels)
     return {DEVELOPED: K[0, 0], RECEIVED: average(K, downsample)[0, 0]}
@@ -68,11 +68,11 @@ def true_patterns(preset: str, height: int, width: int, pixels: int, downsample:
 def images_of_other_camera(
     names: Sequence[str], own_names: Sequence[str], own: Split, count: int, seed: int
 ) -> tuple[int, ...]:
-    """Images of another camera, to be compared with the fingerprint of this one.
+    """Choose images of another camera to compare with the fingerprint of this one.
 
     Simulated cameras take the same scenes, numbered by their names, but each camera stores them in its own order. The
-    scenes that the fingerprint was made of are left out: else the scene matches where the sensor does not. (Where
-    there are fewer photographs than pictures, scenes repeat; this is not covered.)
+    scenes of the fingerprint are left out; otherwise, the scene might match although the sensor does not. (If there are
+    fewer photographs than pictures, scenes repeat; this case is not handled.)
     """
     seen = {sorted(own_names).index(own_names[i]) for i in own.estimation}
     others = [name for number, name in enumerate(sorted(names)) if number not in seen]

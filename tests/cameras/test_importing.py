@@ -272,7 +272,7 @@ def test_a_file_that_kills_its_worker_is_refused_alone(tmp_path, card, monkeypat
 
 
 class Pool(Executor):
-    """Runs what is submitted at once, or breaks as it is told: one entry of `plan` for each call of `submit`."""
+    """Runs each function when it is submitted, or breaks: one entry of `plan` for each call of `submit`."""
 
     def __init__(self, plan):
         self.plan = plan

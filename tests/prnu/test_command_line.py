@@ -400,7 +400,7 @@ def test_wrong_input_gets_one_line_and_exit_code_2(
     [
         ("match k --photos a.jpg b.jpg --json", "match k --photos a.jpg --photos b.jpg --json"),
         ("localise --authentic a b --window 65 photo", "localise --authentic a --authentic b --window 65 photo"),
-        ("match k --photos", "match k"),  # whereupon the parser misses --photos
+        ("match k --photos", "match k"),  # then the parser reports that --photos is missing
     ],
 )
 def test_a_shells_pattern_may_follow_an_option(typed: str, parsed: str) -> None:

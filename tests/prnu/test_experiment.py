@@ -46,7 +46,7 @@ from prnu.match import correlation, pce
 HEIGHT, WIDTH = 192, 256
 SETTINGS = Settings(window=33, forgery=96)
 SPLIT = split(14, 8, 3, 3, seed=1)
-FOREIGN = (20, 21, 22)
+IMAGES_OF_OTHERS = (20, 21, 22)
 K_1 = 0.02 * torch.randn(HEIGHT, WIDTH, generator=torch.Generator().manual_seed(1))  # of body 1
 COMMON = 0.02 * torch.randn(HEIGHT, WIDTH, generator=torch.Generator().manual_seed(99))  # a trace of the pipeline
 
@@ -79,7 +79,7 @@ def developed(body: int, name: str) -> Callable[[int], Tensor]:
 
 
 def others(*names: str) -> list[OtherCamera]:
-    return [OtherCamera(f"body {n}", {name: developed(n, name) for name in names}, FOREIGN) for n in (2, 3)]
+    return [OtherCamera(f"body {n}", {name: developed(n, name) for name in names}, IMAGES_OF_OTHERS) for n in (2, 3)]
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def attribution(result: CameraResult, pipeline: str, view: str) -> Attribution:
     return next(a for a in result.attributions if (a.pipeline, a.view) == (pipeline, view))
 
 
-# --- the figures ---
+# --- Fig. 5 ---
 
 
 def test_correlations_of_fingerprints_tell_what_pipelines_do(result: CameraResult) -> None:
@@ -168,7 +168,7 @@ def test_models_share_the_residual_and_find_what_each_finds_alone() -> None:
 @pytest.mark.parametrize("pipeline", ["plain", "blurred", "displaced"])
 def test_photographs_are_attributed_to_their_camera_alone(result: CameraResult, pipeline: str, view: str) -> None:
     a = attribution(result, pipeline, view)
-    assert (len(a.same), len(a.other)) == (len(SPLIT.evaluation), 2 * len(FOREIGN))
+    assert (len(a.same), len(a.other)) == (len(SPLIT.evaluation), 2 * len(IMAGES_OF_OTHERS))
     assert a.auc == 1
     assert a.mistakes() == Proportion(0, 6)
     if view == DEVELOPED:
@@ -258,17 +258,17 @@ def test_it_counts_its_steps_and_holds_few_photographs(monkeypatch: pytest.Monke
         return photograph
 
     monkeypatch.setattr("prnu.experiment.inputs.as_file", watched)
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     experiment(
         "body 1",
         [Pipeline(name, developed(1, name)) for name in ("plain", "blurred")],
         split(12, 5, 2, 5),
         others("plain"),
         settings=SETTINGS,
-        on_progress=lambda done, total: told.append((done, total)),
+        on_progress=lambda done, total: reported.append((done, total)),
     )
-    steps = 2 * 12 + 2 * len(FOREIGN) + 2 * 2 * 5
-    assert told == [(done, steps) for done in range(1, steps + 1)]
+    steps = 2 * 12 + 2 * len(IMAGES_OF_OTHERS) + 2 * 2 * 5
+    assert reported == [(done, steps) for done in range(1, steps + 1)]
     assert most <= 3  # a new one, the one before it, and the last one of the loop before
 
 

@@ -164,8 +164,8 @@ def test_authentic_images_are_left_in_peace_and_foreign_ones_are_not(bench: Benc
     authentic = localise(bench.images, bench.own.fingerprint, bench.own.predictor, WINDOW)
     assert authentic.probability.mean() < 0.1
     assert (authentic.probability > 0.5).float().mean() < 0.1
-    foreign = localise(bench.images, bench.other_body, bench.own.predictor, WINDOW)
-    assert foreign.probability.mean() > 0.9
+    by_other = localise(bench.images, bench.other_body, bench.own.predictor, WINDOW)
+    assert by_other.probability.mean() > 0.9
 
 
 @pytest.mark.parametrize("level", [0, 0.5, 1])
@@ -177,7 +177,7 @@ def test_a_plane_without_noise_is_never_called_authentic(level: float, bench: Be
 
 
 def test_a_fingerprint_that_is_not_there_to_be_learnt_tells_nothing(bench: Bench) -> None:
-    """A predictor trained with a foreign fingerprint expects nothing, finds nothing, and says neither yes nor no."""
+    """A predictor trained with another camera's fingerprint expects nothing: the probability stays near 0.5."""
     predictor = train(bench.images[:6].split(1), bench.other_body, WINDOW)
     found = localise(bench.images[6:], bench.other_body, predictor, WINDOW)
     assert (found.probability - 0.5).abs().mean() < 0.15

@@ -76,7 +76,7 @@ def test_the_three_pipelines_develop_the_same_crop(tmp_path: Path) -> None:
 
 def test_table_3(tmp_path: Path) -> None:
     camera = replace(PRESETS["sim-bggr"], prnu=0.03)
-    stranger = replace(camera, body=2)
+    other_body = replace(camera, body=2)
 
     def by_standard(camera: SimulatedCamera, exposure: str) -> Callable[[int], Tensor]:
         def develop_one(index: int) -> Tensor:
@@ -86,15 +86,15 @@ def test_table_3(tmp_path: Path) -> None:
 
         return develop_one
 
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     table = low_light(
         "body 1",
         [Pipeline(f"standard ({exposure})", by_standard(camera, exposure)) for exposure in ("long", "short")],
         split(12, 8, 0, 4),
-        [OtherCamera("body 2", {"standard (long)": by_standard(stranger, "long")}, (20, 21))],
-        on_progress=lambda done, total: told.append((done, total)),
+        [OtherCamera("body 2", {"standard (long)": by_standard(other_body, "long")}, (20, 21))],
+        on_progress=lambda done, total: reported.append((done, total)),
     )
-    assert told == [(done, 26) for done in range(1, 27)]
+    assert reported == [(done, 26) for done in range(1, 27)]
     assert table.pipelines == ("standard (long)", "standard (short)")
     assert np.diag(table.correlations) == pytest.approx(1, abs=1e-5)
     assert table.correlations[0][1] == pytest.approx(table.correlations[1][0], abs=1e-6)
