@@ -60,7 +60,14 @@ def estimated(study: Study, grid: Grid, runs: Sequence[Run] = (), slots: int = 1
     return estimate(study, grid, Snapshot(MlflowClient("http://nowhere"), "0", {}, tuple(runs)), slots)
 
 
-def finished(job: PretrainingJob | TrialJob, seconds: float, key: str = "", threads: int = 1, **changes: str) -> Run:
+def finished(
+    job: PretrainingJob | TrialJob,
+    seconds: float,
+    key: str = "",
+    threads: int = 1,
+    status: str = "FINISHED",
+    **changes: str,
+) -> Run:
     """A run of a job; with a ``key`` that of another one, whose params are different by ``changes``."""
     params = {name: str(value) for name, value in job.params.items()} | changes
     tags = {tracking.KEY: key or job.key, "kind": job.kind, "threads": str(threads), **job.tags}
@@ -69,7 +76,7 @@ def finished(job: PretrainingJob | TrialJob, seconds: float, key: str = "", thre
         params=[Param(name, value) for name, value in params.items()],
         tags=[RunTag(name, value) for name, value in tags.items()],
     )
-    return Run(RunInfo(job.key, "0", "test", "FINISHED", 0, 1, "active"), data)
+    return Run(RunInfo(job.key, "0", "test", status, 0, 1, "active"), data)
 
 
 def one(found: Estimate, kind: str, isp: str) -> Any:
@@ -160,6 +167,14 @@ def test_other_threads_measure_nothing(study: Study) -> None:
     assert estimated(study, grid, runs).hours > 0
     asking = study.model_copy(update={"resources": study.resources.model_copy(update={"cpus": 2})})
     assert estimated(asking, grid, runs).hours == 0
+
+
+@pytest.mark.parametrize("status", ["FAILED", "RUNNING"])
+def test_what_has_not_finished_is_still_to_do_and_measures_nothing(study: Study, status: str) -> None:
+    grid = grid_of(study)
+    runs = [finished(job, 10, status=status) for job in (*grid.ready, *grid.pretrainings)]
+    found, untouched = (estimated(study, grid, them) for them in (runs, []))
+    assert found == untouched
 
 
 def test_a_finished_study_costs_nothing(study: Study) -> None:
