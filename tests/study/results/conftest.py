@@ -1,15 +1,20 @@
 """Synthetic studies in one database: a small grid, one with accidents, one evaluated behind encoders, the paper's."""
 
 import math
+import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import synthetic_tracking
 from small_grid import (
+    AFTER_FAILURE,
+    AFTER_NAN,
+    AFTER_ORPHAN,
     CAMERAS,
     DUPLICATED,
     FAILED,
+    INFINITE,
     ISPS,
     LAMBDAS,
     NAN,
@@ -19,6 +24,7 @@ from small_grid import (
     PAPER_NAN,
     PAPER_RUNNING,
     RESCUED,
+    RESUMED,
     RUNNING,
     SEEDS,
     TWICE,
@@ -44,10 +50,19 @@ def uri(folder: Path) -> str:
         (FAILED, "FAILED", {}, {"failure": "loss is NaN at iteration 17"}),
         (RUNNING, "RUNNING", {"accuracy": [0.3]}, {}),
         (NAN, "FINISHED", ends | {"accuracy": [math.nan]}, {}),
+        (INFINITE, "FINISHED", ends | {"psnr": [sys.float_info.max]}, {}),  # what MLflow makes of infinity
         (TWICE, "FINISHED", zeros, {}),
         (RESCUED, "FAILED", zeros, {"failure": "killed"}),
     ]
     synthetic_tracking.add_trials(uri, folder, "irregular", 2000, accidents)
+    before = [
+        (AFTER_FAILURE, "FAILED", zeros, {"failure": "killed"}),
+        (AFTER_NAN, "FINISHED", ends | {"ssim": [math.nan]}, {}),
+        (AFTER_ORPHAN, "RUNNING", zeros, {}),
+        (RESUMED, "FAILED", zeros, {"failure": "killed"}),
+        (RESUMED, "RUNNING", zeros, {}),
+    ]
+    synthetic_tracking.add_trials(uri, folder, "irregular", 900, before)
     return uri
 
 

@@ -6,7 +6,9 @@ from study.tracking import Snapshot
 CAMERAS, ISPS, LAMBDAS, SEEDS = ("Alpha", "Beta"), ("INet", "UNet"), (1e-3, 1e-1, "fixed"), (1, 2, 3)
 # Trials of the study "irregular" that have one more run, or an unfit one only.
 FAILED, RUNNING, NAN = "Alpha/INet/0.001/4", "Alpha/INet/0.001/5", "Alpha/INet/0.001/6"
+INFINITE, RESUMED = "Alpha/INet/0.1/4", "Alpha/INet/0.1/5"
 TWICE, RESCUED = "Alpha/INet/0.001/1", "Alpha/INet/0.001/2"
+AFTER_FAILURE, AFTER_NAN, AFTER_ORPHAN = "Alpha/INet/0.1/1", "Alpha/INet/0.1/2", "Alpha/INet/0.1/3"
 
 # The grid of the paper, and what befell some of its 1,320 trials.
 PAPER_CAMERAS = ("Canon EOS 40D", "Canon EOS 5D", "Nikon D7000", "Nikon D90")

@@ -160,6 +160,13 @@ def test_what_contradicts_is_not_reproduced(published: pd.DataFrame) -> None:
     )
 
 
+def test_another_order_of_nips_is_not_reproduced() -> None:
+    pretrained = pretrained_as_published()
+    pretrained.loc[pretrained["isp"] == "INet", "psnr"] = 45.0
+    found = verdicts(claims.Findings(NOTHING.trials, pretrained, REAL)).loc["order-of-isps"]
+    assert (found["verdict"], found["ours"]) == (claims.NOT_REPRODUCED, pytest.approx(44.3 - 45.0))
+
+
 def test_a_front_that_does_not_reach_is_not_reproduced(published: pd.DataFrame) -> None:
     low = published.assign(psnr=published["psnr"] - 10)
     found = verdicts(claims.Findings(as_trials(low), pretrained_as_published(), REAL))

@@ -79,8 +79,9 @@ def test_queries_find_the_runs_of_a_setting(plain: Snapshot, table: pd.DataFrame
 
 
 def test_queries_know_further_axes_and_quotation_marks(plain: Snapshot, table: pd.DataFrame) -> None:
-    row = results.summary(table).iloc[0].to_dict() | {"manipulations": synthetic_tracking.SETTINGS["manipulations"]}
-    query = results.queries(row)["filter"]
+    axes = {name: synthetic_tracking.SETTINGS[name] for name in ("manipulations", "channel.codec")}
+    query = results.queries(results.summary(table).iloc[0].to_dict() | axes)["filter"]
+    assert "params.`channel.codec` = 'jpeg:50'" in query
     assert len(search(plain, query)) == len(SEEDS)
     other = query.replace("'gaussian', ", "")
     assert other != query

@@ -10,9 +10,13 @@ import pytest
 import synthetic_tracking
 from mlflow import MlflowClient
 from small_grid import (
+    AFTER_FAILURE,
+    AFTER_NAN,
+    AFTER_ORPHAN,
     CAMERAS,
     DUPLICATED,
     FAILED,
+    INFINITE,
     ISPS,
     LAMBDAS,
     NAN,
@@ -20,6 +24,7 @@ from small_grid import (
     PAPER_NAN,
     PAPER_RUNNING,
     RESCUED,
+    RESUMED,
     RUNNING,
     SEEDS,
     TWICE,
@@ -52,15 +57,17 @@ def test_pages_join_to_the_same_table(uri: str, table: pd.DataFrame, monkeypatch
 
 def test_failed_running_and_nan_trials_are_named_and_never_averaged(irregular: pd.DataFrame) -> None:
     by_key = irregular.set_index("trial_key")
-    assert len(by_key) == len(LAMBDAS) * len(SEEDS) + 3
+    assert len(by_key) == len(LAMBDAS) * len(SEEDS) + 5
     assert by_key.loc[FAILED, "failure"] == "loss is NaN at iteration 17"
     assert by_key.loc[RUNNING, ["status", "failure"]].tolist() == ["RUNNING", ""]
     assert by_key.loc[NAN, "failure"] == "finished without a valid accuracy"
+    assert by_key.loc[INFINITE, "failure"] == "finished without a valid psnr"
+    assert by_key.loc[RESUMED, ["status", "failure"]].tolist() == ["RUNNING", ""]
     assert set(results.finished(irregular)["seed"]) == set(SEEDS)
     assert set(results.summary(irregular)["seeds"]) == {len(SEEDS)}
 
 
-@pytest.mark.parametrize("key", [TWICE, RESCUED])
+@pytest.mark.parametrize("key", [TWICE, RESCUED, AFTER_FAILURE, AFTER_NAN, AFTER_ORPHAN])
 def test_of_several_runs_the_first_finished_counts(irregular: pd.DataFrame, key: str) -> None:
     row = irregular.set_index("trial_key").loc[key]
     assert row["accuracy"] > 0
@@ -77,6 +84,8 @@ def test_missing_trials_say_why(irregular: pd.DataFrame) -> None:
         (1e-3, 4): "failed: loss is NaN at iteration 17",
         (1e-3, 5): "running",
         (1e-3, 6): "failed: finished without a valid accuracy",
+        (1e-1, 4): "failed: finished without a valid psnr",
+        (1e-1, 5): "running",
     }
     for plans in (planned, keyed):
         missing = results.missing(irregular, plans)

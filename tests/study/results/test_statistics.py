@@ -112,3 +112,6 @@ def test_a_trial_not_evaluated_does_not_count(evaluated: Snapshot) -> None:
     assert set(gaps.loc[gaps["codec"] == "jpeg:50", "seeds"]) == {len(SEEDS)}
     again = results.behind_codecs(table.assign(accuracy=0.0))  # what it was judged by then, not by its last validation
     pd.testing.assert_frame_equal(again, results.behind_codecs(table))
+    older = table.assign(accuracy_dJPEG=math.nan)  # nothing but its last validation to compare with
+    gaps = results.behind_codecs(older.assign(accuracy=table["accuracy_webp_50"]))
+    assert gaps.loc[gaps["codec"] == "webp:50", "gap"].tolist() == pytest.approx([0] * len(LAMBDAS))
