@@ -128,8 +128,8 @@ def measure(folder: Path, count: int, tracker: psutil.Process | None) -> None:
             first = first or time.perf_counter() - start
             ended.add(key)
 
-    keys = {job.key for job in trials}
-    with delivering(Storage(study.storage), client, experiment_id, keys, print):
+    run_keys = {job.key: job.run_key for job in trials}
+    with delivering(Storage(study.storage), client, experiment_id, run_keys, print):
         failures = scheduler.schedule(
             trials, context(study, experiment_id), resources, folder / "ray", on_progress, run_no_op_on_worker
         )

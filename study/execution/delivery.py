@@ -6,7 +6,7 @@
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Annotated
@@ -64,26 +64,29 @@ def pending(storage: Storage, keys: Collection[str]) -> list[str]:
     return sorted({path.parts[1] for path in found if path.name == FILE and len(path.parts) == 3} & set(keys))
 
 
-def deliver(storage: Storage, client: MlflowClient, experiment_id: str, keys: Collection[str]) -> int:
-    """Hand the results of these keys to the tracker. Returns how many still wait because it is away.
+def deliver(storage: Storage, client: MlflowClient, experiment_id: str, run_keys: Mapping[str, str]) -> int:
+    """Hand the results of jobs to the tracker. Returns how many still wait because it is away.
+
+    Args:
+        run_keys: the keys of the runs that the results go to, by the keys of the jobs.
 
     Raises:
         OSError: the storage fails.
         MlflowException: the tracker refuses them.
-        StudyError: a result is damaged.
+        StudyError: a result is damaged, or the run that it adds to does not exist.
     """
-    left = pending(storage, keys)
-    while left and _delivered(storage, client, experiment_id, left[0]):
+    left = pending(storage, run_keys)
+    while left and _delivered(storage, client, experiment_id, left[0], run_keys[left[0]]):
         left = left[1:]
     return len(left)
 
 
-def _delivered(storage: Storage, client: MlflowClient, experiment_id: str, key: str) -> bool:
+def _delivered(storage: Storage, client: MlflowClient, experiment_id: str, key: str, run_key: str) -> bool:
     place = f"{FOLDER}/{key}"
     with tempfile.TemporaryDirectory() as folder:
         try:
             result = PendingResult.model_validate_json(storage.read(f"{place}/{FILE}"))
-            if result.description.key != key:
+            if (result.description.key, result.description.run_key) != (key, run_key):
                 raise ValueError(f"{place} holds the result of another job")
             for name in result.artifacts:
                 storage.download(f"{place}/{name}", Path(folder) / name)
@@ -101,7 +104,7 @@ def _delivered(storage: Storage, client: MlflowClient, experiment_id: str, key: 
 
 @contextmanager
 def delivering(
-    storage: Storage, client: MlflowClient, experiment_id: str, keys: Collection[str], say: Callable[[str], None]
+    storage: Storage, client: MlflowClient, experiment_id: str, run_keys: Mapping[str, str], say: Callable[[str], None]
 ) -> Iterator[None]:
     """Deliver in the background while the block runs, and what is left at its end, however long that takes.
 
@@ -113,7 +116,7 @@ def delivering(
     def rounds() -> None:
         while not over.wait(ROUND_SECONDS):
             with suppress(OSError, MlflowException, StudyError):  # the last round raises them
-                deliver(storage, client, experiment_id, keys)
+                deliver(storage, client, experiment_id, run_keys)
 
     thread = threading.Thread(target=rounds, daemon=True)
     thread.start()
@@ -123,7 +126,7 @@ def delivering(
         over.set()
         thread.join()
     reported = 0
-    while left := retry(lambda: deliver(storage, client, experiment_id, keys), say):
+    while left := retry(lambda: deliver(storage, client, experiment_id, run_keys), say):
         if left != reported:
             say(f"{left} results wait in {storage.where(FOLDER)} for tracking to come back; they are safe there")
         reported = left

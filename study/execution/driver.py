@@ -101,9 +101,9 @@ def at_work(study: Study, preflight: Preflight, address: str, retry_failed: bool
 
 def stage(title: str, session: Session, jobs: Sequence[Job]) -> dict[str, str]:
     """Run the jobs that are neither finished nor known to fail; returns the failures among all of them."""
-    keys = {job.key for job in jobs}
+    run_keys = {job.key: job.run_key for job in jobs}
     store, experiment_id = session.context.store, session.context.experiment_id
-    session.ask(lambda: delivery.deliver(store, session.client, experiment_id, keys))  # what an earlier driver left
+    session.ask(lambda: delivery.deliver(store, session.client, experiment_id, run_keys))  # what an earlier driver left
     snapshot = session.snapshot()
     if older := older_keys(snapshot):
         say(older)
@@ -179,7 +179,8 @@ def _run(title: str, session: Session, jobs: Sequence[Job]) -> dict[str, str]:
             advance(sum(done.values()), f"{len(ended)} of {len(todo)} ended")
 
         notes = session.study.folder.resolve() / "ray"
-        with delivery.delivering(here.store, session.client, here.experiment_id, set(todo), say):
+        run_keys = {job.key: job.run_key for job in jobs}
+        with delivery.delivering(here.store, session.client, here.experiment_id, run_keys, say):
             failures = scheduler.schedule(list(todo.values()), here, session.study.resources, notes, on_progress)
     for key, reason in failures.items():
         session.ask(partial(_close, session, todo[key], reason))

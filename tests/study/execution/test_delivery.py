@@ -68,9 +68,9 @@ def test_a_delivered_result_is_complete(
 ) -> None:
     leave(storage, tracker, experiment_id, artifacts, ending=ending)
     assert is_pending(storage, KEY)
-    assert deliver(storage, tracker.client, experiment_id, {KEY}) == 1, "still away"
+    assert deliver(storage, tracker.client, experiment_id, {KEY: KEY}) == 1, "still away"
     assert is_pending(storage, KEY)
-    assert deliver(storage, client, experiment_id, {KEY}) == 0
+    assert deliver(storage, client, experiment_id, {KEY: KEY}) == 0
     assert not is_pending(storage, KEY)
     assert storage.names("pending") == []
     record = recorded(client, experiment_id, KEY)
@@ -82,7 +82,7 @@ def test_a_delivered_result_is_complete(
     assert record.tags.get("failure") == ending.reason
     assert record.tags.items() >= ending.tags.items()
     assert record.params == {"seed": "1"}
-    assert deliver(storage, client, experiment_id, {KEY}) == 0
+    assert deliver(storage, client, experiment_id, {KEY: KEY}) == 0
     assert recorded(client, experiment_id, KEY).artifacts == record.artifacts
 
 
@@ -93,8 +93,8 @@ def test_metrics_that_had_arrived_before_are_not_repeated(
     earlier.log(1, {"psnr": 30.0})
     leave(storage, tracker, experiment_id, artifacts)
     tracker.line = "deaf"
-    assert deliver(storage, tracker.client, experiment_id, {KEY}) == 1
-    assert deliver(storage, client, experiment_id, {KEY}) == 0
+    assert deliver(storage, tracker.client, experiment_id, {KEY: KEY}) == 1
+    assert deliver(storage, client, experiment_id, {KEY: KEY}) == 0
     assert [step for step, _ in recorded(client, experiment_id, KEY).metrics["psnr"]] == [1, 2]
 
 
@@ -104,11 +104,11 @@ def test_an_interrupted_delivery_is_repeated(
     """Killed after the run had ended, but before the pending result was removed."""
     leave(storage, tracker, experiment_id, artifacts)
     kept = {name: storage.read(name) for name in storage.names("pending")}
-    assert deliver(storage, client, experiment_id, {KEY}) == 0
+    assert deliver(storage, client, experiment_id, {KEY: KEY}) == 0
     before = recorded(client, experiment_id, KEY)
     for name, content in kept.items():
         storage.write(name, content)
-    assert deliver(storage, client, experiment_id, {KEY}) == 0
+    assert deliver(storage, client, experiment_id, {KEY: KEY}) == 0
     after = recorded(client, experiment_id, KEY)
     assert repr(after) == repr(before), "as text: it has a NaN, which no NaN equals"
 
@@ -117,7 +117,7 @@ def test_only_a_whole_result_counts(storage: Storage, client: MlflowClient, expe
     storage.write(f"pending/{KEY}/nip.safetensors", b"weights")
     assert not is_pending(storage, KEY)
     assert pending(storage, {KEY}) == []
-    assert deliver(storage, client, experiment_id, {KEY}) == 0
+    assert deliver(storage, client, experiment_id, {KEY: KEY}) == 0
     assert storage.names("pending") == [f"pending/{KEY}/nip.safetensors"]
 
 
@@ -126,7 +126,7 @@ def test_files_of_an_attempt_without_a_result_are_not_attached(
 ) -> None:
     storage.write(f"pending/{KEY}/failure.txt", b"Traceback")
     leave(storage, tracker, experiment_id, artifacts)
-    assert deliver(storage, client, experiment_id, {KEY}) == 0
+    assert deliver(storage, client, experiment_id, {KEY: KEY}) == 0
     assert set(recorded(client, experiment_id, KEY).artifacts) == {"nip.safetensors", "confusion.json"}
     assert storage.names("pending") == []
 
@@ -137,7 +137,7 @@ def test_only_results_of_the_given_keys_are_delivered(
     for key in (KEY, OTHER):
         leave(storage, tracker, experiment_id, artifacts, key)
     assert pending(storage, {KEY, OTHER, "e" * 32}) == [KEY, OTHER]
-    assert deliver(storage, client, experiment_id, {OTHER}) == 0
+    assert deliver(storage, client, experiment_id, {OTHER: OTHER}) == 0
     assert pending(storage, {KEY, OTHER}) == [KEY]
     assert client.search_runs([experiment_id], f"tags.trial_key = '{KEY}'") == []
 
@@ -165,7 +165,7 @@ def test_a_damaged_result_is_one_clear_line(
     else:
         storage.delete(f"pending/{KEY}/nip.safetensors")
     with pytest.raises(StudyError, match=f"pending/{KEY} is damaged: remove it") as raised:
-        deliver(storage, client, experiment_id, {KEY})
+        deliver(storage, client, experiment_id, {KEY: KEY})
     assert "\n" not in str(raised.value)
     assert client.search_runs([experiment_id]) == []
 
@@ -180,7 +180,7 @@ def test_a_refusal_is_raised_and_nothing_is_lost(
 
     leave(storage, tracker, experiment_id, artifacts)
     with pytest.raises(MlflowException, match="Invalid Host"):
-        deliver(storage, Refusing(), experiment_id, {KEY})  # type: ignore[arg-type]
+        deliver(storage, Refusing(), experiment_id, {KEY: KEY})  # type: ignore[arg-type]
     assert is_pending(storage, KEY)
 
 
@@ -208,7 +208,7 @@ def test_results_are_delivered_during_the_study_and_at_its_end(
         tracker.line = "up"  # it comes back after the first report
 
     keys = [KEY, OTHER, "e" * 32]
-    with delivering(storage, tracker.client, experiment_id, keys, say):
+    with delivering(storage, tracker.client, experiment_id, dict(zip(keys, keys, strict=True)), say):
         leave(storage, tracker, experiment_id, artifacts, keys[0])
         tracker.line = "up"
         eventually(lambda: not is_pending(storage, keys[0]))
@@ -241,7 +241,7 @@ def test_a_failing_storage_is_retried(
 
     reports: list[str] = []
     monkeypatch.setattr(delivery, "ROUND_SECONDS", 60)
-    with delivering(storage, client, experiment_id, {KEY}, reports.append):
+    with delivering(storage, client, experiment_id, {KEY: KEY}, reports.append):
         leave(storage, tracker, experiment_id, artifacts)
         monkeypatch.setattr(Storage, "names", failing)
     assert recorded(client, experiment_id, KEY).status == "FINISHED"
@@ -252,7 +252,7 @@ def test_a_failing_storage_is_retried(
 @pytest.mark.usefixtures("rounds")
 def test_an_error_of_the_study_is_not_delayed(storage: Storage, tracker: Tracker, artifacts: Path) -> None:
     leave(storage, tracker, "1", artifacts)
-    with pytest.raises(KeyboardInterrupt), delivering(storage, tracker.client, "1", {KEY}, lambda text: None):
+    with pytest.raises(KeyboardInterrupt), delivering(storage, tracker.client, "1", {KEY: KEY}, lambda text: None):
         raise KeyboardInterrupt
     assert is_pending(storage, KEY)
 
@@ -284,7 +284,7 @@ def test_a_trial_that_the_tracker_missed(
 
     assert worker.run(job, context, on_progress) is None
     assert steps == [], "it is done, although the tracker does not know"
-    assert deliver(storage, client, context.experiment_id, {job.key}) == 0
+    assert deliver(storage, client, context.experiment_id, {job.key: job.run_key}) == 0
     assert results(recorded(client, context.experiment_id, job.key)) == results(undisturbed)
     assert worker.run(job, context, on_progress) is None
     assert steps == []
@@ -300,7 +300,7 @@ def test_a_trial_that_fails_by_itself_while_the_tracker_is_away(
         failure = worker.run(poisoned, context)
     assert failure is not None
     assert "loss is not finite" in failure
-    assert deliver(context.store, client, context.experiment_id, {job.key}) == 0
+    assert deliver(context.store, client, context.experiment_id, {job.key: job.run_key}) == 0
     record = recorded(client, context.experiment_id, job.key)
     assert record.status == "FAILED"
     assert "loss is not finite" in record.tags["failure"]
@@ -360,7 +360,7 @@ def test_a_job_adds_to_the_run_of_another(
         patch.setattr(Context, "client", Line(client, lambda: state))
         assert worker.run(job, context, on_progress) is None
     assert is_pending(context.store, KEY) == (state != "up")
-    assert deliver(context.store, client, context.experiment_id, {KEY}) == 0
+    assert deliver(context.store, client, context.experiment_id, {KEY: OTHER}) == 0
     assert worker.run(job, context, on_progress) is None
     assert steps == [1, 6], "it ran once"
     record = recorded(client, context.experiment_id, OTHER)
@@ -411,6 +411,6 @@ def test_a_pending_result_whose_run_is_gone_is_one_clear_line(
         patch.setattr(Context, "client", Line(client, lambda: "down"))
         assert worker.run(GuestJob(key=KEY, host=OTHER), context) is None
     with pytest.raises(StudyError, match="the run that a guest adds to is not there") as raised:
-        deliver(context.store, client, context.experiment_id, {KEY})
+        deliver(context.store, client, context.experiment_id, {KEY: OTHER})
     assert "\n" not in str(raised.value)
     assert is_pending(context.store, KEY), "nothing is lost"
