@@ -9,6 +9,7 @@ from pathlib import Path
 from mlflow.entities import Run
 
 from cameras.raw import RawFrame
+from models.registry import NIPS
 from prnu import experiment, exposures, lowlight
 from study import tracking
 from study.execution.driver import Preflight, Session, at_work, stage
@@ -44,8 +45,12 @@ def run(
 
 
 def _instances(session: Session, pretrainings: Sequence[PretrainingJob]) -> list[PretrainingJob]:
-    """The first camera's UNet, pre-trained from further seeds: how alike are pipelines that only chance tells apart?"""
-    first = [job for job in pretrainings if job.isp == "UNet" and job.camera == session.study.cameras[0].name][:1]
+    """A learned NIP of the first camera, pre-trained from further seeds.
+
+    It is the registry's first: UNet, if the study has it. How alike are pipelines that only chance tells apart?
+    """
+    learned = [job for job in pretrainings if job.camera == session.study.cameras[0].name and _is_learned(job.isp)]
+    first = sorted(learned, key=lambda job: list(NIPS).index(job.isp))[:1]
     found = []
     for job in first:
         for seed in range(1, session.study.prnu.instances):
@@ -54,12 +59,17 @@ def _instances(session: Session, pretrainings: Sequence[PretrainingJob]) -> list
     return found
 
 
+def _is_learned(isp: str) -> bool:
+    """Whether a NIP learns to develop from random weights; those are examined."""
+    return not NIPS[isp].starts_as_standard
+
+
 def _joint_trials(session: Session) -> list[TrialJob]:
-    """Of every camera, UNet or DNet and λ, the joint trial of the first seed and of the first value of further axes."""
+    """Of every camera, learned NIP and λ, the joint trial of the first seed and of the first value of further axes."""
     trials: dict[tuple[str, str, float], TrialJob] = {}
     for job in session.grid().ready:
         trial = job.trial
-        if trial.lam != "fixed" and trial.isp in ("UNet", "DNet") and trial.seed == session.study.seeds[0]:
+        if trial.lam != "fixed" and _is_learned(trial.isp) and trial.seed == session.study.seeds[0]:
             trials.setdefault((trial.camera, trial.isp, trial.lam), job)
     return list(trials.values())
 
@@ -81,7 +91,7 @@ def _fingerprint_jobs(
             run = runs.get(pretraining.key)
             if pretraining.camera == name and run is not None and (sha256 := nip_hash(run.data.tags)):
                 pretrained[pretraining.weights] = PretrainedNip(
-                    name=f"UNet {number}", file=pretraining.weights, sha256=sha256
+                    name=f"{pretraining.isp} {number}", file=pretraining.weights, sha256=sha256
                 )
         joint = [
             JointNip(
