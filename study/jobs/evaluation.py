@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+import channel
 import models
 from channel.codecs import Encoder
 from forensics import evaluation
@@ -43,7 +44,8 @@ class EvaluationJob(BaseJob):
     @classmethod
     def plan(cls, trial: TrialJob, codec: str) -> "EvaluationJob":
         """The job with the key of its content."""
-        key = keys.key(cls.kind, {"trial": trial.key, "codec": codec}, {}, {"evaluation": evaluation.VERSION})
+        versions = {"evaluation": evaluation.VERSION, **channel.versions((), codec)}
+        key = keys.key(cls.kind, {"trial": trial.key, "codec": codec}, {}, versions)
         return cls(key=key, trial=trial, codec=codec)
 
     @property

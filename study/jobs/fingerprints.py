@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 
+import channel
 import models
 import prnu
 from cameras.pairs import Index, Pairs
@@ -63,11 +64,14 @@ class FingerprintJob(BaseJob):
     def plan(cls, **content: Any) -> "FingerprintJob":
         """The job with the key of its content. Where a jointly trained NIP lies is no part of the key."""
         job = cls(key="", **content)
-        identity = job.model_dump(
-            mode="json", exclude={"key": True, "joint": {"__all__": {"run_id"}}, "settings": True, "channel": True}
-        )
+        apart = {"key": True, "simulation": True, "settings": True, "channel": True}
+        identity = job.model_dump(mode="json", exclude={**apart, "joint": {"__all__": {"run_id"}}})
         settings = {"prnu": job.settings.model_dump(exclude={"low_light"}), "channel": asdict(job.channel)}
-        return job.model_copy(update={"key": keys.key("fingerprints", identity, settings, {"prnu": prnu.VERSION})})
+        if job.simulation is not None:
+            identity["preset"] = job.simulation.preset
+            settings["simulate"] = job.simulation.model_dump(exclude={"preset"})
+        versions = {"prnu": prnu.VERSION, **channel.versions((), job.channel.codec)}
+        return job.model_copy(update={"key": keys.key(cls.kind, identity, settings, versions)})
 
     @property
     def name(self) -> str:

@@ -11,6 +11,7 @@ import torch
 
 import models
 import prnu
+from cameras import patches
 from cameras.scenes import scene_sources
 from cameras.simulate import PRESETS, SimulatedCamera
 from models import pretrain as pretrainer
@@ -54,18 +55,24 @@ class LowLightJob(BaseJob):
     def plan(cls, **content: Any) -> "LowLightJob":
         """The job with the key of its content, without where a real camera's files lie."""
         job = cls(key="", **content)
-        simulated = isinstance(job.source, Simulation)
-        identity = {
-            "camera": job.camera,
-            "source": job.source.model_dump(mode="json", exclude={"folder", "others"}),
-        }
-        names = {"scenes", "training", "exposure"} if simulated else {"scenes", "training"}
+        identity = {"camera": job.camera}
+        taken = job.settings.model_dump(exclude={"iterations", "folder", "others"})
         settings = {
-            "prnu": job.model_dump(include={"pixels", "evaluation", "seed"})
-            | {"low_light": job.settings.model_dump(include=names)},
+            "prnu": job.model_dump(include={"pixels", "evaluation", "seed"}) | {"low_light": taken},
             "pretraining": asdict(job.pretraining),
         }
-        versions = {"prnu": prnu.VERSION, "isp UNet": models.NIPS["UNet"].version, "pretraining": pretrainer.VERSION}
+        if isinstance(job.source, Simulation):
+            identity["preset"] = job.source.preset
+            settings["simulate"] = job.source.model_dump(exclude={"preset"})
+        else:
+            del taken["exposure"]
+            identity |= job.source.model_dump(exclude={"folder", "others"})
+        versions = {
+            "prnu": prnu.VERSION,
+            "patches": patches.VERSION,
+            "isp UNet": models.NIPS["UNet"].version,
+            "pretraining": pretrainer.VERSION,
+        }
         return job.model_copy(update={"key": keys.key(cls.kind, identity, settings, versions)})
 
     @property

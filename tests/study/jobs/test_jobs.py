@@ -1,0 +1,140 @@
+"""Every kind of job by the one protocol: as text and back, with its places on the axes and its params."""
+
+from pathlib import Path
+
+import pytest
+
+from forensics import Trial
+from forensics.trial import Distribution, Split, Training
+from models.pretrain import Pretraining
+from study.jobs import (
+    KINDS,
+    EvaluationJob,
+    FingerprintJob,
+    Job,
+    LowLightJob,
+    PretrainingJob,
+    TrialJob,
+    from_text,
+    to_text,
+)
+from study.jobs.fingerprints import JointNip, PretrainedNip
+from study.jobs.low_light import DarkFolders
+from study.settings import Fingerprints, LowLight, Simulation, load_study, planned
+
+DATA, NIP = "d" * 64, "e" * 64
+TRIAL = TrialJob.plan(
+    Trial(
+        "camera",
+        "UNet",
+        0.1,
+        seed=2,
+        manipulations=("sharpen", "jpeg:70-90"),
+        training=Training(learning_rate=1 / 3),
+        channel=Distribution(codec="jpeg:90"),
+    ),
+    {"channel.codec": "jpeg:90", "manipulations": ["sharpen", "jpeg:70-90"]},
+    "nips/camera-UNet-01234567.safetensors",
+    NIP,
+    DATA,
+)
+FIXED = TrialJob.plan(Trial("camera", "INet", "fixed"), {}, "nips/inet.safetensors", NIP, DATA)
+PRETRAINING = PretrainingJob.plan("camera", "DNet", Split(7, 3), Pretraining(tolerance=1e-3), DATA)
+FINGERPRINTS = FingerprintJob.plan(
+    camera="camera",
+    simulation=Simulation(preset="sim-rggb", images=7),
+    data_hash=DATA,
+    others={"other": NIP},
+    raw=True,
+    pretrained=(PretrainedNip(name="INet", file="nips/inet.safetensors", sha256=NIP),),
+    joint=(JointNip(name="UNet λ=0.1", lam=0.1, trial_key="aa", run_id="1"),),
+    settings=Fingerprints(window=65),
+    channel=Distribution(downsample=1),
+)
+
+
+def low_light(source: Simulation | DarkFolders) -> LowLightJob:
+    return LowLightJob.plan(
+        camera="camera",
+        source=source,
+        pretraining=Pretraining(max_iterations=7),
+        settings=LowLight(scenes=10, training=5),
+        pixels=64 * 64,
+        evaluation=2,
+        seed=3,
+    )
+
+
+JOBS: dict[str, Job] = {
+    "pre-training": PRETRAINING,
+    "joint trial": TRIAL,
+    "fixed trial": FIXED,
+    "evaluation": EvaluationJob.plan(TRIAL, "jpeg:50:4:2:0"),
+    "fingerprints": FINGERPRINTS,
+    "fingerprints of a real camera": FINGERPRINTS.model_copy(update={"simulation": None, "joint": ()}),
+    "simulated low light": low_light(Simulation(preset="sim-rggb")),
+    "low light": low_light(DarkFolders(folder=Path("/photos"), sha256=DATA, others=Path("/more"), others_sha256=NIP)),
+}
+
+
+def test_every_kind_is_listed() -> None:
+    assert {type(job) for job in JOBS.values()} == set(KINDS.values()), "a new kind belongs into this test, too"
+    assert {job.kind for job in JOBS.values()} == set(KINDS)
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_job_travels_as_text(name: str) -> None:
+    job = JOBS[name]
+    text = to_text(job)
+    again = from_text(text)
+    assert type(again) is type(job)
+    assert again == job
+    assert again.key == job.key
+    assert again.run_key == job.run_key
+    assert again.params == job.params
+    assert to_text(again) == text
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize("study", ["paper", "smoke"])
+def test_the_key_of_a_grid_survives_the_text(study: str) -> None:
+    """Planned again from what travelled, a trial has the key that it had."""
+    for item in planned(load_study(study))[:100]:
+        job = TrialJob.plan(item.trial, item.axes, "nips/x.safetensors", NIP, DATA)
+        again = from_text(to_text(job))
+        assert TrialJob.plan(again.trial, again.further_axes, again.nip, NIP, DATA).key == job.key
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_job_has_all_that_the_engine_asks_for(name: str) -> None:
+    job = JOBS[name]
+    for member in ("kind", "key", "run_key", "name", "steps", "axes", "params", "tags", "stored", "run", "model_dump"):
+        assert hasattr(job, member), member
+    assert len(job.key) == 32
+    assert job.steps > 0
+    assert job.name.startswith("camera ")
+    adds = isinstance(job, EvaluationJob)
+    assert (job.run_key != job.key) == adds
+    assert job.params.keys() >= (set() if adds else {"camera"})
+    assert job.axes["camera"] == "camera"
+
+
+def test_a_trial_lists_every_setting_and_axis() -> None:
+    assert TRIAL.axes == {
+        "camera": "camera",
+        "isp": "UNet",
+        "lambda": 0.1,
+        "seed": 2,
+        "channel.codec": "jpeg:90",
+        "manipulations": ["sharpen", "jpeg:70-90"],
+    }
+    expected = {"camera": "camera", "isp": "INet", "lambda": "fixed", "seed": 0, "channel.codec": "jpeg:50"}
+    assert expected.items() <= FIXED.params.items()
+    assert FIXED.params.keys() >= {"training.iterations", "validation.every", "split.train", "manipulations"}
+    assert FIXED.tags == {"data_fingerprint": DATA, "nip_sha256": NIP}
+    assert {**PRETRAINING.axes, "seed": 0, "pretraining.tolerance": 1e-3}.items() <= PRETRAINING.params.items()
+
+
+def test_only_pretrainings_leave_files_for_other_jobs() -> None:
+    assert PRETRAINING.stored == {"nip.safetensors": f"nips/camera-DNet-{PRETRAINING.key[:8]}.safetensors"}
+    assert {name for name, job in JOBS.items() if job.stored} == {"pre-training"}
