@@ -84,6 +84,6 @@ def rerun(
 @app.command()
 def report(source: StudyArgument, storage: StorageOption = None) -> None:
     """One self-contained HTML page, with figures and tables beside it."""
-    from study.commands.report import publish
+    from study.commands.report import write_report
 
-    print_line(f"report: {publish(load(source, storage))}")
+    print_line(f"report: {write_report(load(source, storage))}")

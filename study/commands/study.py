@@ -74,12 +74,12 @@ def run(
     if dry_run:
         _dry_run(study)
         return
-    from study.commands.report import publish
+    from study.commands.report import write_report
     from study.execution.driver import run as run_study
     from study.preflight.check import require
 
     failures = run_study(study, require, address, retry_failed)
-    print_line(f"report: {publish(study)}")
+    print_line(f"report: {write_report(study)}")
     conclude(failures)
 
 

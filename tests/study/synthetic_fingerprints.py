@@ -12,7 +12,7 @@ from prnu.recovery import Recovery
 PIPELINES = ("libraw", "standard", "INet", "UNet 1", "UNet 2", "UNet, λ = 0.05", "UNet, λ = 0.0005")
 LAMBDAS = {"UNet, λ = 0.05": 0.05, "UNet, λ = 0.0005": 0.0005}
 PHOTOGRAPHS = 10  # of the same camera; there are twice as many of others
-LOST = "UNet, λ = 0.0005"  # its fingerprint does not survive, and every fourth stranger matches it
+LOST = "UNet, λ = 0.0005"  # its fingerprint does not survive, and every fourth photograph of another camera matches it
 
 
 def camera(

@@ -11,6 +11,7 @@ import pytest
 import synthetic_fingerprints
 import synthetic_tracking
 
+from study import tracking
 from study.report import fingerprint_page
 from study.report.page import Provenance, report
 
@@ -84,7 +85,9 @@ def study_page(folder: Path) -> Path:
     ]
     simulated = {camera: camera.startswith("sim") for camera in CAMERAS}
     provenance = Provenance(settings="name: browser\n" + "x" * 300 + "\n", simulated=simulated)
-    return report("browser", uri, "browser", folder / "report", planned, provenance)
+    snapshot = tracking.read(uri, "browser")
+    assert snapshot is not None
+    return report("browser", snapshot, folder / "report", planned, provenance)
 
 
 def open_page(browser: str, page: Path, folder: Path, *further: str) -> tuple[str, list[str]]:

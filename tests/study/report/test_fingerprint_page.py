@@ -1,4 +1,4 @@
-"""The page of the PRNU experiments: complete, self-contained, and its sentences made of its numbers."""
+"""The page of the PRNU experiments: complete, self-contained, and its tables hold every number with its interval."""
 
 import math
 from pathlib import Path
@@ -7,15 +7,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic_fingerprints
-from scipy import optimize
+from scipy import optimize, stats
 from synthetic_fingerprints import LAMBDAS, LOST, PHOTOGRAPHS, PIPELINES
 from test_page import Document
 
 from prnu.experiment import DEVELOPED, RECEIVED, Attribution, CameraResult
 from prnu.lowlight import LowLight
 from prnu.recovery import Recovery
-from study.report import fingerprint_page, fingerprint_tables
+from study.report import fingerprint_statistics
 from study.report.fingerprint_page import page
+from study.report.sections.fingerprints import localisation, low_light, mistakes, recovery, survival
+from study.report.tables import Table
 
 CAMERAS = ("Alpha <1>", "sim & co")
 
@@ -107,7 +109,7 @@ def test_tables_are_files_and_downloads(written: Path, document: Document, camer
     np.testing.assert_allclose(known[["a", "b"]], np.tile([4, 60], (len(known), 1)), rtol=1e-3)
     assert recovery.loc[recovery["pipeline"] == LOST, ["a", "b"]].isna().all(axis=None)
     pairs = pd.read_csv(tables / "pairs.csv")
-    assert len(pairs) == len(CAMERAS) * len(PIPELINES) * 2 * 3 * PHOTOGRAPHS  # twice as many strangers
+    assert len(pairs) == len(CAMERAS) * len(PIPELINES) * 2 * 3 * PHOTOGRAPHS  # twice as many of others
     theirs = pd.read_csv(tables / "low-light.csv").tail(3)
     assert theirs["mean_pce"].tolist() == [470, 807, 13]
     assert theirs["correlation with UNet (short)"].tolist() == [0.08, 0.09, 1]
@@ -123,22 +125,49 @@ def test_pairs_are_pooled_over_cameras_and_instances(written: Path) -> None:
     assert found.loc[("INet", "INet", math.nan, RECEIVED), "found_pairs"] == 20
 
 
-def test_findings_are_made_of_the_numbers(document: Document, cameras: list[CameraResult]) -> None:
+def test_the_tables_hold_what_the_synthetic_results_say(written: Path, document: Document) -> None:
+    tables = {path.stem: pd.read_csv(path) for path in (written.parent / "tables").glob("*.csv")}
     P = len(PIPELINES)
-    least, greatest = 0.9 / (1 + (P - 1) / P), 0.9 / (1 + 1 / P)
+    correlations = tables["correlations-in-short"].set_index("sample")
+    everything = correlations.loc["all"]
+    assert everything["number"] == 42
+    assert (everything["least"], everything["greatest"]) == pytest.approx((0.9 / (1 + (P - 1) / P), 0.9 / (1 + 1 / P)))
+    assert everything["mean_low"] < everything["mean"] < everything["mean_high"]
+    joint = [0.9 / (1 + place / P) for place in (4, 5)]  # the standard pipeline comes second, these last
+    assert correlations.loc["standard and jointly trained", "mean"] == pytest.approx(np.mean(joint))
+    assert correlations.loc["standard and others", "number"] == 8
+
+    difference = tables["best-f1-compared"].set_index("sample").loc["difference"]
+    assert difference["number"] == 8
+    np.testing.assert_allclose(difference[["mean", "mean_low", "mean_high"]].astype(float), 0.1)
+
+    dark = tables["low-light"].set_index("pipeline").loc["libraw (short)"].iloc[0]
+    assert (dark["found"], dark["found_pairs"], dark["mistaken"], dark["mistaken_pairs"]) == (7, 8, 0, 16)
+
+    survived = tables["survival"].set_index(["isp", "setting", "lam", "view"])
+    lost, fixed = (survived.loc[("UNet", *key, DEVELOPED)] for key in (("joint", 0.0005), ("fixed", math.nan)))
+    assert (lost["found"], lost["found_pairs"], lost["mistaken"], lost["mistaken_pairs"]) == (0, 20, 10, 40)
+    assert (fixed["found"], fixed["pce"], fixed["mistaken"], fixed["mistaken_pairs"]) == (40, 145, 0, 80)
+
+    recovered = tables["recovery-in-short"].set_index(["isp", "setting", "lam", "view"])
+    rho = {key: recovered.loc[("UNet", *key, DEVELOPED), "rho"] for key in (("joint", 0.0005), ("fixed", math.nan))}
+    assert list(rho.values()) == pytest.approx([-0.001, (4 + 60 / 9) ** -0.5])
+    assert recovered["chance"].unique() == pytest.approx([1 / 192, 2 / 192])
+
+    joint = tables["mistakes"].set_index(["isp", "view"]).loc["all jointly trained"]
+    assert joint["mistaken"].tolist() == [10, 0]
+    assert joint["mistaken_pairs"].tolist() == [80, 80]
+    assert (tables["mistakes"]["isp"] == "standard").sum() == 2
+
+    example = tables["example-f1"].query("camera == @CAMERAS[0]").set_index("model")["best_f1"]
+    assert example.idxmin() == LOST
     for text in (
-        f"over 42 pairs of pipelines on 2 cameras, correlations range from {least:.2f} (libraw and {LOST} on",
-        f"to {greatest:.2f}, median",
-        "Forgeries are found better by 0.100 with a camera model by the same pipeline",
-        "difference 0.100 [0.100, 0.100] over 8 images of 2 cameras",
-        "most photographs by UNet (short) do not match even the fingerprint of their own pipeline",
-        "7 of 8 photographs (87.5 %, 95 % interval 52.9 to 97.8 %) by libraw (short) against 0 of 16 of other cameras",
-        "joint training of UNet at λ = 0.0005 makes most photographs lose their fingerprint: 0 of 20 photographs",
-        "(100.0 %, 95 % interval 91.2 to 100.0 %), median 145, as do 0 of 80 of other cameras, AUC 1.000",
-        f"On {CAMERAS[1]}, the standard pipeline’s fingerprint of 9 photographs correlates with 0.306 with",
-        "joint training of UNet at λ = 0.0005 wipes the sensor’s pattern out: the correlation is −0.001 against",
-        "Before the channel, the learned artefact is mistaken for a fingerprint: 10 of 80 pairs",
-        "After the channel, no pair of different cameras by one jointly trained pipeline exceeds PCE 60: 0 of 80 pairs",
+        "difference 8 0.100 [0.100, 0.100]",
+        "libraw (short) 0.30 1.00 0.10 8 265 87.5 [52.9, 97.8] 16 0.0 [0.0, 19.4]",
+        "UNet, fixed as developed 40 145 [120, 170] 100.0 [91.2, 100.0] 80 0.0 [0.0, 4.6] 1.000 [0.963, 1.000]",
+        "UNet, λ = 0.0005 as developed 1 −0.001 ± 0.005",
+        "standard – as developed 0.125 0.171 0.229 0.295 0.306 ± 0.005 4.0 + 60/N 0.0",
+        "all jointly trained as developed 80 12.5 [6.9, 21.5]",
     ):
         assert text in document.text
 
@@ -150,105 +179,120 @@ def frame(**same: float) -> pd.DataFrame:
         Attribution(name.replace("_", " λ "), DEVELOPED, (pce, 1.1 * pce) * 10, (1.0,) * 20)
         for name, pce in same.items()
     )
-    return fingerprint_tables.attributions(
+    return fingerprint_statistics.attributions(
         [CameraResult(**{**vars(result), "attributions": entries})], {"UNet λ x": 0.1}
     )
 
 
+def row(table: Table, **names: str) -> pd.Series:
+    """The printed row of these names (lower headings), its cells by their headings, without empty ones."""
+    printed = table.printed
+    for heading, text in names.items():
+        printed = printed[printed["", heading] == text] if printed.columns.nlevels > 1 else printed
+    (found,) = printed.to_dict("records")
+    return pd.Series(found)
+
+
 @pytest.mark.parametrize(
-    ("fixed", "joint", "verdict"),
+    ("fixed", "joint", "shares"),
     [
-        (500.0, 5.0, "makes most photographs lose their fingerprint"),
-        (500.0, 100.0, "weakens the fingerprint, but photographs still match it"),
-        (500.0, 500.0, "keeps the fingerprint"),
-        (100.0, 500.0, "strengthens the fingerprint"),
-        (5.0, 500.0, "brings the fingerprint out in more photographs"),
-        (5.0, 6.0, "finds hardly a fingerprint to lose"),
+        (500.0, 5.0, ("100.0 [83.9, 100.0]", "0.0 [0.0, 16.1]")),
+        (500.0, 100.0, ("100.0 [83.9, 100.0]", "100.0 [83.9, 100.0]")),
+        (100.0, 500.0, ("100.0 [83.9, 100.0]", "100.0 [83.9, 100.0]")),
+        (5.0, 500.0, ("0.0 [0.0, 16.1]", "100.0 [83.9, 100.0]")),
+        (5.0, 58.0, ("0.0 [0.0, 16.1]", "50.0 [29.9, 70.1]")),
     ],
 )
-def test_joint_training_is_judged_by_the_fixed_pipeline(fixed: float, joint: float, verdict: str) -> None:
-    (finding,) = fingerprint_page.survival_findings(frame(standard=1.0, UNet=fixed, UNet_x=joint))
-    assert f"joint training of UNet at λ = 0.1 {verdict}:" in finding
-    assert finding.endswith("by UNet, fixed.")
-    (without,) = fingerprint_page.survival_findings(frame(standard=fixed, UNet_x=joint))
-    assert verdict in without
-    assert without.endswith("by standard.")
+def test_joint_training_stands_beside_the_fixed_pipeline(fixed: float, joint: float, shares: tuple[str, str]) -> None:
+    table = survival.survival(frame(standard=1.0, UNet=fixed, UNet_x=joint))
+    names = ("UNet, fixed", "UNet, λ = 0.1")
+    for name, pce, share in zip(names, (fixed, joint), shares, strict=True):
+        found = row(table, Pipeline=name)
+        assert found["Same camera", "> 60 (%)"] == share
+        assert found["Same camera", "PCE"].startswith(f"{1.05 * pce:.{0 if pce > 10 else 1}f} [")
+    alone = survival.survival(frame(standard=fixed, UNet_x=joint))
+    assert alone.printed["", "Pipeline"].tolist() == ["standard", "UNet, λ = 0.1"]
+    assert alone.printed["Same camera", "> 60 (%)"].tolist() == list(shares)
 
 
-def test_matches_that_strangers_share_are_no_fingerprint() -> None:
-    """Whatever the PCE: the same ISP without joint training does no better, so that no difference shows."""
+def test_matches_that_other_cameras_share_stand_beside_those_of_the_same() -> None:
     pairs = frame(standard=1.0, UNet=500.0, UNet_x=900.0)
     mistaken = pairs.assign(
         other=[same if isp == "UNet" else (1.0,) * 20 for same, isp in zip(pairs["same"], pairs["isp"], strict=True)]
     )
-    (finding,) = fingerprint_page.survival_findings(mistaken)
-    alone = pairs.assign(other=[()] * len(pairs))
-    assert "other cameras" not in fingerprint_page.survival_findings(alone)[0]
-    assert "leaves nothing that tells of the sensor, as photographs of other cameras match, too: 20 of 20" in finding
-    assert "median 945, as do 20 of 20 of other cameras, AUC 0.500" in finding
+    found = row(survival.survival(mistaken), Pipeline="UNet, λ = 0.1")
+    assert found["Same camera", "PCE"].startswith("945 [")
+    assert found["Other cameras", "Pairs"] == "20"
+    assert found["Same camera", "> 60 (%)"] == found["Other cameras", "> 60 (%)"] == "100.0 [83.9, 100.0]"
+    assert found["", "AUC"].startswith("0.500 [")
+    alone = row(survival.survival(pairs.assign(other=[()] * len(pairs))), Pipeline="UNet, λ = 0.1")
+    assert (alone["Other cameras", "Pairs"], alone["Other cameras", "> 60 (%)"], alone["", "AUC"]) == ("0", "–", "–")
 
 
-@pytest.mark.parametrize(
-    ("fixed", "joint", "verdict"),
-    [
-        (0.3, 0.01, "wipes the sensor’s pattern out"),
-        (0.01, 0.01, "finds none of the sensor’s pattern to lose"),
-        (0.3, 0.1, "costs part of the sensor’s pattern"),
-        (0.3, 0.29, "keeps the sensor’s pattern"),
-        (0.3, 0.4, "brings out more of the sensor’s pattern"),
-    ],
-)
-def test_a_recovery_is_judged_by_the_fixed_pipeline(fixed: float, joint: float, verdict: str) -> None:
-    result = synthetic_fingerprints.camera("camera", ("standard", "UNet", "UNet x"), images=2, size=128)
-    entries = tuple(
-        Recovery(name, DEVELOPED, (1, 2), (rho / 2, rho), 128**2)
-        for name, rho in zip(result.pipelines, (0.5, fixed, joint), strict=True)
-    )
-    cameras = [CameraResult(**{**vars(result), "recoveries": entries})]
-    standard, finding = fingerprint_page.recovery_findings(cameras, {"UNet x": 0.1})
-    assert standard.endswith("correlates with 0.500 with the sensor’s true pattern.")
-    assert finding.startswith(f"Before the channel, joint training of UNet at λ = 0.1 {verdict}: the correlation")
-    assert f"{joint:.3f} against {fixed:.3f} of UNet, fixed" in finding
+@pytest.mark.parametrize(("fixed", "joint"), [(0.3, 0.01), (0.01, 0.01), (0.3, 0.1), (0.3, 0.29), (0.3, 0.4)])
+def test_a_recovery_stands_beside_that_of_the_fixed_pipeline(fixed: float, joint: float) -> None:
+    """The mean over cameras, with its interval, and what chance would give."""
+    results = []
+    for name, shift in (("one", -0.005), ("two", 0.005)):
+        result = synthetic_fingerprints.camera(name, ("standard", "UNet", "UNet x"), images=2, size=128)
+        entries = tuple(
+            Recovery(name, DEVELOPED, (1, 2), (rho / 2, rho + shift), 128**2)
+            for name, rho in zip(result.pipelines, (0.5, fixed, joint), strict=True)
+        )
+        results.append(CameraResult(**{**vars(result), "recoveries": entries}))
+    table = recovery.in_short(recovery.recoveries(results, {"UNet x": 0.1}))
+    printed = table.printed.set_index("Pipeline")
+    assert printed["Mean ρ"].tolist() == [
+        f"{rho:.3f} [{rho - 0.005:.3f}, {rho + 0.005:.3f}]" for rho in (0.5, fixed, joint)
+    ]
+    assert printed.index.tolist() == ["standard", "UNet, fixed", "UNet, λ = 0.1"]
+    assert set(printed["By chance"]) == {"± 0.008"}
+    assert set(printed["Cameras"]) == {"2"}
 
 
-@pytest.mark.parametrize(
-    ("standard", "joint", "verdict"),
-    [
-        (0, 0, "no pair of different cameras by one jointly trained pipeline exceeds PCE 60: 0 of 40 pairs (0.0 %"),
-        (0, 20, "the learned artefact is mistaken for a fingerprint: 20 of 40 pairs (50.0 %"),
-        (18, 20, "false matches occur, though not measurably more often than by the standard pipeline: 20 of 40 pairs"),
-    ],
-)
-def test_false_matches_are_judged_by_the_standard_pipeline(standard: int, joint: int, verdict: str) -> None:
+def test_a_correlation_off_the_law_is_measured() -> None:
+    law = [(4 + 60 / N) ** -0.5 for N in (1, 2, 4, 8)]
+    entry = Recovery("standard", DEVELOPED, (1, 2, 4, 8), (*law[:2], 1.1 * law[2], law[3]), 1024**2)
+    result = synthetic_fingerprints.camera("camera", ("standard",), images=2, size=128)
+    found = recovery.recoveries([CameraResult(**{**vars(result), "recoveries": (entry,)})], {})
+    expected = max(abs(entry.at(N) / rho - 1) for N, rho in zip(entry.images, entry.correlations, strict=True))
+    assert found["deviation"].max() == pytest.approx(expected)
+    assert row(recovery.recovery(found))["", "Largest deviation (%)"] == f"{100 * expected:.1f}"
+    assert expected > 0.02
+
+
+@pytest.mark.parametrize(("standard", "joint"), [(0, 0), (0, 20), (18, 20)])
+def test_false_matches_stand_beside_those_of_the_standard_pipeline(standard: int, joint: int) -> None:
     result = synthetic_fingerprints.camera("camera", ("standard", "UNet x"), images=2, size=128)
     entries = tuple(
         Attribution(name, RECEIVED, (100.0,), (90.0,) * false + (1.0,) * (40 - false))
         for name, false in zip(result.pipelines, (standard, joint), strict=True)
     )
-    pairs = fingerprint_tables.attributions(
+    pairs = fingerprint_statistics.attributions(
         [CameraResult(**{**vars(result), "attributions": entries})], {"UNet x": 0.1}
     )
-    (finding,) = fingerprint_page.mistakes_findings(pairs)
-    assert finding.startswith(f"After the channel, {verdict}")
-    assert f"by the standard pipeline, {standard} of 40 pairs" in finding
+    table = mistakes.mistakes(pairs)
+    for name, count in (("standard", standard), ("UNet, λ = 0.1", joint), ("all jointly trained", joint)):
+        found = row(table, Pipeline=name)
+        low, high = (100 * bound for bound in stats.binomtest(count, 40).proportion_ci(method="wilson"))
+        assert found["Other cameras", "> 60 (%)"] == f"{count / 0.4:.1f} [{low:.1f}, {high:.1f}]"
+        assert found["Other cameras", "Pairs"] == "40"
+        assert found["", "Photographs"] == "after the channel"
 
 
-def test_maps_that_are_all_alike_are_not_told_apart() -> None:
+def test_maps_that_are_all_alike_differ_by_nothing() -> None:
     result = synthetic_fingerprints.camera("camera", size=128)
     alike = CameraResult(**{**vars(result), "f1": result.f1[:1, :1].expand_as(result.f1)})
-    finding = fingerprint_page.localisation_finding([alike])
-    assert finding.startswith("Forgeries are found neither measurably better nor worse with a camera model by the same")
+    assert localisation.compared([alike]).printed["Mean"].iloc[-1] == "0.000 [0.000, 0.000]"
 
 
-def test_a_pattern_that_strangers_match_is_no_fingerprint() -> None:
+def test_a_pattern_that_other_cameras_match_is_seen_in_the_table() -> None:
     pattern = Attribution("UNet (short)", DEVELOPED, (100.0,) * 9, (90.0,) * 9)
     results = [LowLight(name, (pattern.pipeline,), ((1.0,),), (pattern,)) for name in ("one", "two")]
-    finding, second = fingerprint_page.low_light_findings(results)
-    assert finding.startswith(
-        "On one, most photographs by UNet (short) match, but so do those of other cameras: PCE exceeds 60"
-    )
-    assert second.startswith("On two, most")
-    assert "100.0 %" in finding
+    table = low_light.low_light(results)
+    for name in ("one", "two"):
+        found = row(table, Camera=name)
+        assert found["Same camera", "> 60 (%)"] == found["Other cameras", "> 60 (%)"] == "100.0 [70.1, 100.0]"
 
 
 def test_an_interval_of_auc_holds_what_the_auc_does_not_contradict() -> None:
@@ -261,7 +305,7 @@ def test_an_interval_of_auc_holds_what_the_auc_does_not_contradict() -> None:
         return (auc - theta) ** 2 - 1.959964**2 * variance
 
     for auc in (0.6, 0.9, 1.0):
-        low, high = fingerprint_tables.auc_interval(auc, n, n)
+        low, high = fingerprint_statistics.auc_interval(auc, n, n)
         assert low == pytest.approx(optimize.brentq(distance, 0.01, auc - 1e-6, args=(auc,)), abs=2e-4)
         expected = 1.0 if auc == 1 else optimize.brentq(distance, auc + 1e-6, 1 - 1e-6, args=(auc,))
         assert high == pytest.approx(expected, abs=2e-4)
@@ -286,7 +330,7 @@ def test_one_camera_one_pipeline_one_image(tmp_path: Path) -> None:
     for text in (
         "There is only one pipeline, and nothing to compare its fingerprint with.",
         "There is only one pipeline, so no mismatch to speak of.",
-        "every low-light pipeline leaves a fingerprint that most of its photographs match",
+        "only libraw (long) 1.00 1 70 100.0 [20.7, 100.0] 0 – –",
         "No jointly trained pipeline has developed photographs of another camera",
         "as developed",
     ):

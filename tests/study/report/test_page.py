@@ -3,8 +3,10 @@
 import base64
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -12,10 +14,14 @@ import pytest
 import synthetic_tracking
 from mlflow import MlflowClient
 
-from study import results
-from study.report import plots as figures
-from study.report import tables
+from study import results, tracking
+from study.report import sections
+from study.report.content import Content
 from study.report.page import Provenance, report
+from study.report.sections import fingerprints
+from study.report.sections.metrics import metrics
+from study.report.sections.patches import difference_scale
+from study.report.spectrum import spectrum, spectrum_difference
 from study.results import fronts
 
 CAMERAS, ISPS, LAMBDAS, SEEDS = ("Alpha <1>", "Beta & Co"), ("UNet",), (1e-3, 1e-1, "fixed"), (1, 2)
@@ -63,11 +69,17 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def written(uri: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def snapshot(uri: str) -> tracking.Snapshot:
+    found = tracking.read(uri, "study")
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="module")
+def written(snapshot: tracking.Snapshot, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return report(
         "Study & <co>",
-        uri,
-        "study",
+        snapshot,
         tmp_path_factory.mktemp("report"),
         plan(CAMERAS, (*SEEDS, 3)),
         Provenance(
@@ -79,7 +91,7 @@ def written(uri: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Document(HTMLParser):
-    """Every tag closed, in order; all attributes and all text gathered."""
+    """Every tag closed, in order; all attributes and all text gathered, a space after every cell of a table."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -101,6 +113,8 @@ class Document(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         assert self.stack.pop() == tag
+        if tag in ("td", "th"):
+            self.text += " "
 
     def handle_data(self, data: str) -> None:
         if self.stack and self.stack[-1] not in ("style", "script"):
@@ -145,7 +159,7 @@ def test_everything_is_shown(document: Document) -> None:
         "fixed →",
         "name: <study>",
         "Clock",
-        "fingerprint of Beta & Co",
+        "Data hash, Beta & Co fingerprint of Beta & Co",
         "a reference point of 20 dB (SSIM 0.5) and 20 % accuracy",
         "Device time 0.20 h of trials, 0.07 h of pre-training",
         "The paper’s own table, which shares no camera × ISP with this study",
@@ -163,16 +177,16 @@ def test_what_is_missing_is_named(document: Document) -> None:
     assert "99.0" not in document.text
 
 
-def test_headline_is_the_greatest_gain_within_the_budget(uri: str, document: Document) -> None:
-    gains = results.gain(results.trials(uri, "study").query("seed < 3"))
+def test_headline_is_the_greatest_gain_within_the_budget(snapshot: tracking.Snapshot, document: Document) -> None:
+    gains = results.gain(results.trials(snapshot).query("seed < 3"))
     best = gains[(gains["psnr"] >= -3)].nlargest(1, "accuracy").iloc[0]
     assert best["lam"] == 0.1
     low, high = 100 * best["fixed_accuracy"], 100 * (best["fixed_accuracy"] + best["accuracy"])
     assert f"from {low:.1f} % to {high:.1f} %" in document.text
 
 
-def test_tables_are_files_and_downloads(uri: str, written: Path, document: Document) -> None:
-    expected = results.summary(results.trials(uri, "study").query("seed < 3"))
+def test_tables_are_files_and_downloads(snapshot: tracking.Snapshot, written: Path, document: Document) -> None:
+    expected = results.summary(results.trials(snapshot).query("seed < 3"))
     content = (written.parent / "tables" / "metrics.csv").read_text()
     found = pd.read_csv(io.StringIO(content))
     for column in ("camera", "isp", "lam", "seeds", "accuracy", "accuracy_low", "psnr_std", "ssim"):
@@ -206,8 +220,8 @@ def test_every_table_is_there_twice(written: Path, document: Document, name: str
     assert {f"{name}.csv", f"{name}.tex"} <= set(offered)
 
 
-def test_front_measures_equal_those_of_the_front(uri: str, written: Path) -> None:
-    table = results.trials(uri, "study").query("seed < 3")
+def test_front_measures_equal_those_of_the_front(snapshot: tracking.Snapshot, written: Path) -> None:
+    table = results.trials(snapshot).query("seed < 3")
     found = pd.read_csv(written.parent / "tables" / "fronts.csv")
     for column, expected in (
         ("hypervolume_psnr", fronts.hypervolume(table, "psnr")["hypervolume"]),
@@ -243,12 +257,12 @@ def test_claims_about_absolute_numbers_need_real_cameras(written: Path, document
     assert "Simulated photographs never count as a reproduction of an absolute number" in document.text
 
 
-def test_the_papers_numbers_stand_beside_ours_where_settings_match(uri: str) -> None:
-    summary = results.summary(results.trials(uri, "study").query("seed < 3"))
-    assert not tables.shares_settings(summary)
-    d90 = summary.assign(camera=summary["camera"].replace({CAMERAS[0]: "Nikon D90"}))
-    assert tables.shares_settings(d90)
-    table = tables.metrics(d90)
+def test_the_papers_numbers_stand_beside_ours_where_settings_match(snapshot: tracking.Snapshot) -> None:
+    content = Content.of(snapshot, plan(CAMERAS, SEEDS), Provenance())
+    assert not content.beside_paper
+    d90 = content.summary.assign(camera=content.summary["camera"].replace({CAMERAS[0]: "Nikon D90"}))
+    assert replace(content, summary=d90).beside_paper
+    table = metrics(d90, content.published)
     theirs = table.printed.loc[table.printed["", "λ"] == "0.1", "UNet, paper"].values.tolist()
     assert theirs == [["–"] * 3, ["42.3", "0.989", "92.0"]]  # the other camera is not in the paper
     merged = table.numbers.set_index(["camera", "lam"])
@@ -280,30 +294,39 @@ def test_every_figure_is_a_pdf_too(written: Path, document: Document) -> None:
 
 def test_spectra_average_amplitudes_over_patches() -> None:
     images = synthetic_tracking.patches(seed=0, size=64)
-    mean = figures.mean_spectrum_difference(images["native"], images["developed"])
+    mean = spectrum_difference(images["native"], images["developed"])
     singles = [
-        figures.spectrum_difference(native, developed)
+        spectrum_difference(native[None], developed[None])
         for native, developed in zip(images["native"], images["developed"], strict=True)
     ]
     np.testing.assert_allclose(np.exp(mean), np.mean(np.exp(singles), axis=0))
-    error = images["native"].astype(float) - images["target"]
-    np.testing.assert_allclose(figures.mean_spectrum(error[:1]), figures.spectrum(error[0]))
+    errors = images["native"].astype(float) - images["target"]
+    means = np.mean([np.exp(spectrum(error[None])) for error in errors], axis=0)
+    np.testing.assert_allclose(np.exp(spectrum(errors)), means)
 
 
 def test_a_study_without_results(uri: str, tmp_path: Path) -> None:
     MlflowClient(uri).create_experiment("empty")
-    document = Document(report("empty", uri, "empty", tmp_path, plan(CAMERAS, (1,))).read_text())
+    snapshot = tracking.read(uri, "empty")
+    assert snapshot is not None
+    document = Document(report("empty", snapshot, tmp_path, plan(CAMERAS, (1,))).read_text())
     assert "0 of 6 planned trials finished; 6 without a result" in document.text
     assert "No trial has finished yet." in document.text
 
 
 def test_spectrum_shows_a_periodic_pattern_where_it_is() -> None:
     images = synthetic_tracking.patches(seed=0, size=64)
-    native, developed = images["native"][0], images["developed"][0]
-    change = figures.spectrum_difference(native, developed)
+    native = images["native"][:1]
+    change = spectrum_difference(native, images["developed"][:1])
     change[32, 32] = 0  # the mean brightness
     peak = np.unravel_index(change.argmax(), change.shape)
     assert peak[0] == 32
     assert abs(peak[1] - 32) == 16  # period of four pixels
-    assert figures.difference_scale(native, native) == 64
-    assert figures.difference_scale(native, np.full_like(native, 255)) == 1
+    assert difference_scale(native, native) == 64
+    assert difference_scale(native, np.full_like(native, 255)) == 1
+
+
+@pytest.mark.parametrize("package", [sections, fingerprints])
+def test_every_section_is_listed(package: ModuleType) -> None:
+    files = {path.stem for path in Path(package.__path__[0]).glob("*.py")} - {"__init__"}
+    assert sorted(package.SECTIONS) == sorted(files)

@@ -1,0 +1,61 @@
+"""Confusion matrices of every setting, as in the paper's Table 4."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from study import results
+from study.report.content import Content, groups
+from study.report.parts import Part, Section, details, matrices, matrix, note, offer
+from study.report.tables import Table, as_printed, count, wide
+
+READING = """Percent, mean over seeds; rows are the true class, columns the predicted. Entries below 0.5 % are not
+shown, entries below 3 % are marked *."""
+
+
+def section(content: Content) -> Section:
+    found = results.confusions(content.snapshot, content.trials)
+    parts = [note(READING), *_matrices(found, content.summary), offer(confusions(found))]
+    return Section("Confusion matrices", parts)
+
+
+def _matrices(found: pd.DataFrame, summary: pd.DataFrame) -> Iterator[Part]:
+    """A part per camera × ISP: fixed first, then falling λ."""
+    by = [name for name in found.columns if name not in ("seeds", "classes", "confusion")]
+    merged = found.merge(summary[[*by, "accuracy"]], on=by)
+    for number, (title, group) in enumerate(groups(merged, "camera", "isp")):
+        ordered = group.sort_values("lam", ascending=False, na_position="first").to_dict("records")
+        yield details(title, matrices(map(_matrix, ordered), "confusions"), opened=number == 0)
+
+
+def _matrix(row: Mapping[str, Any]) -> Part:
+    title = "fixed" if row["mode"] == results.FIXED else f"λ = {row['lam']:g}"
+    aside = f" → {100 * row['accuracy']:.1f} %, {count(row['seeds'], 'seed')}"
+    shares = row["confusion"]
+    return matrix(title, row["classes"], shares, lambda i, j: percent(shares[i, j]), aside=aside, letters=3)
+
+
+def confusions(found: pd.DataFrame) -> Table:
+    """All confusion matrices, one below the other; numbers one entry a row."""
+    by = [name for name in found.columns if name not in ("classes", "confusion")]
+    numbers = pd.DataFrame(
+        [
+            (*(record[name] for name in by), true, predicted, share)
+            for record in found.to_dict("records")
+            for true, line in zip(record["classes"], record["confusion"], strict=True)
+            for predicted, share in zip(record["classes"], line, strict=True)
+        ],
+        columns=[*by, "true", "predicted", "share"],
+    )
+    names = {name: name for name in by if name not in ("mode", "seeds")} | {"true": "True"}
+    rows = wide(numbers, names, ("predicted", "Predicted (%)"), "share", percent)
+    caption = "Confusion matrices, percent, mean over seeds"
+    return Table("confusions", caption, as_printed(rows, once=len(names) - 1), numbers)
+
+
+def percent(share: float) -> str:
+    """As in the paper's Table 4: nothing for ≈ 0, * below 3 %."""
+    if share < 0.005:
+        return ""
+    return "*" if share < 0.03 else f"{100 * share:.0f}"
