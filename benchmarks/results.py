@@ -20,8 +20,9 @@ import yaml
 
 from benchmarks.timing import milliseconds
 from study import results, tracking
-from study.jobs import Job
-from study.jobs.plan import resolve
+from study.execution.worker import describe
+from study.jobs import Context, Job
+from study.jobs.plan import context, resolve
 from study.jobs.pretraining import NIP_HASH
 from study.results import claims, fronts
 from study.settings import load_study
@@ -31,16 +32,16 @@ import synthetic_tracking
 
 CAMERAS = ("Canon EOS 40D", "Canon EOS 5D", "Nikon D7000", "Nikon D90")
 ISPS = ("INet", "UNet", "DNet")
-SIZES = {200: (1, 10), 2_500: (5, 25), 5_000: (10, 25), 10_000: (10, 50)}  # trials -> cameras, λ; times two ISPs and ten seeds
-COMMANDS = (["run", "--dry-run"], ["status"], ["best", "--csv"])
+SIZES = {2_500: (5, 25), 5_000: (10, 25), 10_000: (10, 50)}  # trials -> cameras, λ; beside two ISPs and ten seeds
+COMMANDS = {"run": "--dry-run", "status": "--json", "best": "--csv"}
 VALIDATIONS = 20
 WRITTEN = 500  # runs at once
 WATCH = """
 import json, resource, subprocess, sys, time
 start = time.perf_counter()
-done = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE, text=True)
+done = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE, text=True, check=True)
 seconds, peak = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-print(json.dumps({"code": done.returncode, "seconds": seconds, "megabytes": peak / 1000, "output": done.stdout}))
+print(json.dumps({"seconds": seconds, "megabytes": peak / 1000, "output": done.stdout}))
 """  # a small process between: the peak of a child is at least what its parent held when it was started
 
 
@@ -77,17 +78,22 @@ def commands(folder: Path, trials: int) -> None:
     uri = tracking.tracking_uri(load_study(str(study_file)))
     read = f"from study import tracking; assert len(tracking.read({uri!r}, 'benchmark').runs) > {trials}"
     report(trials, "import and one pass over MLflow", [sys.executable, "-c", read])
-    for command in COMMANDS:
-        verb, *options = command
-        report(trials, " ".join(command), [sys.executable, "-m", "study", verb, str(study_file), *options])
+    for verb, option in COMMANDS.items():
+        output = report(trials, f"{verb} {option}", [sys.executable, "-m", "study", verb, str(study_file), option])
+        if verb == "status":
+            assert json.loads(output)["finished"] == trials, output
 
 
-def report(trials: int, what: str, command: list[str]) -> None:
+def report(trials: int, what: str, command: list[str]) -> str:
+    """Run a command, print its time and peak memory, and return what it printed.
+
+    Raises:
+        CalledProcessError: the command failed.
+    """
     watched = subprocess.run([sys.executable, "-c", WATCH, *command], stdout=subprocess.PIPE, text=True, check=True)
     done = json.loads(watched.stdout)
-    outcome = "" if done["code"] == 0 else f"  exit code {done['code']}"
-    line = f"{trials:6} trials  {what:32} {done['seconds']:6.1f} s  {done['megabytes']:6.0f} MB{outcome}"
-    print(line, flush=True)
+    print(f"{trials:6} trials  {what:32} {done['seconds']:6.1f} s  {done['megabytes']:6.0f} MB", flush=True)
+    return done["output"]
 
 
 def finished_study(folder: Path, trials: int) -> Path:
@@ -105,7 +111,7 @@ def finished_study(folder: Path, trials: int) -> Path:
     study_file.write_text(yaml.safe_dump(content))
     study = load_study(str(study_file))
     client, experiment_id = tracking.connect(study)
-    writer = Writer(client.tracking_uri, folder, experiment_id)
+    writer = Writer(context(study, experiment_id), folder)
 
     # A camera's data hash is that of its newest pre-training. Once it is known, so are the keys of its pre-trainings.
     for number, camera in enumerate(study.cameras):
@@ -133,24 +139,23 @@ def finished_study(folder: Path, trials: int) -> Path:
 class Writer:
     """Writes finished runs into an MLflow database, many at once."""
 
-    def __init__(self, uri: str, folder: Path, experiment_id: str) -> None:
-        self.uri, self.folder, self.experiment_id = uri, folder, experiment_id
+    def __init__(self, context: Context, folder: Path) -> None:
+        self.context, self.folder = context, folder
         self.rows: dict[Any, list[dict[str, Any]]] = {}
         self.count = 0
 
     def add_job(self, job: Job, metrics: dict[str, float], further: dict[str, str] | None = None) -> None:
         """Add the run of a job whose metrics approach these."""
-        provenance = {**tracking.provenance(), "threads": "1"}
-        tags = {"kind": job.kind, "trial_key": job.key, "mlflow.runName": job.name, **job.tags, **provenance}
-        params = {name: str(value) for name, value in job.params.items()}
+        known = describe(job, self.context)
+        tags = {"kind": job.kind, "trial_key": job.key, "mlflow.runName": job.name, **known.tags, **(further or {})}
         history = {name: [0.9 * value] * (VALIDATIONS - 1) + [value] for name, value in metrics.items()}
-        self.add({**tags, **(further or {})}, params, history | {"seconds": [60.0]})
+        self.add(tags, known.params, history | {"seconds": [60.0]})
 
     def add(self, tags: dict[str, str], params: dict[str, str], history: dict[str, list[float]]) -> None:
         synthetic_tracking.add(
             self.rows,
             self.folder,
-            self.experiment_id,
+            self.context.experiment_id,
             self.count,
             status="FINISHED",
             tags=tags,
@@ -162,7 +167,7 @@ class Writer:
             self.flush()
 
     def flush(self) -> None:
-        synthetic_tracking.write(self.uri, self.rows)
+        synthetic_tracking.write(self.context.tracking_uri, self.rows)
         self.rows = {}
 
 
