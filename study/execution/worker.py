@@ -59,14 +59,20 @@ def run(
     except StudyError as error:
         return str(error)
     started = saved = time.monotonic()
+    reached = 0
 
     def log_seconds(step: int) -> None:
         if own_run:
             logger.log(step, {"seconds": earlier + time.monotonic() - started})
 
+    def on_step(step: int) -> None:
+        nonlocal reached
+        reached = step
+        on_progress(step, {})
+
     def on_metrics(step: int, metrics: Mapping[str, float]) -> None:
         logger.log(step, metrics)
-        on_progress(step, metrics)
+        on_progress(step if own_run else reached, metrics)  # steps of another job's run say nothing about this job
 
     def on_checkpoint(step: int, write: Write) -> None:
         nonlocal saved
@@ -78,7 +84,7 @@ def run(
                 say(f"no checkpoint at iteration {step}: {error}")
             log_seconds(step)
 
-    callbacks = Callbacks(lambda step: on_progress(step, {}), on_metrics, on_checkpoint)
+    callbacks = Callbacks(on_step, on_metrics, on_checkpoint)
     with tempfile.TemporaryDirectory() as folder:
         artifacts = Path(folder)
         try:

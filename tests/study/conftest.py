@@ -2,21 +2,23 @@
 
 import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from small_study import Data, Record, new_experiment, recorded, small_job
 
 import models
 from cameras.pairs import Index, append
 from study import tracking
-from study.execution import worker
-from study.jobs import Context, TrialJob
-from study.settings import load_study
+from study.execution import delivery, driver_lock, worker
+from study.jobs import Context, Job, TrialJob, from_text, to_text
+from study.settings import Resources, load_study
 from study.storage import Storage
 from study.storage.cache import file_sha256
 
@@ -110,3 +112,40 @@ def undisturbed(data: Data, client: MlflowClient, tmp_path_factory: pytest.TempP
     job = small_job(data)
     assert worker.run(job, context) is None
     return recorded(client, experiment_id, job.key)
+
+
+@pytest.fixture
+def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs of a stage run in this process, one after the other, as they would on a worker."""
+    from study.execution import scheduler  # imports Ray, which takes seconds
+
+    def schedule(
+        jobs: Sequence[Job],
+        context: Context,
+        resources: Resources,
+        folder: Path,
+        on_progress: Callable[[str, int, bool], None],
+    ) -> dict[str, str]:
+        failures = {}
+        for job in jobs:
+            on_worker = Context.model_validate_json(context.model_dump_json())
+            try:
+                failure = worker.run(from_text(to_text(job)), on_worker, partial(on_step, job.key, on_progress))
+            except (OSError, MlflowException):  # as often as it may
+                failure = "its process or node was lost"
+            if failure is not None:
+                failures[job.key] = failure
+            on_progress(job.key, job.steps, True)
+        return failures
+
+    def on_step(
+        key: str, on_progress: Callable[[str, int, bool], None], step: int, metrics: Mapping[str, float]
+    ) -> None:
+        on_progress(key, step, False)
+
+    for name in ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+        monkeypatch.setenv(name, "0")  # restored afterwards: the driver sets them
+    monkeypatch.setattr(scheduler, "connect", lambda address: None)
+    monkeypatch.setattr(scheduler, "schedule", schedule)
+    monkeypatch.setattr(driver_lock, "SETTLE", 0.0)
+    monkeypatch.setattr(delivery, "ROUND_SECONDS", 0.1)
