@@ -51,6 +51,9 @@ def adopt(study: Study) -> int:
             if _adopt(snapshot, trial.key, older) and found is not None:
                 adopted += 1
                 _adopt_evaluations(snapshot, trial, found)
+        for run in tracking.snapshot(client, experiment_id).runs:
+            if KEY_TAG not in run.data.tags:  # nothing that the study asks for
+                client.set_tag(run.info.run_id, KEY_TAG, str(OLDER_RECIPE))
         return adopted
 
 

@@ -3,10 +3,12 @@
 Every call hands explicit run ids to the client; MLflow's fluent globals would race between trials of one process.
 """
 
+import gc
 import json
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -68,14 +70,27 @@ class Snapshot:
 
 
 def snapshot(client: MlflowClient, experiment_id: str) -> Snapshot:
-    """Read all runs of an experiment: the one slow question, 1 s for 1,000 runs. Ask it once a command."""
+    """Read all runs of an experiment: the one slow question, 0.4 s for 1,000 runs. Ask it once a command."""
     runs: list[Run] = []
     token = None
-    while True:
-        page = client.search_runs([experiment_id], max_results=PAGE, page_token=token)
-        runs += [run for run in page if KEY in run.data.tags]
-        if not (token := page.token):
-            return Snapshot(client, experiment_id, client.get_experiment(experiment_id).tags, tuple(runs))
+    with _no_garbage_collection():
+        while True:
+            page = client.search_runs([experiment_id], max_results=PAGE, page_token=token)
+            runs += [run for run in page if KEY in run.data.tags]
+            if not (token := page.token):
+                return Snapshot(client, experiment_id, client.get_experiment(experiment_id).tags, tuple(runs))
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Millions of objects appear and none is garbage: searching them for garbage takes two thirds of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def read(uri: str, experiment: str) -> Snapshot | None:
