@@ -2,5 +2,3 @@
 
 from cameras.develop import develop
 from cameras.raw import RawError, RawFrame
-
-__all__ = ["RawError", "RawFrame", "develop"]

@@ -4,5 +4,3 @@ from channel.codecs import CODECS, encode
 from channel.codecs.jpeg import DifferentiableJPEG
 from channel.distribution import Channel, versions
 from channel.manipulations import OPERATORS, Manipulations
-
-__all__ = ["CODECS", "OPERATORS", "Channel", "DifferentiableJPEG", "Manipulations", "encode", "versions"]

@@ -7,5 +7,3 @@ from forensics.training import Outcome, train
 from forensics.trial import Trial
 
 VERSIONS = {"FAN": fan.VERSION, "training": training.VERSION}  # of the parts that every trial uses: keys contain them
-
-__all__ = ["FAN", "VERSIONS", "JointModel", "Outcome", "Trial", "train"]

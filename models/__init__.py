@@ -3,5 +3,3 @@
 from models.nip import NIP
 from models.registry import NIPS, build
 from models.weights import load, metadata, save
-
-__all__ = ["NIP", "NIPS", "build", "load", "metadata", "save"]

@@ -12,30 +12,3 @@ from prnu.residual import residual, saturation, wiener_dft, zero_mean
 
 # Raise it when a change of this package changes results: keys of finished work that used it then no longer match.
 VERSION = 1
-
-__all__ = [
-    "VERSION",
-    "Accumulator",
-    "Map",
-    "Match",
-    "Predictor",
-    "best_f1",
-    "correlation",
-    "cross_correlation",
-    "denoise",
-    "f1_curve",
-    "features",
-    "fingerprint",
-    "forge",
-    "load",
-    "localise",
-    "pce",
-    "pce_matrix",
-    "query",
-    "residual",
-    "saturation",
-    "save",
-    "wavelet_noise",
-    "wiener_dft",
-    "zero_mean",
-]

@@ -26,29 +26,3 @@ from study.results.runs_table import (
     trials,
 )
 from study.results.statistics import behind_codecs, best_within, gain, means, summary
-
-__all__ = [
-    "FIXED",
-    "METRICS",
-    "PRNU_METRICS",
-    "QUESTIONS",
-    "axes",
-    "behind_codecs",
-    "best",
-    "best_within",
-    "confusions",
-    "curves",
-    "examples",
-    "fingerprints",
-    "finished",
-    "fusions",
-    "gain",
-    "means",
-    "missing",
-    "of_plan",
-    "pretrained",
-    "queries",
-    "summary",
-    "trials",
-    "with_queries",
-]

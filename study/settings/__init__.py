@@ -14,20 +14,3 @@ from study.settings.schema import (
     StudyError,
     expanded,
 )
-
-__all__ = [
-    "NAME",
-    "Camera",
-    "Fingerprints",
-    "Frozen",
-    "LowLight",
-    "Planned",
-    "Resources",
-    "Simulation",
-    "Study",
-    "StudyError",
-    "expanded",
-    "load_study",
-    "planned",
-    "presets",
-]

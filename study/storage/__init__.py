@@ -1,5 +1,3 @@
 """Where all machines of a study keep their files: one folder or bucket, and each machine's cache of it."""
 
 from study.storage.store import Storage
-
-__all__ = ["Storage"]
