@@ -11,6 +11,7 @@ from mlflow.exceptions import MlflowException
 from requests import HTTPError
 
 from cameras import atomic
+from cameras.errors import one_line
 from study.settings import Study, StudyError
 from study.storage import Storage
 
@@ -78,8 +79,7 @@ def reachable(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise StudyError(f"tracking at {uri} cannot be used: {reason}") from error
+        raise StudyError(f"tracking at {uri} cannot be used: {one_line(error)}") from error
 
 
 def _database(uri: str) -> Path | None:
