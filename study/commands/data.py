@@ -98,7 +98,8 @@ def develop(
     pipeline: Annotated[str, typer.Option("--with", help="standard, libraw, or a NIP's safetensors file")] = "standard",
 ) -> None:
     """Develop whole photographs, by a NIP or by a standard pipeline, and look at them."""
-    from study.commands.develop import develop_files
+    from forensics.develop import develop_files
 
-    for path, picture, remark in develop_files(paths, pipeline, out_folder):
-        print_line(f"{path.name}: {picture or 'refused'} {remark}".rstrip())
+    with user_errors():
+        for path, picture, remark in develop_files(paths, pipeline, out_folder):
+            print_line(f"{path.name}: {picture or 'refused'} {remark}".rstrip())

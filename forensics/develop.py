@@ -13,7 +13,6 @@ from cameras.develop import develop, develop_libraw
 from cameras.importing import raw_files
 from cameras.raw import RawError, RawFrame
 from models.fidelity import psnr
-from study.settings import StudyError
 
 
 def develop_files(paths: Iterable[Path], pipeline: str, folder: Path) -> Iterator[tuple[Path, Path | None, str]]:
@@ -29,15 +28,12 @@ def develop_files(paths: Iterable[Path], pipeline: str, folder: Path) -> Iterato
         why it was refused.
 
     Raises:
-        StudyError: a path or NIP that cannot be used.
+        ValueError: a path or NIP that cannot be used.
     """
     from PIL import Image
 
-    try:
-        files = raw_files(paths)
-        nip: Any = None if pipeline in ("standard", "libraw") else models.load(pipeline)
-    except ValueError as error:
-        raise StudyError(str(error)) from None
+    files = raw_files(paths)
+    nip: Any = None if pipeline in ("standard", "libraw") else models.load(pipeline)
     folder.mkdir(parents=True, exist_ok=True)
     for path in files:
         try:

@@ -11,8 +11,7 @@ from cameras.develop import develop
 from cameras.dng import simulate_folder
 from cameras.raw import RawFrame
 from cameras.simulate import PRESETS
-from study.commands.develop import develop_files
-from study.settings import StudyError
+from forensics.develop import develop_files
 
 
 @pytest.fixture(scope="module")
@@ -49,5 +48,5 @@ def test_a_nip_of_another_camera_is_refused(photograph: Path, tmp_path: Path) ->
 
 def test_what_cannot_be_used_is_one_line(photograph: Path, tmp_path: Path) -> None:
     for paths, pipeline in (([tmp_path / "none"], "standard"), ([photograph], str(tmp_path / "none.safetensors"))):
-        with pytest.raises(StudyError, match="none"):
+        with pytest.raises(ValueError, match="none"):
             list(develop_files(paths, pipeline, tmp_path))
