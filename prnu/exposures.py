@@ -19,6 +19,7 @@ import numpy as np
 from cameras import folders
 from cameras.dng import write_dng
 from cameras.raw import SUFFIXES, RawFrame
+from cameras.scenes import scene_sources
 from cameras.simulate import SimulatedCamera, capture
 from prnu.crops import crop_box
 
@@ -87,6 +88,38 @@ def take(
         file.parent.mkdir(parents=True, exist_ok=True)
         write_dng(file, capture(camera, scene, rng, light), camera)
     return taken
+
+
+def planned(folder: Path | None, sha256: str | None) -> list[Exposures]:
+    """The scenes in a folder, if there is one.
+
+    Raises:
+        ValueError: their `identity` is another.
+    """
+    if folder is None:
+        return []
+    found = find(folder)
+    if identity(found) != sha256:
+        raise ValueError(f"the files in {folder} are not those that the job was planned with")
+    return found
+
+
+def take_scene(
+    camera: SimulatedCamera,
+    number: int,
+    folder: Path,
+    exposure: float,
+    *,
+    scenes: str,
+    height: int,
+    width: int,
+    seed: int,
+) -> Exposures:
+    """Take a scene of its own by a simulated camera, that no other experiment has seen; `scenes` as in a study file."""
+    sources = list(scene_sources(scenes).values())
+    scene = sources[number % len(sources)](height, width, np.random.default_rng((seed, 1, number)))
+    rng = np.random.default_rng((seed, 1, number, *camera.identity))
+    return take(camera, scene, folder, f"{number:04d}", rng, exposure)
 
 
 @dataclass(frozen=True)

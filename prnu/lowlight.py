@@ -39,6 +39,7 @@ from prnu.experiment import (
     photographs_of_others,
     scores,
     silent,
+    split,
     steps,
 )
 from prnu.exposures import LONG, SHORT, Exposures, check, frames, look
@@ -184,3 +185,46 @@ def low_light(
         correlations=tuple(tuple(row) for row in correlations(torch.stack(fingerprints)).tolist()),
         attributions=tuple(attributed),
     )
+
+
+def examine(
+    camera: str,
+    scenes: Sequence[Exposures],
+    of_others: Callable[[Sequence[int]], list[Exposures]],
+    training: int,
+    evaluation: int,
+    seed: int,
+    pretraining: Pretraining,
+    pixels: int,
+    device: torch.device | str,
+    on_step: Callable[[int], None],
+) -> tuple[LowLight, NIP]:
+    """Train a UNet on the first scenes of a camera, and compute Table 3 on the others.
+
+    Args:
+        of_others: gives the scenes of another camera that are compared with the fingerprint, of as many images.
+        training: number of scenes that the UNet learns from.
+        evaluation: number of scenes that the fingerprints are tried on, drawn by ``seed``; the rest estimates them.
+        pretraining: how the UNet learns.
+        pixels: that are examined of each photograph.
+        on_step: called with the number of iterations, and then with that and the photographs developed.
+
+    Raises:
+        ValueError: files that do not fit each other.
+    """
+    examined = scenes[training:]
+    images = split(len(examined), len(examined) - evaluation, 0, evaluation, seed)
+    others = of_others(images.evaluation)
+    check(scenes, others, pixels)
+    learnt = learn(scenes[:training], max(1, training // 5), pretraining, pixels, device, on_step)
+    by_others = {pipeline.name: pipeline.develop for pipeline in pipelines(others, learnt.nip, pixels, device)}
+    result = low_light(
+        camera,
+        pipelines(examined, learnt.nip, pixels, device),
+        images,
+        [OtherCamera("another camera", by_others, tuple(range(len(others))))],
+        Settings(pixels),
+        device,
+        lambda done, total: on_step(pretraining.max_iterations + done * 3 * len(scenes) // total),
+    )
+    return result, learnt.nip

@@ -6,18 +6,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 
 import models
 import prnu
 from cameras import patches
-from cameras.scenes import scene_sources
-from cameras.simulate import PRESETS, SimulatedCamera
+from cameras.simulate import PRESETS
 from models import pretrain as pretrainer
 from models.pretrain import Pretraining
 from prnu import exposures, lowlight
-from prnu.experiment import OtherCamera, Pipeline, Settings, split
 from prnu.exposures import Exposures
 from study.jobs import keys
 from study.jobs.job import BaseJob, Callbacks, Context, JobResult
@@ -111,77 +108,43 @@ class LowLightJob(BaseJob):
         Raises:
             ValueError: files are not those that the job was planned with, or do not fit each other.
         """
-        training, iterations = self.settings.training, self.pretraining.max_iterations
         with tempfile.TemporaryDirectory() as folder:
-            scenes, of_other_body = _scenes(self, Path(folder))
-            examined = scenes[training:]
-            images = split(len(examined), len(examined) - self.evaluation, 0, self.evaluation, self.seed)
-            others = of_other_body(images.evaluation)
-            exposures.check(scenes, others, self.pixels)
-            learnt = lowlight.learn(
-                scenes[:training],
-                max(1, training // 5),
+            scenes, of_others = self._scenes(Path(folder))
+            result, nip = lowlight.examine(
+                self.camera,
+                scenes,
+                of_others,
+                self.settings.training,
+                self.evaluation,
+                self.seed,
                 self.pretraining,
                 self.pixels,
                 context.device,
                 callbacks.on_step,
             )
-
-            def develop(scenes: Sequence[Exposures]) -> list[Pipeline]:
-                return lowlight.pipelines(scenes, learnt.nip, self.pixels, context.device)
-
-            of_others = {pipeline.name: pipeline.develop for pipeline in develop(others)}
-            result = lowlight.low_light(
-                self.camera,
-                develop(examined),
-                images,
-                [OtherCamera("another camera", of_others, tuple(range(len(others))))],
-                Settings(self.pixels),
-                context.device,
-                lambda done, total: callbacks.on_step(iterations + done * self.photographs // total),
-            )
         write_texts(artifacts, {FILE: result.to_json()})
-        models.save(artifacts / "nip.safetensors", learnt.nip)
+        models.save(artifacts / "nip.safetensors", nip)
         names = ("pce_libraw_long", "pce_libraw_short", "pce_unet_short")
         callbacks.on_metrics(self.steps, dict(zip(names, result.average_pce, strict=True)))
         return JobResult(self.steps)
 
+    def _scenes(self, folder: Path) -> tuple[list[Exposures], Callable[[Sequence[int]], list[Exposures]]]:
+        """The scenes of the job's camera, and how to get those that another camera took.
 
-def _scenes(job: LowLightJob, folder: Path) -> tuple[list[Exposures], Callable[[Sequence[int]], list[Exposures]]]:
-    """The scenes of the job's camera, and how to get those that another camera took.
-
-    Another real camera has scenes of its own. Another simulated one is another body of the same model, and takes the
-    scenes that the fingerprint is tried on.
-    """
-    source, count = job.source, job.settings.scenes
-    if isinstance(source, DarkFolders):
-        known, others = (
-            _planned_scenes(*there) for there in ((source.folder, source.sha256), (source.others, source.others_sha256))
-        )
-        order = torch.randperm(len(known), generator=torch.Generator().manual_seed(job.seed)).tolist()
-        return [known[i] for i in order[:count]], lambda images: others[: len(images)]
-    camera = PRESETS[source.preset]
-    other_body = replace(camera, body=camera.body + 1)
-    mine = [_taken(camera, source, number, folder / "own", job.settings.exposure) for number in range(count)]
-    return mine, lambda images: [
-        _taken(other_body, source, job.settings.training + i, folder / "other", job.settings.exposure) for i in images
-    ]
-
-
-def _planned_scenes(folder: Path | None, sha256: str | None) -> list[Exposures]:
-    """The scenes in a folder, if there is one."""
-    if folder is None:
-        return []
-    found = exposures.find(folder)
-    if exposures.identity(found) != sha256:
-        raise ValueError(f"the files in {folder} are not those that the job was planned with")
-    return found
-
-
-def _taken(camera: SimulatedCamera, simulation: Simulation, number: int, folder: Path, exposure: float) -> Exposures:
-    """A scene of its own, that no other experiment has seen."""
-    sources = list(scene_sources(simulation.scenes).values())
-    seed = (simulation.seed, 1, number)
-    scene = sources[number % len(sources)](simulation.height, simulation.width, np.random.default_rng(seed))
-    rng = np.random.default_rng((*seed, *camera.identity))
-    return exposures.take(camera, scene, folder, f"{number:04d}", rng, exposure)
+        Another real camera has scenes of its own. Another simulated one is another body of the same model, and takes
+        the scenes that the fingerprint is tried on.
+        """
+        source, count, exposure = self.source, self.settings.scenes, self.settings.exposure
+        if isinstance(source, DarkFolders):
+            known = exposures.planned(source.folder, source.sha256)
+            others = exposures.planned(source.others, source.others_sha256)
+            order = torch.randperm(len(known), generator=torch.Generator().manual_seed(self.seed)).tolist()
+            return [known[i] for i in order[:count]], lambda images: others[: len(images)]
+        camera = PRESETS[source.preset]
+        other_body = replace(camera, body=camera.body + 1)
+        how = source.model_dump(include={"scenes", "height", "width", "seed"})
+        own = [exposures.take_scene(camera, number, folder / "own", exposure, **how) for number in range(count)]
+        return own, lambda images: [
+            exposures.take_scene(other_body, self.settings.training + i, folder / "other", exposure, **how)
+            for i in images
+        ]
