@@ -108,6 +108,20 @@ def named(values: Mapping[str, object]) -> Cells:
     }
 
 
+def metric_cells(heading: str, found: pd.DataFrame, metrics: Mapping[str, tuple[str, float, int]]) -> Cells:
+    """Metrics of the one row found, with standard deviations where they are known; dashes where there is no row.
+
+    ``metrics``: lower heading, scale and digits by column.
+    """
+    row = found.iloc[0] if len(found) else {}
+    cells: Cells = {}
+    for column, (name, scale, digits) in metrics.items():
+        value, deviation = (scale * row.get(column + end, np.nan) for end in ("", "_std"))
+        spread = "" if np.isnan(deviation) else f" ± {number(deviation, digits)}"
+        cells[heading, name] = number(value, digits) + spread
+    return cells
+
+
 def lambda_label(lam: float) -> str:
     return "fixed" if np.isnan(lam) else f"{lam:g}"
 

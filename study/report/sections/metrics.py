@@ -6,9 +6,13 @@ import pandas as pd
 from study import results
 from study.report.content import Content
 from study.report.parts import Part, Section, details, note, show
-from study.report.tables import NOTHING, Cells, Table, as_printed, flat, named
+from study.report.tables import Cells, Table, as_printed, flat, metric_cells, named
 
-METRICS = {"psnr": ("PSNR (dB)", 1, 2), "ssim": ("SSIM", 1, 3), "accuracy": ("Accuracy (%)", 100, 1)}
+METRICS: dict[str, tuple[str, float, int]] = {
+    "psnr": ("PSNR (dB)", 1, 2),
+    "ssim": ("SSIM", 1, 3),
+    "accuracy": ("Accuracy (%)", 100, 1),
+}
 PAPER_METRICS = METRICS | {"psnr": ("PSNR (dB)", 1, 1)}  # the paper prints one digit
 OTHER_LAMBDAS = """The paper’s λ belong to a cross-entropy compressed by a second softmax, those of this study to the
 cross-entropy itself: compare fronts, not rows."""
@@ -39,9 +43,9 @@ def metrics(summary: pd.DataFrame, published: pd.DataFrame) -> Table:
         theirs = published[same]
         row: Cells = named(dict(zip(by, values, strict=True)))
         for isp in isps:
-            row |= _cells(isp, settings[settings["isp"] == isp], METRICS)
+            row |= metric_cells(isp, settings[settings["isp"] == isp], METRICS)
             if isp in shared:
-                row |= _cells(f"{isp}, paper", theirs[theirs["isp"] == isp], PAPER_METRICS)
+                row |= metric_cells(f"{isp}, paper", theirs[theirs["isp"] == isp], PAPER_METRICS)
         rows.append(row)
     numbers = flat(summary)
     if shared:
@@ -55,15 +59,3 @@ def published_metrics(published: pd.DataFrame) -> Table:
     summary = published.assign(seeds=10, run_ids=[()] * len(published), trial_keys=[()] * len(published))
     printed = metrics(summary, published.head(0)).printed
     return Table("paper", "The paper’s numbers (supplement, Table 1): means over ten seeds", printed, published)
-
-
-def _cells(heading: str, found: pd.DataFrame, metrics: dict[str, tuple[str, int, int]]) -> Cells:
-    """Mean and standard deviation of one setting, dashes where there is none."""
-    cells: Cells = {}
-    for metric, (name, scale, digits) in metrics.items():
-        cells[heading, name] = NOTHING
-        for row in found.head(1).to_dict("records"):
-            deviation = row.get(metric + "_std", np.nan)
-            spread = "" if np.isnan(deviation) else f" ± {scale * deviation:.{digits}f}"
-            cells[heading, name] = f"{scale * row[metric]:.{digits}f}{spread}"
-    return cells

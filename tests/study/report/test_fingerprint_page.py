@@ -280,6 +280,19 @@ def test_false_matches_stand_beside_those_of_the_standard_pipeline(standard: int
         assert found["", "Photographs"] == "after the channel"
 
 
+def test_an_isp_stands_between_the_standard_pipeline_and_its_smallest_lambda(cameras: list[CameraResult]) -> None:
+    pairs = fingerprint_statistics.attributions(cameras, LAMBDAS)
+    points = fingerprint_statistics.of_isp(pairs, "UNet").query("view == @DEVELOPED")
+    assert [fingerprint_statistics.label(row) for row in points.to_dict("records")] == [
+        "standard",
+        "UNet, fixed",
+        "UNet, λ = 0.05",
+        "UNet, λ = 0.0005",
+    ]
+    assert fingerprint_statistics.isp_of("UNet 3") == "UNet"
+    assert fingerprint_statistics.isp_of("libraw") == "libraw"
+
+
 def test_maps_that_are_all_alike_differ_by_nothing() -> None:
     result = synthetic_fingerprints.camera("camera", size=128)
     alike = CameraResult(**{**vars(result), "f1": result.f1[:1, :1].expand_as(result.f1)})

@@ -265,6 +265,8 @@ def test_the_papers_numbers_stand_beside_ours_where_settings_match(snapshot: tra
     table = metrics(d90, content.published)
     theirs = table.printed.loc[table.printed["", "λ"] == "0.1", "UNet, paper"].values.tolist()
     assert theirs == [["–"] * 3, ["42.3", "0.989", "92.0"]]  # the other camera is not in the paper
+    theirs = table.printed.loc[table.printed["", "λ"] == "fixed", "UNet, paper"].values.tolist()
+    assert theirs == [["–"] * 3, ["43.0", "0.990", "45.0"]]
     merged = table.numbers.set_index(["camera", "lam"])
     assert merged.loc[("Nikon D90", 0.001), "accuracy_paper"] == 0.991
     fixed = table.numbers[(table.numbers["camera"] == "Nikon D90") & table.numbers["lam"].isna()]
@@ -309,9 +311,12 @@ def test_a_study_without_results(uri: str, tmp_path: Path) -> None:
     MlflowClient(uri).create_experiment("empty")
     snapshot = tracking.read(uri, "empty")
     assert snapshot is not None
-    document = Document(report("empty", snapshot, tmp_path, plan(CAMERAS, (1,))).read_text())
+    written = report("empty", snapshot, tmp_path, plan(CAMERAS, (1,)))
+    document = Document(written.read_text())
     assert "0 of 6 planned trials finished; 6 without a result" in document.text
     assert "No trial has finished yet." in document.text
+    titles = re.findall(r"<h2>([^<]+)", written.read_text())
+    assert titles == ["The paper’s claims", "Trials left out", "Provenance"]
 
 
 def test_spectrum_shows_a_periodic_pattern_where_it_is() -> None:

@@ -24,7 +24,7 @@ def section(content: FingerprintContent) -> Section:
     shared = np.concatenate([np.empty(0), *(off_diagonal(result.correlations) for result in cameras)])
     low, high = (shared.min(), shared.max()) if len(shared) else (0.0, 1.0)
     text = note(READING.format(*PUBLISHED, low=two_digits(low), high=two_digits(high)))
-    found = [text, show(in_short(cameras, content.lambdas))] if len(shared) else [paragraph(ALONE)]
+    found = [show(in_short(cameras, content.lambdas)), text] if len(shared) else [paragraph(ALONE)]
     maps = matrices([_map(result, low, high) for result in cameras], "heats")
     return Section(
         "Do pipelines share a fingerprint?",

@@ -133,7 +133,7 @@ def plot(recoveries: Sequence[Recovery], lambdas: Mapping[str, float]) -> Figure
 
 
 def _looks(pipelines: Sequence[str], lambdas: Mapping[str, float]) -> list[tuple[Any, str]]:
-    """Colour and marker: what is jointly trained in the shades of λ, the rest in the colours of its statistics.kind."""
+    """Colour and marker: what is jointly trained in the shades of λ, the rest in a colour per ISP."""
     levels = sorted({lambdas[name] for name in pipelines if name in lambdas}, reverse=True)
     shades = LinearSegmentedColormap.from_list("λ", plots.RAMP)(
         np.linspace(0, 1, len(levels)) if len(levels) > 1 else [1.0]

@@ -16,7 +16,7 @@ another camera should reach about twice in 100,000 cases (Goljan, Fridrich & Fil
 a matching pair has the larger PCE of a matching and a non-matching one: 1 is perfect, 0.5 a guess.""")
 LAMBDA = Markup("""<b>λ</b> weighs how true a picture must remain while its pipeline is trained jointly with a forensic
 network; the smaller, the more freedom to leave traces. The <b>channel</b> stands for publishing a photograph: it is
-made smaller and compressed. Numbers in brackets are 95 % intervals.""")
+made smaller and compressed. Numbers in brackets are 95 % intervals, those behind a PCE its quartiles.""")
 
 
 def section(content: object) -> Section:
