@@ -5,7 +5,7 @@ import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -44,6 +44,13 @@ class Session:
     context: Context
     address: str
     retry_failed: bool
+    remarks: set[str] = field(default_factory=set)  # made so far
+
+    def remark(self, text: str) -> None:
+        """Say something once."""
+        if text and text not in self.remarks:
+            say(text)
+        self.remarks.add(text)
 
     def ask(self, question: Callable[[], Result]) -> Result:
         """Ask the tracker, and wait where it is away: a study of days does not end for that."""
@@ -105,8 +112,7 @@ def stage(title: str, session: Session, jobs: Sequence[Job]) -> dict[str, str]:
     store, experiment_id = session.context.store, session.context.experiment_id
     session.ask(lambda: delivery.deliver(store, session.client, experiment_id, run_keys))  # what an earlier driver left
     snapshot = session.snapshot()
-    if older := older_keys(snapshot):
-        say(older)
+    session.remark(older_keys(snapshot))
     failures: dict[str, str] = {}
     done: set[str] = set()
     left: list[Job] = []
