@@ -2,8 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -64,15 +63,6 @@ def read(study: Study) -> "Snapshot | None":
     if remark := older_keys(snapshot):
         err.print(remark, soft_wrap=True, markup=False)
     return snapshot
-
-
-@contextmanager
-def user_errors() -> Iterator[None]:
-    """In this block a ValueError says what only the user can put right."""
-    try:
-        yield
-    except ValueError as error:
-        raise StudyError(str(error)) from None
 
 
 def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> Table:

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from study.commands.app import StorageOption, app, out, print_line, table, user_errors
-from study.settings import NAME, StudyError, expanded
+from study.commands.app import StorageOption, app, out, print_line, table
+from study.settings import NAME, StudyError, expanded, user_errors
 
 
 @app.command()

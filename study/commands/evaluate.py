@@ -30,8 +30,8 @@ def evaluate(
     """
     codecs = (DIFFERENTIABLE, *parse_codecs(codecs))
     with at_work(study, preflight, address, retry_failed) as session:
-        runs = session.snapshot().by_key
-        trials = [job for job in session.grid().ready if job.key in runs and runs[job.key].info.status == "FINISHED"]
+        finished = session.snapshot().finished
+        trials = [job for job in session.grid().ready if job.key in finished]
         if not trials:
             raise StudyError(f"study {study.name} has no finished trial yet: python -m study run STUDY")
         jobs = [EvaluationJob.plan(trial, codec) for trial in trials for codec in codecs]

@@ -6,20 +6,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mlflow.entities import Run
-
 from cameras.raw import RawFrame
 from models.registry import NIPS
 from prnu import experiment, exposures, lowlight
 from study import tracking
 from study.execution.driver import Preflight, Session, at_work, stage
-from study.jobs import FingerprintJob, LowLightJob, PretrainingJob, TrialJob, fingerprints, low_light
+from study.jobs import FingerprintJob, Job, LowLightJob, PretrainingJob, TrialJob, fingerprints, low_light
 from study.jobs.fingerprints import JointNip, PretrainedNip, raw_files
 from study.jobs.low_light import DarkFolders
 from study.jobs.plan import resolve
-from study.jobs.pretraining import nip_hash
+from study.jobs.pretraining import NIP_HASH
 from study.report.fingerprint_page import page
-from study.settings import Simulation, Study, StudyError, planned
+from study.settings import Simulation, Study, StudyError, planned, user_errors
 
 
 def run(
@@ -50,13 +48,13 @@ def _instances(session: Session, pretrainings: Sequence[PretrainingJob]) -> list
     It is the registry's first: UNet, if the study has it. How alike are pipelines that only chance tells apart?
     """
     learned = [job for job in pretrainings if job.camera == session.study.cameras[0].name and _is_learned(job.isp)]
-    first = sorted(learned, key=lambda job: list(NIPS).index(job.isp))[:1]
-    found = []
-    for job in first:
-        for seed in range(1, session.study.prnu.instances):
-            pretraining = replace(job.pretraining, seed=job.pretraining.seed + seed)
-            found.append(PretrainingJob.plan(job.camera, job.isp, job.split, pretraining, job.data_hash))
-    return found
+    return [
+        PretrainingJob.plan(
+            job.camera, job.isp, job.split, replace(job.pretraining, seed=job.pretraining.seed + seed), job.data_hash
+        )
+        for job in sorted(learned, key=lambda job: list(NIPS).index(job.isp))[:1]
+        for seed in range(1, session.study.prnu.instances)
+    ]
 
 
 def _is_learned(isp: str) -> bool:
@@ -66,10 +64,10 @@ def _is_learned(isp: str) -> bool:
 
 def _joint_trials(session: Session) -> list[TrialJob]:
     """Of every camera, learned NIP and λ, the joint trial of the first seed and of the first value of further axes."""
-    trials: dict[tuple[str, str, float], TrialJob] = {}
+    trials: dict[tuple[str, str, float | str], TrialJob] = {}
     for job in session.grid().ready:
         trial = job.trial
-        if trial.lam != "fixed" and _is_learned(trial.isp) and trial.seed == session.study.seeds[0]:
+        if trial.joint and _is_learned(trial.isp) and trial.seed == session.study.seeds[0]:
             trials.setdefault((trial.camera, trial.isp, trial.lam), job)
     return list(trials.values())
 
@@ -77,55 +75,48 @@ def _joint_trials(session: Session) -> list[TrialJob]:
 def _fingerprint_jobs(
     session: Session, further: Sequence[PretrainingJob], trials: Sequence[TrialJob]
 ) -> list[FingerprintJob]:
-    snapshot = session.snapshot()
-    runs, ready = snapshot.by_key, resolve(session.study, snapshot).ready
-    simulations = {camera.name: camera.simulate for camera in session.study.cameras}
+    snapshot, settings = session.snapshot(), session.study.prnu
+    finished, ready = snapshot.finished, resolve(session.study, snapshot).ready
+    hashes = {name: index.data_hash for name, index in session.cameras.items()}
     raw = all(raw_files(index) for index in session.cameras.values())
     jobs = []
-    for name, index in session.cameras.items():
-        pretrained: dict[str, PretrainedNip] = {}
-        for job in ready:
-            if job.trial.camera == name:
-                pretrained.setdefault(job.nip, PretrainedNip(name=job.trial.isp, file=job.nip, sha256=job.nip_sha256))
-        for number, pretraining in enumerate(further, start=2):
-            run = runs.get(pretraining.key)
-            if pretraining.camera == name and run is not None and (sha256 := nip_hash(run.data.tags)):
-                pretrained[pretraining.weights] = PretrainedNip(
-                    name=f"{pretraining.isp} {number}", file=pretraining.weights, sha256=sha256
+    for camera in session.study.cameras:
+        images = len(session.cameras[camera.name].images)
+        with user_errors(f"camera '{camera.name}', prnu: "):
+            experiment.split(images, settings.estimation, settings.prediction, settings.evaluation)
+        pretrained = {
+            job.nip: PretrainedNip(name=job.trial.isp, file=job.nip, sha256=job.nip_sha256)
+            for job in ready
+            if job.trial.camera == camera.name
+        }
+        for number, job in enumerate(further, start=2):
+            if job.camera == camera.name and job.key in finished:
+                pretrained[job.weights] = PretrainedNip(
+                    name=f"{job.isp} {number}", file=job.weights, sha256=finished[job.key].data.tags[NIP_HASH]
                 )
         joint = [
             JointNip(
                 name=f"{job.trial.isp} λ={job.trial.lam:g}",
                 lam=float(job.trial.lam),
                 trial_key=job.key,
-                run_id=runs[job.key].info.run_id,
+                run_id=finished[job.key].info.run_id,
             )
             for job in trials
-            if job.trial.camera == name and job.key in runs and runs[job.key].info.status == "FINISHED"
+            if job.trial.camera == camera.name and job.key in finished
         ]
-        _require_enough(session.study, name, len(index.images))
         fingerprint_job = FingerprintJob.plan(
-            camera=name,
-            simulation=simulations[name],
-            data_hash=index.data_hash,
-            others={other: its.data_hash for other, its in session.cameras.items() if other != name},
+            camera=camera.name,
+            simulation=camera.simulate,
+            data_hash=hashes[camera.name],
+            others={other: data_hash for other, data_hash in hashes.items() if other != camera.name},
             raw=raw,
             pretrained=tuple(pretrained.values()),
             joint=tuple(joint),
-            settings=session.study.prnu,
+            settings=settings,
             channel=planned(session.study)[0].trial.channel,
         )
         jobs.append(fingerprint_job)
     return jobs
-
-
-def _require_enough(study: Study, camera: str, images: int) -> None:
-    settings = study.prnu
-    if images < (needed := settings.estimation + settings.prediction + settings.evaluation):
-        raise StudyError(
-            f"camera '{camera}' has {images} photographs, but prnu asks for {settings.estimation} + "
-            f"{settings.prediction} + {settings.evaluation} = {needed}: import more, or set smaller numbers under prnu"
-        )
 
 
 def _low_light_jobs(session: Session) -> list[LowLightJob]:
@@ -134,24 +125,20 @@ def _low_light_jobs(session: Session) -> list[LowLightJob]:
     simulated = [(camera.name, camera.simulate) for camera in study.cameras if camera.simulate is not None]
     sources: dict[str, Simulation | DarkFolders] = dict(simulated[:1])
     if settings.folder is not None:
-        try:
+        with user_errors("prnu.low_light: "):
             scenes = exposures.find(settings.folder)
             others = exposures.find(settings.others) if settings.others else []
-            camera = RawFrame.open(scenes[0].long).camera
-            folders = DarkFolders(
+            sources[RawFrame.open(scenes[0].long).camera] = DarkFolders(
                 folder=settings.folder,
                 sha256=exposures.identity(scenes),
                 others=settings.others,
                 others_sha256=exposures.identity(others) if others else None,
             )
-        except ValueError as error:
-            raise StudyError(f"prnu.low_light: {error}") from None
         if len(scenes) < study.prnu.fewest_scenes:
             raise StudyError(
                 f"prnu.low_light: {settings.folder} has {len(scenes)} scenes, but training: {settings.training}, "
                 f"evaluation: {study.prnu.evaluation} and a fingerprint need {study.prnu.fewest_scenes}"
             )
-        sources[camera] = folders
     pretraining = planned(study)[0].pretraining
     if settings.iterations is not None:
         pretraining = replace(pretraining, max_iterations=settings.iterations)
@@ -171,24 +158,22 @@ def _low_light_jobs(session: Session) -> list[LowLightJob]:
 
 def _publish(session: Session, jobs: Sequence[FingerprintJob], dark: Sequence[LowLightJob]) -> Path:
     """The page, out of what the runs have kept."""
-    runs = session.snapshot().by_key
-    cameras: list[experiment.CameraResult] = []
-    dark_results: list[lowlight.LowLight] = []
-    lambdas: dict[str, float] = {}
+    study, finished = session.study, session.snapshot().finished
+    jobs = [job for job in jobs if job.key in finished]
     with tempfile.TemporaryDirectory() as folder:
 
-        def kept(run: Run, name: str) -> str:
-            return session.ask(lambda: session.client.download_artifacts(run.info.run_id, name, folder))
+        def kept(job: Job, name: str) -> str:
+            run_id = finished[job.key].info.run_id
+            return session.ask(lambda: session.client.download_artifacts(run_id, name, folder))
 
-        for job in jobs:
-            if job.key in runs and runs[job.key].info.status == "FINISHED":
-                cameras.append(experiment.load(kept(runs[job.key], fingerprints.FILE)))
-                lambdas |= {nip.name: nip.lam for nip in job.joint}
-        for dark_job in dark:
-            if dark_job.key in runs and runs[dark_job.key].info.status == "FINISHED":
-                document = json.loads(Path(kept(runs[dark_job.key], low_light.FILE)).read_text())
-                dark_results.append(lowlight.LowLight.from_json(document))
-    notes = {"code": tracking.provenance()["git_revision"], "hardware": tracking.provenance()["hardware"]}
-    folder_of_page = session.study.folder / "reports" / session.study.name
-    simulated = [camera.name for camera in session.study.cameras if camera.simulate is not None]
-    return page(session.study.name, cameras, dark_results, lambdas, folder_of_page, notes, simulated=simulated)
+        cameras = [experiment.load(kept(job, fingerprints.FILE)) for job in jobs]
+        texts = [Path(kept(job, low_light.FILE)).read_text() for job in dark if job.key in finished]
+    return page(
+        study.name,
+        cameras,
+        [lowlight.LowLight.from_json(json.loads(text)) for text in texts],
+        {nip.name: nip.lam for job in jobs for nip in job.joint},
+        study.folder / "reports" / study.name,
+        {"code": tracking.provenance()["git_revision"], "hardware": tracking.provenance()["hardware"]},
+        simulated=[camera.name for camera in study.cameras if camera.simulate is not None],
+    )

@@ -18,7 +18,7 @@ from forensics import fan
 from study import tracking
 from study.execution.worker import set_up_process
 from study.jobs import Callbacks, Context, TrialJob
-from study.settings import Resources, StudyError
+from study.settings import Resources, StudyError, user_errors
 from study.storage import Storage
 
 
@@ -60,11 +60,8 @@ def _compare(client: MlflowClient, run: Run, artifacts: Path, storage: str) -> C
         raise StudyError(f"run {run.info.run_id} is {run.info.status}: only a finished trial can be compared")
     job, context = _logged(run, artifacts, storage)
     set_up_process(context)
-    try:
-        with work(job.name, job.steps) as advance:
-            outcome = job.train(context, Callbacks(on_step=advance))
-    except ValueError as error:
-        raise StudyError(str(error)) from None
+    with user_errors(), work(job.name, job.steps) as advance:
+        outcome = job.train(context, Callbacks(on_step=advance))
 
     differences = []
     for metric in next(iter(outcome.history.values())):

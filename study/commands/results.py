@@ -15,9 +15,8 @@ from study.commands.app import (
     print_line,
     read,
     table,
-    user_errors,
 )
-from study.settings import StudyError, expanded
+from study.settings import StudyError, expanded, user_errors
 
 
 @app.command()

@@ -7,7 +7,7 @@ from cameras.dng import simulate_folder
 from cameras.importing import import_camera
 from cameras.pairs import INDEX_FILE, Index, split
 from cameras.simulate import PRESETS
-from study.settings import Camera, Simulation, Study, StudyError, planned
+from study.settings import Camera, Simulation, Study, StudyError, planned, user_errors
 from study.storage import Storage
 
 
@@ -29,28 +29,25 @@ def prepare_cameras(study: Study) -> None:
 
 def _prepare(folder: Path, name: str, simulation: Simulation) -> None:
     raw, pairs = folder / "simulated" / name, folder / "cameras" / name
-    with work(f"{name}: simulated camera", 2 * simulation.images) as advance:
-        try:
-            files = simulate_folder(
-                PRESETS[simulation.preset],
-                raw,
-                simulation.images,
-                simulation.height,
-                simulation.width,
-                simulation.seed,
-                scenes=simulation.scenes,
-                progress=lambda done, total: advance(done),
-            )
-            imported = import_camera(
-                name,
-                files,
-                pairs.parent,
-                limit=simulation.images,
-                orientation="any",
-                on_progress=lambda done, total, path, reason: advance(simulation.images + done),
-            )
-        except ValueError as error:
-            raise StudyError(str(error)) from None
+    with work(f"{name}: simulated camera", 2 * simulation.images) as advance, user_errors():
+        files = simulate_folder(
+            PRESETS[simulation.preset],
+            raw,
+            simulation.images,
+            simulation.height,
+            simulation.width,
+            simulation.seed,
+            scenes=simulation.scenes,
+            progress=lambda done, total: advance(done),
+        )
+        imported = import_camera(
+            name,
+            files,
+            pairs.parent,
+            limit=simulation.images,
+            orientation="any",
+            on_progress=lambda done, total, path, reason: advance(simulation.images + done),
+        )
     if len(imported) != simulation.images or imported.refused:
         reason = imported.refused[0][1] if imported.refused else f"it has {len(imported)} pictures"
         raise StudyError(
@@ -90,10 +87,8 @@ def open_cameras(study: Study) -> dict[str, Index]:
     }
     for name, parts, *patches in needs:
         index = cameras[name]
-        try:
+        with user_errors(f"camera '{name}': "):
             split(index.names, parts.train, parts.validation, parts.seed)
-        except ValueError as error:
-            raise StudyError(f"camera '{name}': {error}") from None
         if index.shortest_side < max(patches):
             raise StudyError(
                 f"camera '{name}': a patch of {max(patches)} Bayer cells does not fit into its smallest photograph, "
@@ -109,10 +104,8 @@ def open_camera(study: Study, camera: Camera) -> Index:
         StudyError: it is not imported, or its pairs are damaged.
     """
     storage, name = Storage(study.storage), f"cameras/{camera.name}/{INDEX_FILE}"
-    try:
+    with user_errors():
         index = Index.parse(storage.read(name), storage.where(name)) if storage.exists(name) else Index()
-    except ValueError as error:
-        raise StudyError(str(error)) from None
     if not index.images:
         raise StudyError(
             f"study {study.name}: camera '{camera.name}' is not in {storage.where('cameras')}: "

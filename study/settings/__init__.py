@@ -13,4 +13,5 @@ from study.settings.schema import (
     Study,
     StudyError,
     expanded,
+    user_errors,
 )

@@ -1,5 +1,7 @@
 """The settings of a study file: what each may be, and its default."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -13,6 +15,15 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$"  # cameras and studies name folders, too
 
 class StudyError(ValueError):
     """Something only the user can put right: its message is one line that says what and how."""
+
+
+@contextmanager
+def user_errors(where: str = "") -> Iterator[None]:
+    """In this block a ValueError says what only the user can put right; its line begins with ``where``."""
+    try:
+        yield
+    except ValueError as error:
+        raise StudyError(f"{where}{error}") from None
 
 
 def _known_isp(name: str) -> str:

@@ -62,6 +62,11 @@ class Snapshot:
             several.setdefault(run.data.tags[KEY], []).append(run)
         return {key: preferred(runs) for key, runs in several.items()}
 
+    @cached_property
+    def finished(self) -> dict[str, Run]:
+        """The finished runs of :attr:`by_key`."""
+        return {key: run for key, run in self.by_key.items() if run.info.status == "FINISHED"}
+
     def of_kind(self, kind: str) -> list[Run]:
         """Runs of one kind of job, oldest first."""
         return sorted(
