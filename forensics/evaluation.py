@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cameras.pairs import Pairs, split
+from cameras.pairs import Pairs
 from channel import Manipulations, encode
 from channel.codecs import Encoder
 from channel.filters import average
@@ -33,7 +33,7 @@ RULES = ("mean_log_probability", "majority")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The FAN's posteriors of every patch of the fixed validation set, behind every codec.
+    """The FAN's posteriors of every patch of a fixed set, behind every codec.
 
     Attributes:
         classes: their names, native first.
@@ -63,6 +63,7 @@ def evaluate(
     codecs: Sequence[str],
     device: str | torch.device = "cpu",
     on_patches: Callable[[int], None] = lambda done: None,
+    on_test: bool = False,
 ) -> Evaluation:
     """Evaluates a finished trial behind each codec, on the same patches.
 
@@ -75,6 +76,7 @@ def evaluate(
             the trial's own channel. Real encoders run on the CPU.
         device: where to compute. On the device of the trial, ``dJPEG`` repeats the trial's last validation exactly.
         on_patches: called after every batch with the number of finished patches.
+        on_test: use patches of the test images instead of the validation images.
 
     Raises:
         ValueError: an unknown codec, or data or networks that do not fit the trial.
@@ -91,7 +93,8 @@ def evaluate(
         )
     model = JointModel(nip.eval(), manipulations, trial.channel.build(), fan, trial.joint, trial.training.precision)
     move(model, device, model.precision)
-    _, images = split(pairs.names, trial.split.train, trial.split.validation, trial.split.seed)
+    _, validation, test = trial.split.images(pairs.names)
+    images = test if on_test else validation
     pairs = pairs.to(device)
     bayer = validation_set(trial, pairs, images.to(device)).bayer
 

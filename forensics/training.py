@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cameras.pairs import Pairs, split
+from cameras.pairs import Pairs
 from cameras.patches import Patches, sample
 from channel import Manipulations
 from forensics.fan import FAN
@@ -22,7 +22,7 @@ from models.nip import NIP, move
 
 # Raise it when a change of this code changes results: keys of finished work that used it then no longer match.
 VERSION = 1
-METRICS = {"accuracy", "psnr", "ssim", "loss_fan", "loss_nip"}  # of every validation
+METRICS = {"accuracy", "psnr", "ssim", "ssim_paper", "loss_fan", "loss_nip"}  # of every validation
 EXAMPLES = 6  # number of patches kept as pictures
 
 
@@ -32,6 +32,7 @@ class Outcome:
 
     Attributes:
         scores: of the last validation.
+        test_scores: of the trained networks on the test images; None where the split has none.
         history: metrics of every validation, by iteration.
         nip, fan: the trained networks.
         classes: names of the FAN's classes, native first.
@@ -40,6 +41,7 @@ class Outcome:
     """
 
     scores: Scores
+    test_scores: Scores | None
     history: dict[int, dict[str, float]]
     nip: NIP
     fan: FAN
@@ -75,8 +77,9 @@ def train(
         device: where to train.
         on_step: called after every iteration with the number of iterations made.
         on_metrics: called after every validation with the iteration and the metrics: ``accuracy``, ``psnr`` (dB) and
-            ``ssim`` on the fixed validation set, ``loss_fan`` and ``loss_nip`` as means over the iterations since the
-            last validation. On resuming, it is called again for earlier validations.
+            ``ssim`` and ``ssim_paper`` on the fixed validation set, ``loss_fan`` and ``loss_nip`` as means over the
+            iterations since the last validation. On resuming, it is called again for earlier validations. Where the
+            split has test images, it is called once more at the end, with ``test_accuracy``, ``test_psnr``, ….
         on_checkpoint: called after ``on_metrics``, except at the end, with the iteration and a function that writes a
             checkpoint to a path.
         resume: a checkpoint to resume from. On a CPU with the same number of threads, the result is equal to the bit to
@@ -90,9 +93,9 @@ def train(
     if nip.name != trial.isp:
         raise ValueError(f"the trial is of {trial.isp}, but the NIP given is a {nip.name}")
     training = trial.training
-    images = split(pairs.names, trial.split.train, trial.split.validation, trial.split.seed)
+    images = trial.split.images(pairs.names)
     pairs = pairs.to(device)
-    train_images, validation_images = (chosen.to(device) for chosen in images)
+    train_images, validation_images, test_images = (chosen.to(device) for chosen in images)
     patches = validation_set(trial, pairs, validation_images)
     model = build_model(trial, nip)
     move(model, device, training.precision)
@@ -133,13 +136,18 @@ def train(
         done += len(losses)
 
         scores = validate(model, patches, training.batch)
-        history[done] = {"accuracy": scores.accuracy, "psnr": scores.psnr, "ssim": scores.ssim, **mean_losses}
+        history[done] = scores.metrics() | mean_losses
         on_metrics(done, history[done])
         if done < training.iterations:
             on_checkpoint(done, partial(save_checkpoint, **saved, state={"history": history}))
 
+    test_scores = None
+    if trial.split.test:
+        test_scores = validate(model, validation_set(trial, pairs, test_images), training.batch)
+        on_metrics(done, test_scores.metrics("test_"))
     return Outcome(
         scores=scores,
+        test_scores=test_scores,
         history=history,
         nip=model.nip,
         fan=model.fan,

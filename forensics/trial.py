@@ -3,11 +3,15 @@
 Every class checks its values: a ValueError names the setting, its value and the remedy.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from math import inf
 from typing import Literal
 
+from torch import Tensor
+
+from cameras.pairs import held_out, split
 from channel import Channel, Manipulations
 
 PRECISIONS = ("float32", "bfloat16")
@@ -25,15 +29,29 @@ def _check_manipulations(names: tuple[str, ...]) -> None:
 
 @dataclass(frozen=True)
 class Split:
-    """Numbers of images for training and for validation, drawn by a seed (paper: 120 and 30)."""
+    """Numbers of images for training, validation and test, drawn by a seed (paper: 120, 30 and none).
+
+    Validation stops the pre-training and chooses among trials. Test images choose nothing: they are for results.
+    """
 
     train: int = 120
     validation: int = 30
+    test: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
         _require(self.train >= 1, "split.train", self.train, "at least one image is needed")
         _require(self.validation >= 1, "split.validation", self.validation, "at least one image is needed")
+        _require(self.test >= 0, "split.test", self.test, "use 0 for none, or more")
+
+    def images(self, names: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
+        """Indices into ``names`` of the images for training, validation and test; see `cameras.pairs.split`.
+
+        Raises:
+            ValueError: there are fewer images than requested.
+        """
+        test = held_out(names, self.train, self.validation, self.test, self.seed)
+        return *split(names, self.train, self.validation, self.seed), test
 
 
 @dataclass(frozen=True)
@@ -137,8 +155,9 @@ class Trial:
     channel: Distribution = field(default_factory=Distribution)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.lam, str):
-            _require(0 <= self.lam < inf, "lambda", self.lam, "use a number ≥ 0 or 'fixed'")
+        is_number = isinstance(self.lam, int | float) and not isinstance(self.lam, bool)
+        possible = 0 <= self.lam < inf if is_number else self.lam == "fixed"  # type: ignore[operator]
+        _require(possible, "lambda", repr(self.lam), "use a number ≥ 0 or 'fixed'")
         _require(len(self.manipulations) >= 1, "manipulations", "[]", "name at least one")
         _check_manipulations(tuple(self.manipulations))
         side = 2 * self.training.patch // self.channel.downsample

@@ -33,14 +33,20 @@ class Scores:
 
     Attributes:
         accuracy: 0 to 1, mean of the diagonal of ``confusion``.
-        psnr, ssim: means over the fidelity patches; PSNR in dB.
+        psnr, ssim, ssim_paper: means over the fidelity patches; PSNR in dB, SSIM by Wang et al. 2004 and as the paper's
+            authors compute it.
         confusion: (classes, classes) float64; rows are true classes and sum to 1.
     """
 
     accuracy: float
     psnr: float
     ssim: float
+    ssim_paper: float
     confusion: Tensor
+
+    def metrics(self, prefix: str = "") -> dict[str, float]:
+        """Its numbers by name."""
+        return {f"{prefix}{name}": getattr(self, name) for name in ("accuracy", "psnr", "ssim", "ssim_paper")}
 
 
 def validation_set(trial: Trial, pairs: Pairs, images: Tensor) -> ValidationSet:
@@ -83,6 +89,7 @@ def validate(model: JointModel, patches: ValidationSet, batch: int, seed: int = 
         accuracy=confusion.diagonal().mean().item(),
         psnr=fidelity["psnr"],
         ssim=fidelity["ssim"],
+        ssim_paper=fidelity["ssim_paper"],
         confusion=confusion.cpu(),
     )
 

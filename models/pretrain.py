@@ -12,7 +12,7 @@ from torch import Tensor
 from cameras.pairs import Pairs
 from cameras.patches import fixed, sample
 from models.checkpoint import StrPath, Write, load_checkpoint, load_history, save_checkpoint
-from models.fidelity import evaluate, squared_error
+from models.fidelity import METRICS, evaluate, squared_error
 from models.nip import NIP, develop, move
 
 # Raise it when a change of this code changes results: keys of finished work that used it then no longer match.
@@ -113,8 +113,9 @@ def pretrain(
         settings: how to train.
         on_step: called after every iteration with the number of iterations made.
         on_metrics: called after every validation, the first of which precedes all training, with the number of
-            iterations and the metrics `loss_nip`, `psnr` (dB), `ssim` and, from the second validation on, `loss_train`,
-            the mean over the iterations since the last one. On resuming, it is called again for earlier validations.
+            iterations and the metrics `loss_nip`, `psnr` (dB), `ssim`, `ssim_paper` and, from the second validation on,
+            `loss_train`, the mean over the iterations since the last one. On resuming, it is called again for earlier
+            validations.
         on_checkpoint: called after `on_metrics` with the number of iterations and a function that writes a checkpoint
             to a path.
         resume: a checkpoint to continue from. With the same kind of device and number of threads, the result is equal
@@ -135,7 +136,7 @@ def pretrain(
     generator = torch.Generator().manual_seed(settings.seed)  # on the CPU, for the same patches on every device
     where = (settings.validation_per_image, settings.validation_patch, generator, settings.textured)
     validation = fixed(pairs, validation_images, *where)
-    chunk = max(1, settings.batch * settings.patch**2 // settings.validation_patch**2)
+    chunk = _chunk(settings)
     tolerance = nip.tolerance if settings.tolerance is None else settings.tolerance
 
     identity = {
@@ -162,7 +163,7 @@ def pretrain(
     else:
         validations = [*range(0, settings.max_iterations, settings.check_every), settings.max_iterations]
         state = load_checkpoint(resume, *parts)
-        history |= load_history(resume, state, validations, {"loss_nip", "psnr", "ssim"}, later={"loss_train"})
+        history |= load_history(resume, state, validations, set(METRICS), later={"loss_train"})
         for step, metrics in history.items():
             on_metrics(step, metrics)
 
@@ -191,6 +192,28 @@ def pretrain(
     metrics = min(history.values(), key=lambda metrics: metrics["loss_nip"])  # the first of equals, as in `best`
     reason: Literal["converged", "max_iterations"] = "converged" if done else "max_iterations"
     return Pretrained(nip, max(history), metrics["loss_nip"], metrics["psnr"], metrics["ssim"], reason)
+
+
+@torch.no_grad()
+def fidelity(nip: NIP, pairs: Pairs, images: Tensor, settings: Pretraining) -> dict[str, float]:
+    """Measures a NIP on images that neither trained it nor stopped its training.
+
+    Args:
+        nip, pairs: on the same device.
+        images: (n,) int64, indices into `pairs`, on that device.
+        settings: its validation patches, seed and precision.
+
+    Returns:
+        The metrics of `models.fidelity.evaluate`.
+    """
+    generator = torch.Generator().manual_seed(settings.seed)
+    where = (settings.validation_per_image, settings.validation_patch, generator, settings.textured)
+    return evaluate(nip.eval(), fixed(pairs, images, *where), settings.precision, _chunk(settings))
+
+
+def _chunk(settings: Pretraining) -> int:
+    """Validation patches developed at a time: about as many pixels as a training batch."""
+    return max(1, settings.batch * settings.patch**2 // settings.validation_patch**2)
 
 
 def _losses(history: dict[int, dict[str, float]]) -> list[float]:

@@ -29,7 +29,7 @@ from cameras.pairs.index import (
     Source,
     StoredImage,
 )
-from cameras.pairs.reading import Pairs, bayer_to_float, split, target_to_float, verify
+from cameras.pairs.reading import Pairs, bayer_to_float, held_out, split, target_to_float, verify
 from cameras.pairs.storing import PairError, append, quantise, refuse
 
 # Raise it when a change of this code changes results: keys of finished work that used it then no longer match.
@@ -50,6 +50,7 @@ __all__ = [
     "StoredImage",
     "append",
     "bayer_to_float",
+    "held_out",
     "quantise",
     "refuse",
     "split",

@@ -180,6 +180,26 @@ def split(names: Sequence[str], train: int, validation: int, seed: int) -> tuple
     return shuffled[validation : validation + train], shuffled[:validation]
 
 
+def held_out(names: Sequence[str], train: int, validation: int, test: int, seed: int) -> torch.Tensor:
+    """Choose images for the test, which `split` with the same seed gives neither to training nor to validation.
+
+    With other numbers of training and validation images, the test images stay the same.
+
+    Returns:
+        Indices into `names`, int64, in random order; empty with ``test`` = 0.
+
+    Raises:
+        ValueError: there are fewer images than requested.
+    """
+    if train + validation + test > len(names):
+        raise ValueError(
+            f"the split asks for {train} + {validation} + {test} images, but there are only {len(names)}: "
+            "import more, or set a smaller split in the study"
+        )
+    by_name = torch.tensor(sorted(range(len(names)), key=names.__getitem__))
+    return by_name[torch.randperm(len(names), generator=torch.Generator().manual_seed(seed))][len(names) - test :]
+
+
 def verify(folder: Path | str, on_progress: Callable[[int, int], None] = lambda done, total: None) -> Index:
     """Compare every stored image with the checksum in the index; return the index.
 

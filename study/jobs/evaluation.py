@@ -5,10 +5,12 @@ The run gets the metric ``accuracy_jpeg_50`` (``accuracy_jpeg_50_420``, ``accura
 
     {"codec": "jpeg:50", "classes": ["native", …], "accuracy": …, "confusion": [[…], …],
      "fusion": {"mean_log_probability": {"1": [accuracy, low, high], "2": …}, "majority": …},
-     "patches_per_image": …, "images": …, "pillow": "13.0.0"}
+     "patches_per_image": …, "images": …, "pillow": "13.0.0",
+     "test": {"classes": …, "accuracy": …, …}}
 
 ``accuracy`` is that of single patches, ``fusion`` that of photographs by the number of patches that decide
-(:func:`forensics.evaluation.fused_accuracy`).
+(:func:`forensics.evaluation.fused_accuracy`). Where the study has test images, ``test`` holds the same on them, and the
+run gets ``test_accuracy_jpeg_50`` beside the other metric.
 """
 
 import tempfile
@@ -86,22 +88,26 @@ class EvaluationJob(BaseJob):
             fan: Any = models.load(fan_file, build=build_fan)
         trial = self.trial.trial
         pairs = open_pairs(context, trial.camera, self.trial.data_hash)
-        judged = evaluation.evaluate(trial, pairs, nip, fan, [self.codec], context.device, callbacks.on_step)
-        posteriors = judged.posteriors[self.codec]
-        images, patches, *_ = posteriors.shape
-        document = {
-            "codec": self.codec,
-            "classes": list(judged.classes),
-            "accuracy": judged.accuracy(self.codec),
-            "confusion": judged.confusion(self.codec).tolist(),
-            "fusion": _fusion(posteriors),
-            "patches_per_image": patches,
-            "images": images,
-            "pillow": version("pillow"),
-        }
+        document: dict[str, Any] = {"codec": self.codec, "pillow": version("pillow")}
+        metrics = {}
+        for prefix in ("", "test_") if trial.split.test else ("",):
+            judged = evaluation.evaluate(
+                trial, pairs, nip, fan, [self.codec], context.device, callbacks.on_step, on_test=bool(prefix)
+            )
+            images, patches, *_ = judged.posteriors[self.codec].shape
+            found = {
+                "classes": list(judged.classes),
+                "accuracy": judged.accuracy(self.codec),
+                "confusion": judged.confusion(self.codec).tolist(),
+                "fusion": _fusion(judged.posteriors[self.codec]),
+                "patches_per_image": patches,
+                "images": images,
+            }
+            document |= {"test": found} if prefix else found
+            metrics[f"{prefix}{metric(self.codec)}"] = judged.accuracy(self.codec)
         (artifacts / "evaluation").mkdir()
         tracking.write_texts(artifacts / "evaluation", {f"{short_name(self.codec)}.json": document})
-        callbacks.on_metrics(self.trial.steps, {metric(self.codec): judged.accuracy(self.codec)})
+        callbacks.on_metrics(self.trial.steps, metrics)
         return JobResult(self.steps, {"pillow": version("pillow")})
 
 

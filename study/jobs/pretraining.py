@@ -9,10 +9,10 @@ import torch
 
 import models
 from cameras import patches
-from cameras.pairs import Pairs, split
+from cameras.pairs import Pairs
 from forensics.trial import Split
 from models import pretrain as pretrainer
-from models.pretrain import Pretraining, pretrain
+from models.pretrain import Pretraining, fidelity, pretrain
 from study.jobs import keys
 from study.jobs.job import BaseJob, Callbacks, Context, JobResult, hash_tag
 from study.tracking import write_texts
@@ -78,8 +78,12 @@ class PretrainingJob(BaseJob):
         pairs = open_pairs(context, self.camera, self.data_hash)
         generator = torch.Generator().manual_seed(self.pretraining.seed)
         nip = models.build(self.isp, generator=generator, cfa=pairs.cfa, cam2srgb=pairs.cam2srgb.tolist())
-        images = split(pairs.names, self.split.train, self.split.validation, self.split.seed)
-        trained = pretrain(nip, pairs.to(context.device), *images, self.pretraining, resume=resume, **vars(callbacks))
+        train, validation, test = self.split.images(pairs.names)
+        pairs = pairs.to(context.device)
+        trained = pretrain(nip, pairs, train, validation, self.pretraining, resume=resume, **vars(callbacks))
+        if self.split.test:
+            on_test = fidelity(trained.nip, pairs, test.to(context.device), self.pretraining)
+            callbacks.on_metrics(trained.steps, {f"test_{name}": value for name, value in on_test.items()})
         models.save(artifacts / NIP_FILE, trained.nip, key=self.key, data_fingerprint=self.data_hash)
         write_texts(artifacts, {"pretraining.yaml": self.model_dump(mode="json")})
         return JobResult(trained.steps, {"stopped": trained.reason})

@@ -71,6 +71,8 @@ class TrialJob(BaseJob):
         models.save(artifacts / FAN_FILE, outcome.fan, trial_key=self.key)
         save_file(outcome.examples, artifacts / "examples.safetensors")
         confusion = {"classes": list(outcome.classes), "confusion": outcome.scores.confusion.tolist()}
+        if outcome.test_scores is not None:
+            confusion["test"] = outcome.test_scores.confusion.tolist()
         write_texts(artifacts, {"confusion.json": confusion, "trial.yaml": self.model_dump(mode="json")})
         return JobResult(self.steps)
 
