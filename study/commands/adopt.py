@@ -12,7 +12,7 @@ from cameras.console import say
 from forensics.evaluation import DIFFERENTIABLE
 from study import tracking
 from study.execution.driver_lock import driving
-from study.jobs import EvaluationJob, PretrainingJob, TrialJob
+from study.jobs import EvaluationJob, PretrainingJob, TrialJob, keys
 from study.jobs.keys import KEY_RECIPE, KEY_TAG
 from study.jobs.plan import resolve
 from study.settings import Study
@@ -44,11 +44,11 @@ def adopt(study: Study) -> int:
         snapshot = tracking.snapshot(client, experiment_id)
         adopted = 0
         for job in resolve(study, snapshot).pretrainings:
-            adopted += _adopt(snapshot, job.key, _older_pretraining_key(job))
+            adopted += _adopt(snapshot, job.key, _older_pretraining_key(job)) is not None
         snapshot = tracking.snapshot(client, experiment_id)  # with it, the trials know their NIPs
         for trial in resolve(study, snapshot).ready:
-            found = snapshot.by_key.get(older := _older_trial_key(trial))
-            if _adopt(snapshot, trial.key, older) and found is not None:
+            found = _adopt(snapshot, trial.key, _older_trial_key(trial))
+            if found is not None:
                 adopted += 1
                 _adopt_evaluations(snapshot, trial, found)
         for run in tracking.snapshot(client, experiment_id).runs:
@@ -57,13 +57,14 @@ def adopt(study: Study) -> int:
         return adopted
 
 
-def _adopt(snapshot: Snapshot, key: str, older: str) -> bool:
-    run = snapshot.by_key.get(older)
+def _adopt(snapshot: Snapshot, key: str, older: str | None) -> Run | None:
+    """Give the run with an older key its new one; None where there is no such run to adopt."""
+    run = snapshot.by_key.get(older) if older else None
     if run is None or run.info.status != "FINISHED" or key in snapshot.by_key:
-        return False
-    for name, value in ((FORMER, older), (KEY_TAG, KEY_RECIPE), (KEY, key)):
+        return None
+    for name, value in ((FORMER, run.data.tags[KEY]), (KEY_TAG, KEY_RECIPE), (KEY, key)):
         snapshot.client.set_tag(run.info.run_id, name, value)
-    return True
+    return run
 
 
 def _adopt_evaluations(snapshot: Snapshot, trial: TrialJob, run: Run) -> None:
@@ -77,25 +78,31 @@ def _adopt_evaluations(snapshot: Snapshot, trial: TrialJob, run: Run) -> None:
             snapshot.client.set_tag(run.info.run_id, f"{tracking.ADDED}{key}", "FINISHED")
 
 
-def _older_pretraining_key(job: PretrainingJob) -> str:
+def _older_pretraining_key(job: PretrainingJob) -> str | None:
     settings = _older_settings({"split": asdict(job.split), "pretraining": asdict(job.pretraining)})
+    if settings is None:
+        return None
     return _older_key("pretrain", {"camera": job.camera, "isp": job.isp, **settings, "data": job.data_hash})
 
 
-def _older_trial_key(job: TrialJob) -> str:
-    trial = _older_settings(asdict(job.trial))
-    return _older_key("trial", {"trial": trial, "data": job.data_hash, "nip": job.nip_sha256})
+def _older_trial_key(job: TrialJob) -> str | None:
+    settings = asdict(job.trial)
+    identity = {name: settings.pop(name) for name in ("camera", "isp", "lam", "seed")}
+    older = _older_settings(settings)
+    if older is None:
+        return None
+    return _older_key("trial", {"trial": identity | older, "data": job.data_hash, "nip": job.nip_sha256})
 
 
-def _older_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that the older recipe knew."""
-    return {
-        section: {name: values[name] for name in OLDER_SETTINGS[section].split()}
-        if section in OLDER_SETTINGS
-        else values
-        for section, values in settings.items()
-        if section in OLDER_SETTINGS or section in ("camera", "isp", "lam", "seed", "manipulations")
-    }
+def _older_settings(settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The settings that the older recipe knew; None where another one differs from what was done then."""
+    known = {section: names.split() for section, names in OLDER_SETTINGS.items()}
+    for name in keys.differences(settings):
+        section, _, setting = name.partition(".")
+        if setting and setting not in known.get(section, ()):
+            return None
+    older = {section: {name: settings[section][name] for name in known[section]} for section in known.keys() & settings}
+    return older | {name: value for name, value in settings.items() if name == "manipulations"}
 
 
 def _older_key(kind: str, content: Mapping[str, Any]) -> str:

@@ -112,7 +112,10 @@ def make_older(study: Study, job: Job) -> Run:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
-    """Finished with the older recipe, but for one trial that failed; one trial was evaluated behind codecs."""
+    """Finished with the older recipe, but for one trial that failed; one trial was evaluated behind codecs.
+
+    A PRNU experiment has run, too.
+    """
     folder = tmp_path_factory.mktemp("older")
     (folder / "study.yaml").write_text(STUDY)
     study = load_study(str(folder / "study.yaml")).model_copy(update={"storage": str(folder / "results")})
@@ -133,6 +136,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
         client.set_tag(older[-1].info.run_id, "failure", "loss is not finite")
         for name in ("accuracy_dJPEG", "accuracy_jpeg_50", "accuracy_jpeg_50_420", "accuracy_avif_40_444"):
             client.log_metric(older[0].info.run_id, name, 0.5, step=4)
+        fingerprints = client.create_run(experiment_id, tags={"trial_key": "a" * 32, "kind": "prnu"})
+        client.set_terminated(fingerprints.info.run_id)
         yield study
 
 
@@ -157,7 +162,7 @@ def test_older_keys_are_reported_once(study: Study, monkeypatch: pytest.MonkeyPa
     with driver.at_work(study, no_preflight, "local", False) as session:
         for title in ("pre-training", "trials"):
             assert driver.stage(title, session, []) == {}
-    line = "4 finished runs have keys of an older recipe: 'python -m study adopt STUDY' renews them"
+    line = "5 finished runs have keys of an older recipe: 'python -m study adopt STUDY' renews them"
     assert reports == [line]
     assert older_keys(snapshot(study)) == line
     assert older_keys(None) == ""
@@ -201,8 +206,9 @@ def test_finished_runs_get_the_keys_of_now(study: Study, adopted: Adopted) -> No
         assert run.data.params == before[run.info.run_id].data.params
         assert run.data.metrics == before[run.info.run_id].data.metrics
     assert jobs[-1].key not in now.by_key, "what failed is not adopted"
-    assert len(now.runs) == 5
-    assert older_keys(now) == ""
+    assert len(now.runs) == 6
+    assert older_keys(now) == "", "what cannot be adopted is not named again"
+    assert now.by_key["a" * 32].info.status == "FINISHED"
 
 
 def test_adopting_again_adopts_nothing(study: Study, adopted: Adopted, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,13 +270,19 @@ def test_an_adopted_trial_can_be_repeated(study: Study, adopted: Adopted) -> Non
     assert again.identical, again.difference
 
 
-def test_nothing_of_another_study_is_adopted(study: Study, adopted: Adopted, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_the_study_asks_for_is_adopted(
+    study: Study, adopted: Adopted, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Other settings are other results."""
     monkeypatch.setattr(driver_lock, "SETTLE", 0.0)
-    client = MlflowClient(tracking.tracking_uri(study))
-    run = snapshot(study).of_kind("trial")[0]
-    key = run.data.tags["trial_key"]
-    client.set_tag(run.info.run_id, "trial_key", run.data.tags["former_key"])
-    assert adopt(study.model_copy(update={"training": {**study.training, "iterations": 5}})) == 0
-    assert adopt(study) == 1
-    assert client.get_run(run.info.run_id).data.tags["trial_key"] == key
+    client, before = MlflowClient(tracking.tracking_uri(study)), snapshot(study)
+    for run in before.runs:
+        if "former_key" in run.data.tags:
+            client.set_tag(run.info.run_id, "trial_key", run.data.tags["former_key"])
+    assert adopt(study.model_copy(update={"split": {**study.split, "test": 1}})) == 0, "a setting that was not known"
+    longer = study.model_copy(update={"training": {**study.training, "iterations": 5}})
+    assert adopt(longer) == 1, "the pre-training alone"
+    assert adopt(study) == 3
+    assert {run.info.run_id: run.data.tags for run in snapshot(study).runs} == {
+        run.info.run_id: run.data.tags for run in before.runs
+    }
