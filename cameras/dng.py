@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cameras import atomic
+from cameras.pairs import BYTES_PER_BAYER_PIXEL, BYTES_PER_CELL
 from cameras.scenes import scene_sources
 from cameras.simulate import SimulatedCamera, capture
 
@@ -18,6 +19,7 @@ CFA_COLORS = "RGB"  # their numbers in CFAPattern are their positions here
 D65 = 21  # CalibrationIlluminant1
 
 SETTINGS = "simulation.json"
+BYTES_PER_PIXEL = 2  # of the mosaic
 
 
 def write_dng(path: str | Path, mosaic: np.ndarray, camera: SimulatedCamera) -> None:
@@ -113,6 +115,11 @@ def simulate_folder(
         if progress is not None:
             progress(number + 1, count)
     return paths
+
+
+def simulated_size(count: int, height: int, width: int) -> int:
+    """Bytes of so many simulated photographs: their DNG files, and the pairs that are imported from them."""
+    return count * (height * width // 4) * (4 * BYTES_PER_PIXEL + BYTES_PER_BAYER_PIXEL + BYTES_PER_CELL)
 
 
 def _fractions(values: np.ndarray, denominator: int) -> list[int]:

@@ -35,14 +35,14 @@ def demo(storage: StorageOption = None) -> None:
 def check(source: StudyArgument, storage: StorageOption = None, address: AddressOption = "local") -> None:
     """Is everything there that a study needs, on every node? One line for each fault, and exit code 2."""
     from study.preflight.check import check as check_study
+    from study.preflight.check import faults_of
 
     findings = check_study(load(source, storage), address)
     rows = [(f.what, f.node, "ok" if f.fault is None else "fault", f.remark) for f in findings]
     out.print(table("Check", ("what", "where", "", "remark"), rows))
-    faults = [finding for finding in findings if finding.fault is not None]
-    for finding in faults:
-        line = escape(f"{finding.what}, {finding.node}: {finding.fault}")
-        err.print(f"[bold red]fault:[/] {line}", soft_wrap=True, highlight=False)
+    faults = faults_of(findings)
+    for fault in faults:
+        err.print(f"[bold red]fault:[/] {escape(fault)}", soft_wrap=True, highlight=False)
     if faults:
         sys.exit(2)
 
@@ -84,7 +84,8 @@ def run(
 
 
 def _dry_run(study: Study) -> None:
-    from study.preflight.estimate import estimate, gigabytes
+    from cameras.disk import gigabytes
+    from study.preflight.estimate import estimate
     from study.preflight.status import status as status_of
 
     snapshot = read(study)

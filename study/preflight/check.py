@@ -17,7 +17,9 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
 from cameras.console import work
+from cameras.disk import gigabytes, require_space
 from cameras.pairs import INDEX_FILE, Index, verify
+from models.sizes import nip_size
 from study import tracking
 from study.execution.cameras import open_camera, open_cameras
 from study.jobs import Context
@@ -25,10 +27,10 @@ from study.jobs.plan import Grid, context, resolve
 from study.jobs.pretraining import NIP_FILE, nip_hash
 from study.preflight import node_probe
 from study.preflight.cluster import Node, nodes_at, require_room
-from study.preflight.estimate import estimate, gigabytes, nip_bytes
+from study.preflight.estimate import estimate
 from study.preflight.node_probe import FOLDER, SHARE, Finding, Question, finding, probe, probe_cluster
 from study.settings import Camera, Study, StudyError
-from study.storage import Storage
+from study.storage import Storage, cache
 from study.tracking import Snapshot
 
 DRIVER = "driver"
@@ -45,10 +47,6 @@ def check(study: Study, address: str = "local", thorough: bool = True) -> list[F
     findings: list[Finding] = []
     nodes: list[Node] = []
     may_start: list[Node] = []
-    with finding(findings, "storage", DRIVER):
-        if address != "local" and Storage(study.storage).is_folder and not Path(study.storage).is_absolute():
-            # The driver of `ray job submit` runs in a folder that is thrown away.
-            raise StudyError(f"{study.storage} is relative to the driver's working directory: {SHARE}")
     with finding(findings, "cluster", address) as remarks:
         nodes, may_start = nodes_at(address)
         remarks.append(require_room(study.resources, nodes, may_start))
@@ -56,9 +54,9 @@ def check(study: Study, address: str = "local", thorough: bool = True) -> list[F
 
     where, snapshot, run = None, None, None
     with finding(findings, "tracking", DRIVER) as remarks:
-        where = context(study, "", address)
-        where, snapshot, run = _tracker(study, address, one_machine=len(nodes) <= 1 and not may_start)
-        if run is None:
+        where = context(study, address=address)
+        snapshot, run = _tracker(study, one_machine=len(nodes) <= 1 and not may_start)
+        if snapshot is None:
             remarks.append(f"{where.tracking_uri} will be made")
     if where is None:  # nobody knows where results shall go
         return findings
@@ -72,13 +70,15 @@ def check(study: Study, address: str = "local", thorough: bool = True) -> list[F
             else:
                 remarks.append(_nips(grid, snapshot, where.store))
         with finding(findings, "storage", DRIVER):
+            if address != "local" and Storage(study.storage).is_folder and not Path(study.storage).is_absolute():
+                # The driver of `ray job submit` runs in a folder that is thrown away.
+                raise StudyError(f"{study.storage} is relative to the driver's working directory: {SHARE}")
             node_probe.write_and_read(where.store, f"{FOLDER}/{nonce}", nonce)
             writable = True
         question = Question(
             storage=where.storage,
             nonce=nonce if writable else None,
             tracking_uri=where.tracking_uri,
-            experiment_id=where.experiment_id,
             run_id=run.info.run_id if run else None,
             versions=node_probe.versions(),
             gpus=study.resources.gpus > 0,
@@ -87,7 +87,9 @@ def check(study: Study, address: str = "local", thorough: bool = True) -> list[F
         )
         with finding(findings, "nodes", address):
             answers = probe(nodes[0], question) if address == "local" else probe_cluster(nodes, question)
-            findings += _merged(_seen(where.store, question.nonce, nodes, answers), len(nodes))
+            if writable:
+                answers = _seen(where.store, nonce, nodes, answers)
+            findings += _merged(answers, len(nodes))
     finally:
         _tidy(where, nonce, run)
 
@@ -104,9 +106,13 @@ def require(study: Study, address: str) -> None:
     Raises:
         StudyError: there are faults; one line names them all.
     """
-    faults = [found for found in check(study, address, thorough=False) if found.fault]
-    if faults:
-        raise StudyError("; ".join(f"{found.what}, {found.node}: {found.fault}" for found in faults))
+    if faults := faults_of(check(study, address, thorough=False)):
+        raise StudyError("; ".join(faults))
+
+
+def faults_of(findings: Sequence[Finding]) -> list[str]:
+    """A line for each fault."""
+    return [f"{found.what}, {found.node}: {found.fault}" for found in findings if found.fault is not None]
 
 
 # --- Data ---
@@ -135,30 +141,21 @@ def _data(study: Study, camera: Camera, thorough: bool) -> tuple[Index | None, s
         return None, f"{images} of {camera.simulate.images} pictures, the others will be simulated"
     open_cameras(study.model_copy(update={"cameras": (camera,)}))  # do they suffice for the study?
     if thorough:
-        _verify(study, storage, camera.name, index)
-    return index, f"{images} images, {gigabytes(size)}" + (", checksums right" if thorough else "")
-
-
-def _verify(study: Study, storage: Storage, camera: str, index: Index) -> None:
-    with work(f"{camera}: checksums", len(index.images)) as advance:
-        try:
+        with work(f"{camera.name}: checksums", images) as advance:
             if storage.is_folder:
-                verify(storage.folder / "cameras" / camera, lambda done, total: advance(done))
-                return
-            study.resources.cache.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=study.resources.cache) as folder:
-                for file in (INDEX_FILE, *index.sizes):
-                    storage.download(f"cameras/{camera}/{file}", Path(folder) / file)
-                verify(folder, lambda done, total: advance(done))
-        except ValueError as error:
-            raise StudyError(str(error)) from None
+                verify(storage.folder / "cameras" / camera.name, lambda done, total: advance(done))
+            else:
+                study.resources.cache.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryDirectory(dir=study.resources.cache) as folder:
+                    cache.camera(storage, Path(folder), camera.name, index.data_hash)
+    return index, f"{images} images, {gigabytes(size)}" + (", checksums right" if thorough else "")
 
 
 # --- Tracking, NIPs, disk ---
 
 
-def _tracker(study: Study, address: str, one_machine: bool) -> tuple[Context, Snapshot | None, Run | None]:
-    """Where results go, what is there, and the check's own run; both None where the database is yet to be made."""
+def _tracker(study: Study, one_machine: bool) -> tuple[Snapshot | None, Run | None]:
+    """What is tracked, and the check's own run; both None where the database is yet to be made."""
     uri = tracking.tracking_uri(study)
     if uri.startswith("sqlite") and not one_machine:
         raise StudyError(
@@ -166,24 +163,19 @@ def _tracker(study: Study, address: str, one_machine: bool) -> tuple[Context, Sn
             "or in MLFLOW_TRACKING_URI"
         )
     if tracking.look(uri) is None:
-        return context(study, "", address), None, None
+        return None, None
     client, experiment_id = tracking.connect(study)
     with tracking.reachable(uri):
         snapshot = tracking.snapshot(client, experiment_id)
-        run = client.create_run(experiment_id, tags={"kind": "check", MLFLOW_RUN_NAME: "check"})
-    return context(study, experiment_id, address), snapshot, run
+        return snapshot, client.create_run(experiment_id, tags={"kind": "check", MLFLOW_RUN_NAME: "check"})
 
 
 def _nips(grid: Grid, snapshot: Snapshot, store: Storage) -> str:
     """How many NIPs are pre-trained, and whether their files in the storage are those of their runs."""
-    client = snapshot.client
-    finished, fetched = 0, 0
-    for job in grid.pretrainings:
-        run = snapshot.by_key.get(job.key)
-        if run is None or run.info.status != "FINISHED":
-            continue
-        finished += 1
-        there = store.exists(job.weights)
+    client, finished, fetched = snapshot.client, snapshot.finished, 0
+    done = [job for job in grid.pretrainings if job.key in finished]
+    for job in done:
+        run, there = finished[job.key], store.exists(job.weights)
         if there and store.sha256(job.weights) == nip_hash(run.data.tags):
             continue
         with tracking.reachable(client.tracking_uri):
@@ -194,7 +186,7 @@ def _nips(grid: Grid, snapshot: Snapshot, store: Storage) -> str:
                 "does not hold it either: delete the run to have it pre-trained again"
             )
         fetched += 1
-    remark = f"{finished} of {len(grid.pretrainings)}"
+    remark = f"{len(done)} of {len(grid.pretrainings)}"
     return remark + (f", {fetched} missing or damaged: fetched from their runs by run" if fetched else "")
 
 
@@ -203,7 +195,7 @@ def _copies(cameras: Mapping[str, Index], grid: Grid | None) -> dict[str, int]:
     copies = {f"cameras/{name}-{index.data_hash[:16]}": sum(index.sizes.values()) for name, index in cameras.items()}
     hashes = {job.nip: job.nip_sha256 for job in grid.ready} if grid else {}
     for job in grid.pretrainings if grid else ():
-        copies[f"nips/{hashes.get(job.weights, job.key)[:16]}"] = nip_bytes(job.isp)
+        copies[f"nips/{hashes.get(job.weights, job.key)[:16]}"] = nip_size(job.isp)
     return copies
 
 
@@ -215,36 +207,34 @@ def _space(study: Study, grid: Grid, snapshot: Snapshot | None, slots: int) -> s
         needed += cost.nips + cost.checkpoints
         needed += cost.artifacts if tracking.tracking_uri(study).startswith("sqlite") else 0
     elsewhere = cost.written - needed
-    remark = node_probe.require_disk(study.folder, needed)
+    remark = require_space(study.folder, needed)
     return remark + (f"; {gigabytes(elsewhere)} elsewhere" if elsewhere else "")
 
 
 # --- What driver and nodes exchange ---
 
 
-def _seen(storage: Storage, nonce: str | None, nodes: Sequence[Node], answers: Sequence[Finding]) -> list[Finding]:
+def _seen(store: Storage, nonce: str, nodes: Sequence[Node], answers: Sequence[Finding]) -> list[Finding]:
     """The nodes' answers; a fault where the driver does not see the file that a node says it has written."""
-    by_name = {node.name: node for node in nodes}
-    seen = []
-    for answer in answers:
-        wrote = nonce is not None and answer.what == "storage" and answer.fault is None
-        if nonce is not None and wrote and not storage.exists(node_probe.answer_file(by_name[answer.node], nonce)):
-            fault = f"{storage.uri} is not shared: the driver does not see what this node has written there: {SHARE}"
-            answer = Finding(answer.what, answer.node, fault, "")
-        seen.append(answer)
-    return seen
+    unseen = {node.name for node in nodes if not store.exists(node_probe.answer_file(node, nonce))}
+    fault = f"{store.uri} is not shared: the driver does not see what this node has written there: {SHARE}"
+    return [
+        Finding(answer.what, answer.node, fault)
+        if answer.what == "storage" and answer.fault is None and answer.node in unseen
+        else answer
+        for answer in answers
+    ]
 
 
 def _merged(findings: Sequence[Finding], nodes: int) -> list[Finding]:
     """One line for what all nodes find well; every fault keeps a line of its own."""
-    lines: list[Finding] = []
+    lines = []
     for what in dict.fromkeys(found.what for found in findings):
         mine = [found for found in findings if found.what == what]
-        fine = [found for found in mine if found.fault is None]
-        if fine:
+        if fine := [found for found in mine if found.fault is None]:
             first, *others = dict.fromkeys(found.remark for found in fine)
             who = f"{len(fine)} of {nodes} nodes" if nodes > 1 else fine[0].node
-            lines.append(Finding(what, who, None, first + ("; …" if others else "")))
+            lines.append(Finding(what, who, remark=first + ("; …" if others else "")))
         lines += [found for found in mine if found.fault is not None]
     return lines
 

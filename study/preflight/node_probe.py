@@ -2,7 +2,6 @@
 
 import hashlib
 import platform
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,10 +11,10 @@ from pathlib import Path
 import torch
 from mlflow import MlflowClient
 
+from cameras.disk import require_space
 from cameras.errors import one_line
 from study import tracking
 from study.preflight.cluster import Node
-from study.preflight.estimate import gigabytes
 from study.settings import StudyError
 from study.storage import Storage
 from study.tracking.provenance import PACKAGES
@@ -33,8 +32,8 @@ class Finding:
 
     what: str
     node: str
-    fault: str | None
-    remark: str
+    fault: str | None = None
+    remark: str = ""
 
 
 @contextmanager
@@ -43,11 +42,11 @@ def finding(findings: list[Finding], what: str, node: str) -> Iterator[list[str]
     remarks: list[str] = []
     try:
         yield remarks
-    except (StudyError, OSError) as error:
-        findings.append(Finding(what, node, one_line(error), ""))
+    except (ValueError, OSError) as error:
+        findings.append(Finding(what, node, one_line(error)))
     else:
         if remarks:
-            findings.append(Finding(what, node, None, "; ".join(remarks)))
+            findings.append(Finding(what, node, remark="; ".join(remarks)))
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Question:
     Attributes:
         storage: folder or bucket.
         nonce: name and content of a file that the driver wrote into the storage; None where it could not.
-        tracking_uri, experiment_id: of the tracker.
+        tracking_uri: of the tracker.
         run_id: the run to send a file to; None where there is no tracker yet.
         versions: of the driver.
         gpus: whether a job needs one.
@@ -68,7 +67,6 @@ class Question:
     storage: str
     nonce: str | None
     tracking_uri: str
-    experiment_id: str
     run_id: str | None
     versions: Mapping[str, str]
     gpus: bool
@@ -95,44 +93,37 @@ def probe_cluster(nodes: Sequence[Node], question: Question) -> list[Finding]:
             node = asked[task]
             if node.id in {other["NodeID"] for other in ray.nodes() if other["Alive"]}:
                 reason = str(error).strip().splitlines()[-1]  # below the traceback
-                findings.append(Finding("node", node.name, f"cannot answer: {reason}", ""))
+                findings.append(Finding("node", node.name, f"cannot answer: {reason}"))
             else:  # as spot nodes may at any time
-                findings.append(Finding("node", node.name, None, "has left the cluster"))
+                findings.append(Finding("node", node.name, remark="has left the cluster"))
     for task in late:
         ray.cancel(task, force=True)
         fault = f"has not answered in {ANSWER_SECONDS} s: is it overloaded, or do storage or tracking hang?"
-        findings.append(Finding("node", asked[task].name, fault, ""))
+        findings.append(Finding("node", asked[task].name, fault))
     return findings
 
 
 def probe(node: Node, question: Question) -> list[Finding]:
     """Try what jobs will do. Runs on the node."""
+    looks = [
+        (question.nonce, "storage", _exchange_files),
+        (question.run_id, "tracking", _track),
+        (question.versions, "versions", _compare_versions),
+        (question.gpus and node.gpus, "GPU", _try_gpu),
+        (question.cache, "disk space for copies", _find_space),
+    ]
     findings: list[Finding] = []
-    if question.nonce is not None:
-        with finding(findings, "storage", node.name) as remarks:
-            remarks.append(_exchange_files(node, question, question.nonce))
-    if question.run_id is not None:
-        with finding(findings, "tracking", node.name) as remarks:
-            remarks.append(_track(node, question, question.run_id))
-    with finding(findings, "versions", node.name) as remarks:
-        remarks.append(_compare_versions(question.versions))
-    if question.gpus and node.gpus:
-        with finding(findings, "GPU", node.name) as remarks:
-            remarks.append(_try_gpu(node))
-    if question.cache is not None:
-        with finding(findings, "disk space for copies", node.name) as remarks:
-            missing = [size for path, size in question.copies.items() if not (question.cache / path).exists()]
-            remarks.append(require_disk(question.cache, sum(missing)))
+    for is_asked, what, look in looks:
+        if is_asked:
+            with finding(findings, what, node.name) as remarks:
+                remarks.append(look(node, question))
     return findings
 
 
-def _exchange_files(node: Node, question: Question, nonce: str) -> str:
-    storage = Storage(question.storage)
-    try:
-        found = storage.read(f"{FOLDER}/{nonce}")
-    except FileNotFoundError:
-        found = b""
-    if found != nonce.encode():
+def _exchange_files(node: Node, question: Question) -> str:
+    storage, nonce = Storage(question.storage), str(question.nonce)
+    name = f"{FOLDER}/{nonce}"
+    if not storage.exists(name) or storage.read(name) != nonce.encode():
         raise StudyError(
             f"{question.storage} is not shared: this node does not find what the driver has just written there: {SHARE}"
         )
@@ -160,13 +151,13 @@ def write_and_read(storage: Storage, name: str, content: str) -> None:
         raise StudyError(f"{storage.uri} does not give back what was written there")
 
 
-def _track(node: Node, question: Question, run_id: str) -> str:
+def _track(node: Node, question: Question) -> str:
     """Ask what jobs ask, and send a file to where they send theirs: a server may answer on /health and refuse that."""
-    client = MlflowClient(question.tracking_uri)
+    client, run_id = MlflowClient(question.tracking_uri), str(question.run_id)
     try:
         with tracking.reachable(question.tracking_uri):
-            client.search_runs([question.experiment_id], max_results=1)
             run = client.get_run(run_id)
+            client.search_runs([run.info.experiment_id], max_results=1)
     except StudyError as error:
         hosts = ": name this address among its --allowed-hosts" if "Invalid Host" in str(error) else ""
         raise StudyError(f"{error}{hosts}") from None
@@ -191,8 +182,8 @@ def versions() -> dict[str, str]:
     return {**found, "source": digest.hexdigest()[:12]}
 
 
-def _compare_versions(expected: Mapping[str, str]) -> str:
-    found = versions()
+def _compare_versions(node: Node, question: Question) -> str:
+    found, expected = versions(), question.versions
     if others := [name for name in expected if found.get(name) != expected[name]]:
         listed = ", ".join(f"{name} {found.get(name, 'missing')} (driver: {expected[name]})" for name in others)
         code = ["copy the driver's project here"] if "source" in others else []
@@ -201,7 +192,7 @@ def _compare_versions(expected: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {found[name]}" for name in expected)
 
 
-def _try_gpu(node: Node) -> str:
+def _try_gpu(node: Node, question: Question) -> str:
     if not torch.cuda.is_available():
         raise StudyError(
             f"Ray counts {node.gpus:g} GPUs, but torch {torch.__version__} can use none: install a build of torch for "
@@ -210,18 +201,6 @@ def _try_gpu(node: Node) -> str:
     return f"{node.gpus:g} × {torch.cuda.get_device_name()}"
 
 
-def require_disk(folder: Path, needed: int) -> str:
-    """Say how much of a folder's disk will be used.
-
-    Raises:
-        StudyError: it has fewer free bytes than needed.
-    """
-    folder = folder.resolve()
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    free = shutil.disk_usage(there).free
-    if needed > free:
-        raise StudyError(
-            f"{folder} has room for {gigabytes(free)}, but {gigabytes(needed)} will be written: free some, or name "
-            "another folder"
-        )
-    return f"{gigabytes(needed)} will be written, {gigabytes(free)} are free"
+def _find_space(node: Node, question: Question) -> str:
+    cache = Path(question.cache or "")
+    return require_space(cache, sum(size for path, size in question.copies.items() if not (cache / path).exists()))

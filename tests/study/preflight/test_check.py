@@ -239,7 +239,6 @@ def question(tmp_path: Path) -> Question:
         storage=str(storage),
         nonce="abc",
         tracking_uri="",
-        experiment_id="",
         run_id=None,
         versions=node_probe.versions(),
         gpus=True,
@@ -361,7 +360,7 @@ def test_a_server_that_is_healthy_and_refuses_all_else(question: Question) -> No
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         uri = f"http://127.0.0.1:{server.server_port}"
-        found = fault(probe(HERE, replace(question, tracking_uri=uri, run_id="a run")))
+        found = fault(probe(HERE, replace(question, tracking_uri=uri, run_id="0" * 32)))
         assert uri in found
         assert "--allowed-hosts" in found
     finally:
@@ -370,7 +369,7 @@ def test_a_server_that_is_healthy_and_refuses_all_else(question: Question) -> No
 
 
 def test_a_server_that_is_not_there(question: Question) -> None:
-    found = fault(probe(HERE, replace(question, tracking_uri="http://127.0.0.1:9", run_id="a run")))
+    found = fault(probe(HERE, replace(question, tracking_uri="http://127.0.0.1:9", run_id="0" * 32)))
     assert "tracking at http://127.0.0.1:9 cannot be used" in found
 
 
@@ -381,7 +380,7 @@ def test_artifacts_that_cannot_be_stored(question: Question, study: Study, tmp_p
     experiment = client.create_experiment("elsewhere", artifact_location=f"file://{tmp_path}/file/no folder")
     run = client.create_run(experiment)
     uri = tracking.tracking_uri(study)
-    found = fault(probe(HERE, replace(question, tracking_uri=uri, experiment_id=experiment, run_id=run.info.run_id)))
+    found = fault(probe(HERE, replace(question, tracking_uri=uri, run_id=run.info.run_id)))
     assert "artifacts cannot be written to" in found
 
 
