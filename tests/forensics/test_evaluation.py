@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from precisions import PRECISIONS
 from small_trials import small_trial
 from torch import Tensor
 
@@ -90,7 +91,7 @@ def test_a_real_codec_replaces_the_codec_and_nothing_else(pairs: Pairs, nip: NIP
     assert not torch.equal(with_jpeg[DIFFERENTIABLE], without[DIFFERENTIABLE])
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("lam", ["fixed", 0.01])
 def test_djpeg_is_the_last_validation_of_the_trial(pairs: Pairs, nip: NIP, lam: float | str, precision: str) -> None:
     """Also where a manipulation draws noise."""

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from precisions import PRECISIONS
 
 import models
 from channel import Channel, Manipulations
@@ -14,7 +15,7 @@ def joint_model(nip: models.NIP, joint: bool = True, precision: str = "float32")
     return JointModel(nip, manipulations, Channel(), FAN(len(manipulations.classes)), joint, precision)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_forward_follows_the_drawing(nip: models.NIP, precision: str, generator: torch.Generator) -> None:
     model = joint_model(nip, precision=precision)
     bayer = torch.rand(2, 4, 16, 16, generator=generator)
@@ -25,6 +26,8 @@ def test_forward_follows_the_drawing(nip: models.NIP, precision: str, generator:
         torch.testing.assert_close(developed, nip(bayer))
         received = torch.cat([model.channel(part) for part in model.manipulations(developed).split(2)])
         torch.testing.assert_close(logits, model.fan(received))
+    else:
+        assert not torch.equal(logits, model.fan(model.channel(model.manipulations(developed)))), "it was float32"
 
 
 def test_labels_are_class_major() -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from precisions import PRECISIONS
 from small_trials import small_trial
 
 import models
@@ -25,7 +26,7 @@ def assert_identical(first: Outcome, second: Outcome) -> None:
 
 @pytest.mark.parametrize("lam", ["fixed", 0.1])
 @pytest.mark.parametrize("isp", ["INet", "UNet"])
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_resumed_is_bit_identical(pairs: Pairs, lam: float | str, isp: str, precision: str, tmp_path: Path) -> None:
     """Stopped after a validation at iteration 8 and one at 12: as text, "12" comes before "8"."""
     training = Training(iterations=16, batch=1, patch=16, precision=precision)  # type: ignore[arg-type]

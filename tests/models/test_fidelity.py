@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from precisions import PRECISIONS
 
 import models
 from cameras.patches import Patches
@@ -66,7 +67,7 @@ def test_squared_error_is_in_8_bit_units() -> None:
 
 
 @pytest.mark.parametrize("name", ["DNet", "INet"])
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_evaluation_is_the_mean_over_patches_whatever_its_chunks(
     name: str, precision: str, generator: torch.Generator
 ) -> None:

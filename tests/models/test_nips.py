@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from precisions import needs_bfloat16
 
 import models
 from cameras.develop import develop
@@ -61,6 +62,7 @@ def test_shape_type_range_and_gradients(
             assert parameter.grad.any()
 
 
+@needs_bfloat16
 @pytest.mark.parametrize("name", models.NIPS)
 def test_developed_pixels_are_finer_than_bfloat16(name: str, generator: torch.Generator) -> None:
     """Where the last layer computes in bfloat16, all pixels lie on its grid."""

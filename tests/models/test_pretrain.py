@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from precisions import PRECISIONS
 
 import models
 from cameras.develop import develop
@@ -42,7 +43,7 @@ def build(name: str, pairs: Pairs) -> models.NIP:
     return models.build(name, cfa=pairs.cfa, cam2srgb=pairs.cam2srgb)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("name", models.NIPS)
 def test_it_learns_and_returns_the_best_weights(name: str, precision: Any, pairs: Pairs) -> None:
     settings = replace(SMALL, precision=precision, batch=4, max_iterations=24)
@@ -70,7 +71,7 @@ def assert_equal_weights(a: models.NIP, b: models.NIP) -> None:
     assert all(torch.equal(value, b.state_dict()[key]) for key, value in a.state_dict().items())
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("name", ["INet", "DNet"])
 def test_resumed_pretraining_is_bit_identical(name: str, precision: Any, pairs: Pairs, tmp_path: Path) -> None:
     settings = replace(SMALL, precision=precision)

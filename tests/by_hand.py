@@ -1,0 +1,124 @@
+"""A training written out by hand, as an oracle: photographs, split, draws of patches, losses and Adam are its own.
+
+Validation images are poisoned: `poison` makes every pixel that is read from them NaN. So a loss, a weight or a
+statistic that touches one of them shows it.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import cameras.patches
+from cameras.pairs import Pairs
+
+Photograph = tuple[np.ndarray, np.ndarray]  # Bayer stack (h, w, 4) uint16 and target (2h, 2w, 3) uint8
+CFA = "GBRG"
+CAM2SRGB = np.array([[1.8, -0.6, -0.2], [-0.2, 1.6, -0.4], [0.0, -0.5, 1.5]], np.float32)
+SIZES = ((20, 28), (24, 18), (17, 31), (22, 22), (26, 19))  # in Bayer pixels
+
+
+def photographs(poisoned: Sequence[int]) -> list[Photograph]:
+    """Five smooth photographs of different sizes; the poisoned ones hold the largest value everywhere."""
+    rng = np.random.default_rng(11)
+    images = []
+    for number, (height, width) in enumerate(SIZES):
+        y, x = np.mgrid[0 : 2 * height, 0 : 2 * width] / 9
+        phase, tilt = rng.uniform(0, 6, (2, 3))
+        light = 0.45 + 0.4 * np.sin(y[..., None] * np.cos(tilt) + x[..., None] * np.sin(tilt) + phase)  # (H, W, 3)
+        g1, b, r, g2 = (light[i // 2 :: 2, i % 2 :: 2, "RGB".index(colour)] for i, colour in enumerate(CFA))
+        bayer = (60_000 * np.stack((r, g1, g2, b), axis=2)).astype(np.uint16)
+        target = (250 * (light @ CAM2SRGB.T).clip(0, 1) ** (1 / 2.2)).astype(np.uint8)
+        if number in poisoned:
+            bayer, target = np.full_like(bayer, 65535), np.full_like(target, 255)
+        images.append((bayer, target))
+    return images
+
+
+def pairs_of(images: Iterable[Photograph]) -> Pairs:
+    return Pairs.from_images(images, CFA, CAM2SRGB, "test")
+
+
+def poison(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype = torch.float32) -> None:
+    """Turns each largest value in a patch into NaN, as only poisoned photographs have any; patches are of `dtype`."""
+    for name in ("bayer_to_float", "target_to_float"):
+        convert = getattr(cameras.patches, name)
+
+        def poisoned(values: Tensor, convert: Callable[[Tensor], Tensor] = convert) -> Tensor:
+            floats = convert(values)
+            return floats.masked_fill(floats == 1, torch.nan).to(dtype)
+
+        monkeypatch.setattr(cameras.patches, name, poisoned)
+
+
+def divide(images: int, train: int, validation: int, seed: int) -> tuple[list[int], list[int]]:
+    """The training and the validation images of a split."""
+    order = torch.randperm(images, generator=torch.Generator().manual_seed(seed)).tolist()
+    return order[validation : validation + train], order[:validation]
+
+
+def draw(
+    images: Sequence[Photograph], numbers: Sequence[int], count: int, patch: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """A random batch: for each patch an image, then one of all places in it, row by row."""
+    chosen = torch.randint(len(numbers), (count,), generator=generator).tolist()
+    drawn = torch.randint(1 << 62, (count,), generator=generator).tolist()
+    stacks, targets = [], []
+    for number, random in zip(chosen, drawn, strict=True):
+        bayer, target = images[numbers[number]]
+        columns = bayer.shape[1] - patch + 1
+        y, x = divmod(random % ((bayer.shape[0] - patch + 1) * columns), columns)
+        stacks.append(torch.tensor(bayer[y : y + patch, x : x + patch] / 65535).permute(2, 0, 1))
+        targets.append(torch.tensor(target[2 * y :][: 2 * patch, 2 * x :][:, : 2 * patch] / 255).permute(2, 0, 1))
+    return torch.stack(stacks).float(), torch.stack(targets).float()
+
+
+def fidelity_loss(developed: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error on the scale of 8 bits."""
+    return ((255 * developed - 255 * target) ** 2).sum() / target.numel()
+
+
+def class_loss(logits: Tensor) -> Tensor:
+    """Cross-entropy of class-major logits (classes·N, classes)."""
+    total, classes = logits.shape
+    rows = range(total)
+    true = [row * classes // total for row in rows]
+    return (torch.logsumexp(logits, dim=1) - logits[rows, true]).sum() / total
+
+
+class Adam:
+    """Kingma & Ba 2015, algorithm 1, in float64."""
+
+    def __init__(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        self.parameters = list(parameters)
+        self.m = [torch.zeros_like(p, dtype=torch.float64) for p in self.parameters]
+        self.v = [torch.zeros_like(p, dtype=torch.float64) for p in self.parameters]
+        self.t = 0
+
+    @torch.no_grad()
+    def step(self, loss: Tensor, learning_rate: float) -> None:
+        self.t += 1
+        gradients = torch.autograd.grad(loss, self.parameters)
+        for p, g, m, v in zip(self.parameters, gradients, self.m, self.v, strict=True):
+            m.copy_(0.9 * m + 0.1 * g.double())
+            v.copy_(0.999 * v + 0.001 * g.double() ** 2)
+            corrected_m, corrected_v = m / (1 - 0.9**self.t), v / (1 - 0.999**self.t)
+            p.copy_(p.double() - learning_rate * corrected_m / (corrected_v.sqrt() + 1e-8))
+
+
+def assert_same_weights(trained: torch.nn.Module, by_hand: torch.nn.Module, learning_rate: float) -> None:
+    """All finite, and equal to a fiftieth of a step.
+
+    Adam divides a gradient by its own size: where it is nearly zero, the rounding errors of float32 count as much as
+    any other gradient. So one weight in ten thousand may differ by up to half a step.
+    """
+    differences = []
+    for key, expected in by_hand.state_dict().items():
+        weight = trained.state_dict()[key]
+        assert weight.isfinite().all(), key
+        differences.append((weight.double() - expected.double()).abs().flatten() / learning_rate)
+    steps = torch.cat(differences)
+    assert steps.max() < 0.5
+    assert (steps > 0.02).double().mean() < 1e-4
