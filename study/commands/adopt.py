@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -44,25 +43,24 @@ def adopt(study: Study) -> int:
         snapshot = tracking.snapshot(client, experiment_id)
         adopted = 0
         for job in resolve(study, snapshot).pretrainings:
-            adopted += _adopt(snapshot, job.key, _older_pretraining_key(job)) is not None
+            adopted += _adopt(snapshot, job) is not None
         snapshot = tracking.snapshot(client, experiment_id)  # with it, the trials know their NIPs
         for trial in resolve(study, snapshot).ready:
-            found = _adopt(snapshot, trial.key, _older_trial_key(trial))
-            if found is not None:
+            if (run := _adopt(snapshot, trial)) is not None:
                 adopted += 1
-                _adopt_evaluations(snapshot, trial, found)
+                _adopt_evaluations(snapshot, trial, run)
         for run in tracking.snapshot(client, experiment_id).runs:
             if KEY_TAG not in run.data.tags:  # nothing that the study asks for
                 client.set_tag(run.info.run_id, KEY_TAG, str(OLDER_RECIPE))
         return adopted
 
 
-def _adopt(snapshot: Snapshot, key: str, older: str | None) -> Run | None:
-    """Give the run with an older key its new one; None where there is no such run to adopt."""
-    run = snapshot.by_key.get(older) if older else None
-    if run is None or run.info.status != "FINISHED" or key in snapshot.by_key:
+def _adopt(snapshot: Snapshot, job: PretrainingJob | TrialJob) -> Run | None:
+    """Give the finished run with the older key of a job its new one; None where there is no such run to adopt."""
+    run = snapshot.finished.get(_older_key(job) or "")
+    if run is None or job.key in snapshot.by_key:
         return None
-    for name, value in ((FORMER, run.data.tags[KEY]), (KEY_TAG, KEY_RECIPE), (KEY, key)):
+    for name, value in ((FORMER, run.data.tags[KEY]), (KEY_TAG, KEY_RECIPE), (KEY, job.key)):
         snapshot.client.set_tag(run.info.run_id, name, value)
     return run
 
@@ -78,34 +76,25 @@ def _adopt_evaluations(snapshot: Snapshot, trial: TrialJob, run: Run) -> None:
             snapshot.client.set_tag(run.info.run_id, f"{tracking.ADDED}{key}", "FINISHED")
 
 
-def _older_pretraining_key(job: PretrainingJob) -> str | None:
-    settings = _older_settings({"split": asdict(job.split), "pretraining": asdict(job.pretraining)})
-    if settings is None:
-        return None
-    return _older_key("pretrain", {"camera": job.camera, "isp": job.isp, **settings, "data": job.data_hash})
-
-
-def _older_trial_key(job: TrialJob) -> str | None:
-    settings = asdict(job.trial)
-    identity = {name: settings.pop(name) for name in ("camera", "isp", "lam", "seed")}
-    older = _older_settings(settings)
-    if older is None:
-        return None
-    return _older_key("trial", {"trial": identity | older, "data": job.data_hash, "nip": job.nip_sha256})
-
-
-def _older_settings(settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The settings that the older recipe knew; None where another one differs from what was done then."""
+def _older_key(job: PretrainingJob | TrialJob) -> str | None:
+    """The key of the older recipe, which hashed all its settings; None where another one differs from what it did."""
+    content: dict[str, Any]
+    if isinstance(job, TrialJob):
+        settings = asdict(job.trial)
+        content = {name: settings.pop(name) for name in ("camera", "isp", "lam", "seed")}
+    else:
+        settings = {"split": asdict(job.split), "pretraining": asdict(job.pretraining)}
+        content = {"camera": job.camera, "isp": job.isp}
     known = {section: names.split() for section, names in OLDER_SETTINGS.items()}
     for name in keys.differences(settings):
         section, _, setting = name.partition(".")
         if setting and setting not in known.get(section, ()):
             return None
-    older = {section: {name: settings[section][name] for name in known[section]} for section in known.keys() & settings}
-    return older | {name: value for name, value in settings.items() if name == "manipulations"}
-
-
-def _older_key(kind: str, content: Mapping[str, Any]) -> str:
-    """As the older recipe hashed all settings of a job."""
-    text = json.dumps({"recipe": OLDER_RECIPE, "kind": kind, **content}, sort_keys=True, allow_nan=False)
+    content |= {
+        section: {name: settings[section][name] for name in known[section]} for section in known.keys() & settings
+    }
+    if isinstance(job, TrialJob):
+        content = {"trial": content | {"manipulations": job.trial.manipulations}, "nip": job.nip_sha256}
+    content |= {"recipe": OLDER_RECIPE, "kind": job.kind, "data": job.data_hash}
+    text = json.dumps(content, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

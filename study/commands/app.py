@@ -1,6 +1,5 @@
 """The command line: what its commands share, and how they end."""
 
-import json
 import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -78,10 +77,6 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> 
 def print_line(text: str) -> None:
     """Print a line as it is: paths are neither wrapped nor read as markup."""
     out.print(text, soft_wrap=True, markup=False)
-
-
-def print_json(content: Any) -> None:
-    print(json.dumps(content, indent=1))
 
 
 def conclude(failures: Mapping[str, str]) -> None:

@@ -1,6 +1,7 @@
 """Run one trial again as a plain function call, without Ray, and compare it with what was logged."""
 
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +13,14 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from pydantic import ValidationError
 
-import models
 from cameras.console import work
-from forensics import fan
+from forensics.repetition import differences
+from forensics.training import METRICS
 from study import tracking
 from study.execution.worker import set_up_process
 from study.jobs import Callbacks, Context, TrialJob
+from study.jobs.pretraining import NIP_FILE
+from study.jobs.trial import FAN_FILE
 from study.settings import Resources, StudyError, user_errors
 from study.storage import Storage
 
@@ -50,35 +53,24 @@ def rerun(run_or_key: str, storage: str, tracking_uri: str) -> Comparison:
     if client is None:
         raise StudyError(f"nothing is logged at {tracking_uri}: name the folder of the results with --storage")
     run = _find(client, run_or_key)
-    with tempfile.TemporaryDirectory() as folder, tracking.reachable(tracking_uri):
-        artifacts = Path(download_artifacts(run_id=run.info.run_id, tracking_uri=tracking_uri, dst_path=folder))
-        return _compare(client, run, artifacts, storage)
-
-
-def _compare(client: MlflowClient, run: Run, artifacts: Path, storage: str) -> Comparison:
     if run.info.status != "FINISHED":
         raise StudyError(f"run {run.info.run_id} is {run.info.status}: only a finished trial can be compared")
-    job, context = _logged(run, artifacts, storage)
-    set_up_process(context)
-    with user_errors(), work(job.name, job.steps) as advance:
-        outcome = job.train(context, Callbacks(on_step=advance))
-
-    differences = []
-    for metric in next(iter(outcome.history.values())):
+    with tempfile.TemporaryDirectory() as folder, tracking.reachable(tracking_uri), user_errors():
+        artifacts = Path(download_artifacts(run_id=run.info.run_id, tracking_uri=tracking_uri, dst_path=folder))
+        job, context = _logged(run, artifacts, storage)
+        set_up_process(context)
+        with work(job.name, job.steps) as advance:
+            outcome = job.train(context, Callbacks(on_step=advance))
         # The latest value of a step that was logged twice.
-        logged_values = {entry.step: entry.value for entry in client.get_metric_history(run.info.run_id, metric)}
-        for step, metrics in outcome.history.items():
-            if logged_values.get(step) != metrics[metric]:
-                differences.append(
-                    f"{metric} at iteration {step}: logged {logged_values.get(step)!r}, now {metrics[metric]!r}"
-                )
-    for name, module, build in (("nip", outcome.nip, models.build), ("fan", outcome.fan, fan.build)):
-        before = models.load(artifacts / f"{name}.safetensors", build=build).state_dict()
-        now = module.state_dict()
-        differences += [f"weights {name}.{key}" for key in before if not torch.equal(before[key], now[key].cpu())]
+        logged = {
+            name: {entry.step: entry.value for entry in client.get_metric_history(run.info.run_id, name)}
+            for name in run.data.metrics.keys() & METRICS
+        }
+        difference = next(differences(outcome, logged, artifacts / NIP_FILE, artifacts / FAN_FILE), "")
     last = outcome.history[max(outcome.history)]
-    rows = [(metric, run.data.metrics[metric], value) for metric, value in last.items()]
-    return Comparison(job.name, rows, differences[0] if differences else "")
+    return Comparison(
+        job.name, [(name, run.data.metrics[name], last[name]) for name in last if name in logged], difference
+    )
 
 
 def _logged(run: Run, artifacts: Path, storage: str) -> tuple[TrialJob, Context]:
@@ -106,10 +98,8 @@ def _logged(run: Run, artifacts: Path, storage: str) -> tuple[TrialJob, Context]
 
 
 def _find(client: MlflowClient, run_or_key: str) -> Run:
-    try:
+    with suppress(MlflowException):
         return client.get_run(run_or_key)
-    except MlflowException:
-        pass
     ids = [experiment.experiment_id for experiment in client.search_experiments()]
     wanted = f"tags.kind = 'trial' AND tags.trial_key LIKE '{run_or_key}%'"
     runs = client.search_runs(ids, wanted) if run_or_key.isalnum() else []

@@ -1,7 +1,7 @@
 """Commands for what a study found: best, rerun, report."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -45,21 +45,18 @@ def best(
         print(found.to_csv(index=False) if as_csv else found.to_json(orient="records", indent=1))
         return
     axes = results.axes(found)
-    rows = [
-        (row.camera, row.isp, f"{row.lam:g}" if row.mode == "joint" else row.mode, *further, row.seeds, *_metrics(row))
-        for row, further in zip(found.itertuples(), found[axes].itertuples(index=False), strict=True)
-    ]
+    rows = []
+    for row, further in zip(found.itertuples(), found[axes].itertuples(index=False), strict=True):
+        interval = "" if row.seeds < 2 else f" [{row.accuracy_low:.3f}, {row.accuracy_high:.3f}]"
+        weight = f"{row.lam:g}" if row.mode == "joint" else row.mode
+        metrics = (f"{row.accuracy:.3f}{interval}", f"{row.psnr:.2f}", f"{row.ssim:.4f}")
+        rows.append((row.camera, row.isp, weight, *further, row.seeds, *metrics))
     headings = ("camera", "ISP", "λ", *axes, "seeds", "accuracy [95 %]", "PSNR (dB)", "SSIM")
     out.print(table(study.name, headings, rows))
     if len(found):
         ways = results.queries(found.iloc[0].to_dict())
         print_line(" ".join(("The first of them again, in this process:", *ways["rerun"][:1])))
         print_line(f"Its runs in MLflow: {ways['filter']}")
-
-
-def _metrics(row: Any) -> tuple[str, str, str]:
-    interval = "" if row.seeds < 2 else f" [{row.accuracy_low:.3f}, {row.accuracy_high:.3f}]"
-    return f"{row.accuracy:.3f}{interval}", f"{row.psnr:.2f}", f"{row.ssim:.4f}"
 
 
 @app.command()

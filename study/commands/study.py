@@ -1,5 +1,6 @@
 """Commands for a study: check, run, status, and what builds on its finished trials."""
 
+import json
 import sys
 from typing import Annotated
 
@@ -17,7 +18,6 @@ from study.commands.app import (
     err,
     load,
     out,
-    print_json,
     print_line,
     read,
     table,
@@ -119,7 +119,8 @@ def status(source: StudyArgument, storage: StorageOption = None, as_json: JsonOp
     state = status_of(study, read(study))
     trials = len(state.grid.planned)
     if as_json:
-        print_json({"study": study.name, "trials": trials, **state.counts, "seconds_to_go": state.seconds_to_go})
+        found = {"study": study.name, "trials": trials, **state.counts, "seconds_to_go": state.seconds_to_go}
+        print(json.dumps(found, indent=1))
         return
     print_line(f"{study.name}: {trials} trials: " + ", ".join(f"{n} {s}" for s, n in state.counts.items()))
     if state.trials_per_hour:

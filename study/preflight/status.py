@@ -3,8 +3,6 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from mlflow.entities import Run
-
 from study.execution.driver_lock import is_driven
 from study.jobs.plan import Grid, resolve
 from study.settings import Study
@@ -46,23 +44,16 @@ def status(study: Study, snapshot: Snapshot | None) -> Status:
     grid = resolve(study, snapshot)
     runs = snapshot.by_key if snapshot else {}
     driven = snapshot is not None and is_driven(snapshot.client, snapshot.experiment_id)
-    statuses = tuple(_status(key, runs, driven) for key in grid.keys)
-    return Status(grid, statuses, _speed([runs[key] for key in grid.keys if key in runs]))
+    running = RUNNING if driven else LEFT  # its driver was killed
+    known = {"FINISHED": FINISHED, "FAILED": FAILED, "RUNNING": running}
+    states = {key: run.info.status for key, run in runs.items()}
+    statuses = [WAITING if key is None else known.get(states.get(key, ""), LEFT) for key in grid.keys]
+    ends = [runs[key].info.end_time for key in grid.keys if key and states.get(key) == "FINISHED"]
+    return Status(grid, tuple(statuses), _speed(sorted(ends)[-RECENT:]))
 
 
-def _status(key: str | None, runs: dict[str, Run], driven: bool) -> str:
-    if key is None:
-        return WAITING
-    if key not in runs:
-        return LEFT
-    status = runs[key].info.status
-    if status == "RUNNING":
-        return RUNNING if driven else LEFT  # its driver was killed
-    return {"FINISHED": FINISHED, "FAILED": FAILED}.get(status, LEFT)
-
-
-def _speed(runs: list[Run]) -> float | None:
-    ends = sorted(run.info.end_time for run in runs if run.info.status == "FINISHED")[-RECENT:]
+def _speed(ends: list[int]) -> float | None:
+    """Trials an hour, from the times at which they ended, in ms."""
     if len(ends) < 2 or ends[-1] == ends[0]:
         return None
     return (len(ends) - 1) / ((ends[-1] - ends[0]) / 3_600_000)

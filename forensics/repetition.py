@@ -1,0 +1,35 @@
+"""Whether a trial that was trained again is the same to the bit."""
+
+from collections.abc import Iterator, Mapping
+
+import torch
+
+import models
+from forensics import fan
+from forensics.training import Outcome
+from models.checkpoint import StrPath
+
+
+def differences(
+    again: Outcome, metrics: Mapping[str, Mapping[int, float]], nip_file: StrPath, fan_file: StrPath
+) -> Iterator[str]:
+    """What differs from the first training, in words.
+
+    Args:
+        again: the outcome of the repetition.
+        metrics: of the first training, by name and iteration.
+        nip_file, fan_file: the weights that the first training left.
+
+    Raises:
+        ValueError: a file is missing or damaged.
+    """
+    for name, values in metrics.items():
+        for step, now in again.history.items():
+            if values.get(step) != now[name]:
+                yield f"{name} at iteration {step}: logged {values.get(step)!r}, now {now[name]!r}"
+    for name, file, module, build in (
+        ("nip", nip_file, again.nip, models.build),
+        ("fan", fan_file, again.fan, fan.build),
+    ):
+        before, weights = models.load(file, build=build).state_dict(), module.state_dict()
+        yield from (f"weights {name}.{key}" for key in before if not torch.equal(before[key], weights[key].cpu()))
