@@ -142,18 +142,9 @@ def _low_light_jobs(session: Session) -> list[LowLightJob]:
     pretraining = planned(study)[0].pretraining
     if settings.iterations is not None:
         pretraining = replace(pretraining, max_iterations=settings.iterations)
-    return [
-        LowLightJob.plan(
-            camera=camera,
-            source=source,
-            pretraining=pretraining,
-            settings=settings,
-            pixels=study.prnu.pixels,
-            evaluation=study.prnu.evaluation,
-            seed=study.prnu.seed,
-        )
-        for camera, source in sources.items()
-    ]
+    shared = {"pretraining": pretraining, "settings": settings}
+    shared |= study.prnu.model_dump(include={"pixels", "evaluation", "seed"})
+    return [LowLightJob.plan(camera=camera, source=source, **shared) for camera, source in sources.items()]
 
 
 def _publish(session: Session, jobs: Sequence[FingerprintJob], dark: Sequence[LowLightJob]) -> Path:

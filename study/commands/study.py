@@ -99,14 +99,11 @@ def _dry_run(study: Study) -> None:
     print_line(", ".join(f"{count} {its_status}" for its_status, count in state.counts.items()))
 
     cost = estimate(study, state.grid, snapshot)
-    jobs = [(job.isp, job.kind, job.count, job.finished, _hours(job.seconds, cost.share)) for job in cost.jobs]
+    hours = ["unknown" if job.seconds is None else f"{job.seconds * cost.share / 3600:.1f}" for job in cost.jobs]
+    jobs = [(job.isp, job.kind, job.count, job.finished, left) for job, left in zip(cost.jobs, hours, strict=True)]
     out.print(table("Estimate", ("ISP", "jobs", "planned", "finished", f"{cost.device} hours to go"), jobs))
     unknown = f", and what was never measured: {', '.join(cost.unknown)}" if cost.unknown else ""
     print_line(f"to go: {cost.hours:.1f} {cost.device} hours{unknown}; to be written: {gigabytes(cost.written)}")
-
-
-def _hours(seconds: float | None, share: float) -> str:
-    return "unknown" if seconds is None else f"{seconds * share / 3600:.1f}"
 
 
 @app.command()

@@ -216,7 +216,7 @@ def _space(study: Study, grid: Grid, snapshot: Snapshot | None, slots: int) -> s
 
 def _seen(store: Storage, nonce: str, nodes: Sequence[Node], answers: Sequence[Finding]) -> list[Finding]:
     """The nodes' answers; a fault where the driver does not see the file that a node says it has written."""
-    unseen = {node.name for node in nodes if not store.exists(node_probe.answer_file(node, nonce))}
+    unseen = {node.name for node in nodes if not store.exists(f"{FOLDER}/{nonce}-{node.id}")}
     fault = f"{store.uri} is not shared: the driver does not see what this node has written there: {SHARE}"
     return [
         Finding(answer.what, answer.node, fault)

@@ -3,7 +3,7 @@
 import hashlib
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -55,7 +55,8 @@ class Question:
 
     Attributes:
         storage: folder or bucket.
-        nonce: name and content of a file that the driver wrote into the storage; None where it could not.
+        nonce: name and content of a file that the driver wrote into the storage; None where it could not. A node adds
+            its id to the name of its own file.
         tracking_uri: of the tracker.
         run_id: the run to send a file to; None where there is no tracker yet.
         versions: of the driver.
@@ -122,18 +123,13 @@ def probe(node: Node, question: Question) -> list[Finding]:
 
 def _exchange_files(node: Node, question: Question) -> str:
     storage, nonce = Storage(question.storage), str(question.nonce)
-    name = f"{FOLDER}/{nonce}"
-    if not storage.exists(name) or storage.read(name) != nonce.encode():
+    written = f"{FOLDER}/{nonce}"
+    if not storage.exists(written) or storage.read(written) != nonce.encode():
         raise StudyError(
             f"{question.storage} is not shared: this node does not find what the driver has just written there: {SHARE}"
         )
-    write_and_read(storage, answer_file(node, nonce), nonce)
+    write_and_read(storage, f"{written}-{node.id}", nonce)
     return f"{question.storage}: read and written"
-
-
-def answer_file(node: Node, nonce: str) -> str:
-    """Name of the file that a node writes into the storage."""
-    return f"{FOLDER}/{nonce}-{node.id}"
 
 
 def write_and_read(storage: Storage, name: str, content: str) -> None:
@@ -170,12 +166,10 @@ def _track(node: Node, question: Question) -> str:
 
 def versions() -> dict[str, str]:
     """Versions of all that decides a result: Python, packages, and a digest of this project's own source files."""
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), **dict.fromkeys(PACKAGES, "missing")}
     for package in PACKAGES:
-        try:
+        with suppress(PackageNotFoundError):
             found[package] = version(package).split("+")[0]  # the same for CPU and for GPU
-        except PackageNotFoundError:
-            found[package] = "missing"
     digest = hashlib.sha256()
     for path in sorted(path for folder in SOURCES for path in (CODE / folder).rglob("*.py")):
         digest.update(f"{path.relative_to(CODE).as_posix()}\0".encode() + path.read_bytes())

@@ -162,6 +162,20 @@ def test_changed_data_are_a_fault_for_those_who_look_closely(study: Study) -> No
     assert "image 2 is damaged" in fault(check(study))
 
 
+def test_data_in_a_bucket_are_looked_at_closely(study: Study, bucket: Storage, tmp_path: Path) -> None:
+    folder = study.folder / "cameras" / "little"
+    resources = study.resources.model_copy(update={"cache": tmp_path / "cache"})
+    uri = tracking.tracking_uri(study)
+    study = study.model_copy(update={"storage": bucket.uri, "tracking_uri": uri, "resources": resources})
+    for file in folder.iterdir():
+        bucket.upload(file, f"cameras/little/{file.name}")
+    assert "checksums right" in remark(check(study), "data of little")
+    assert not list((tmp_path / "cache").iterdir())
+    damage(folder / "target.u8", lambda content: content.__setitem__(-1, content[-1] ^ 1))
+    bucket.upload(folder / "target.u8", "cameras/little/target.u8")
+    assert "image 2 is damaged" in faults(check(study))["data of little"]
+
+
 def test_every_camera_has_its_own_line(study: Study) -> None:
     study = study_in(study.folder, cameras=["absent", "little"], split={"train": 3, "validation": 3})
     found = faults(check(study, thorough=False))

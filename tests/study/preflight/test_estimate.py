@@ -11,7 +11,6 @@ from mlflow.entities import Metric, Param, Run, RunData, RunInfo, RunTag
 from safetensors.torch import save_file
 
 import models
-from cameras.disk import gigabytes
 from cameras.dng import simulate_folder
 from cameras.importing import import_camera
 from cameras.simulate import PRESETS
@@ -253,11 +252,6 @@ def test_simulated_cameras_are_written_once(tmp_path: Path) -> None:
     written = [path for path in tmp_path.rglob("*") if path.suffix in (".dng", ".u16", ".u8")]
     assert sum(path.stat().st_size for path in written) == pytest.approx(expected, rel=0.02)
     assert estimated(study, resolve(study, None)).simulated == 0
-
-
-@pytest.mark.parametrize(("size", "text"), [(0, "0 GB"), (1_234_000_000, "1.23 GB"), (98_765_000_000, "98.8 GB")])
-def test_gigabytes(size: int, text: str) -> None:
-    assert gigabytes(size) == text
 
 
 def test_the_paper_takes_what_its_presets_say() -> None:
