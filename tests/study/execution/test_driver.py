@@ -7,9 +7,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -21,7 +22,7 @@ from study import tracking
 from study.commands.app import app, main
 from study.commands.rerun import rerun
 from study.execution.checkpoints import key_of
-from study.preflight.status import survey
+from study.jobs.plan import resolve
 from study.settings import Study, load_study
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -47,9 +48,9 @@ class Command:
         self.folder = folder
         self.environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, module: Sequence[str] = ("-m", "study")) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "study", *arguments, "--storage", str(self.folder / "results")],
+            [sys.executable, *module, *arguments, "--storage", str(self.folder / "results")],
             cwd=ROOT,
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -57,8 +58,8 @@ class Command:
             text=True,
         )
 
-    def run(self, *arguments: str, code: int = 0) -> str:
-        process = self.start(*arguments)
+    def run(self, *arguments: str, code: int = 0, module: Sequence[str] = ("-m", "study")) -> str:
+        process = self.start(*arguments, module=module)
         output, _ = process.communicate(timeout=240)
         assert process.returncode == code, output
         return output
@@ -138,19 +139,39 @@ def is_training(process: psutil.Process) -> bool:
 
 
 def ask(command: Command, *arguments: str) -> str:
-    """A command that needs no Ray, in this process: half a dozen imports of torch saved."""
+    """A command that needs no Ray, in this process: that saves half a dozen imports of torch."""
     asked = CliRunner().invoke(app, [*arguments, "--storage", str(command.folder / "results")])
     assert asked.exit_code == 0, asked.output
     return asked.stdout
 
 
-def test_smoke_and_what_can_be_asked_of_it(command: Command) -> None:
+# Runs a command, and writes down every result that a worker reports to Ray Tune.
+SPY = """
+import json, os, secrets, sys
+os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
+os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+from study.commands.app import main
+from study.execution import scheduler
+
+class Spy(scheduler._Watcher):
+    def on_trial_result(self, iteration, trials, trial, result, **info):
+        with open(NOTES, "a") as file:
+            file.write(json.dumps(result, default=str) + chr(10))
+        super().on_trial_result(iteration, trials, trial, result, **info)
+
+scheduler._Watcher = Spy
+main()
+"""
+
+
+def test_smoke_and_its_results(command: Command) -> None:
     before = json.loads(ask(command, "status", "smoke", "--json"))
     assert before["trials"] == before["waiting for data or pre-training"] == 4
     assert "0 finished" in ask(command, "run", "smoke", "--dry-run")
     assert not (command.folder / "results" / "reports" / "smoke").exists()
 
-    output = command.run("run", "smoke")
+    notes = command.folder / "notes.jsonl"
+    output = command.run("run", "smoke", module=("-c", SPY.replace("NOTES", repr(str(notes)))))
     report = command.folder / "results" / "reports" / "smoke" / "report.html"
     assert str(report) in output.replace("\n", "")
     assert "smoke-rggb" in report.read_text()
@@ -172,41 +193,68 @@ def test_smoke_and_what_can_be_asked_of_it(command: Command) -> None:
         assert set(run.data.params) >= {"camera", "isp", "lambda", "seed", "channel.codec", "training.iterations"}
         artifacts = {item.path for item in client.list_artifacts(run.info.run_id)}
         assert artifacts >= {"nip.safetensors", "fan.safetensors", "confusion.json", "trial.yaml"}
+    check_what_tune_sees([json.loads(line) for line in notes.read_text().splitlines()], trials)
+
+
+def check_what_tune_sees(reported: list[dict[str, Any]], trials: list[Run]) -> None:
+    """Tune knows the axes of every trial, and the same iterations and metrics as MLflow."""
+    by_key: dict[str, list[dict[str, Any]]] = {}
+    for result in reported:
+        by_key.setdefault(result["config"]["key"], []).append(result)
+    assert len(by_key) == 2 + len(trials), "two pre-trainings, too"
+    for run in trials:
+        results = by_key[run.data.tags["trial_key"]]
+        config = results[0]["config"]
+        assert {
+            name: str(config[name]) for name in ("camera", "isp", "lambda", "seed")
+        }.items() <= run.data.params.items()
+        iterations = [result["iteration"] for result in results]
+        assert iterations == sorted(iterations)
+        assert {5, 10} <= set(iterations), "the validations"
+        last = results[-1]
+        assert last["ended"]
+        assert last["iteration"] == 10
+        for name in ("accuracy", "psnr", "ssim"):
+            assert last[name] == run.data.metrics[name]
 
 
 def test_a_damaged_nip_is_restored_from_its_run(command: Command) -> None:
     """Trials are known by the bytes that they start from: these must come back, not others like them."""
     study = command.study("smoke")
-    keys = survey(study).keys
+    keys = keys_of(study)
     weights = sorted((command.folder / "results" / "nips").glob("smoke-rggb-*.safetensors"))
     content = [path.read_bytes() for path in weights]
     weights[0].write_bytes(content[0][:-1])
     weights[1].unlink()
     assert "to do" not in command.run("run", "smoke")
     assert [path.read_bytes() for path in weights] == content
-    assert survey(study).keys == keys
+    assert keys_of(study) == keys
+
+
+def keys_of(study: Study) -> tuple[str | None, ...]:
+    return resolve(study, tracking.read(tracking.tracking_uri(study), study.name)).keys
 
 
 def user_error(*arguments: str) -> str:
-    """What a command says that the user can put right: one line."""
+    """The one line of a command that fails for a reason that the user can put right."""
     with (
         pytest.MonkeyPatch.context() as patch,
         pytest.raises(SystemExit) as left,
-        redirect_stderr(io.StringIO()) as said,
+        redirect_stderr(io.StringIO()) as output,
     ):
         patch.setattr(sys, "argv", ["study", *arguments])
         main()
-    assert left.value.code == 2, said.getvalue()
-    assert said.getvalue().startswith("error: ")
-    assert said.getvalue().strip().count("\n") == 0
-    return said.getvalue()
+    assert left.value.code == 2, output.getvalue()
+    assert output.getvalue().startswith("error: ")
+    assert output.getvalue().strip().count("\n") == 0
+    return output.getvalue()
 
 
 def test_user_errors_are_one_line_and_exit_code_2(tmp_path: Path) -> None:
     storage = ("--storage", str(tmp_path))
     assert "there is no study 'nowhere.yaml'" in user_error("run", "nowhere.yaml")
     assert "camera 'Canon EOS 40D' is not in" in user_error("run", "paper", *storage)
-    assert "no study named 'smoke'" in user_error("best", "smoke", *storage)
+    assert "study smoke has no results in" in user_error("best", "smoke", *storage)
     assert "no results in" in user_error("report", "smoke", "--storage", str(tmp_path / "nothing here [at all]"))
     assert "no run and no trial key 'feedbeef'" in user_error("rerun", "feedbeef", *storage)
     assert "no-such-folder" in user_error("import", "--camera", "X", "no-such-folder", *storage)
@@ -229,7 +277,7 @@ def test_unusable_storage_and_tracking_are_one_line(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("moment", ["pre-training", "trials"])
-def test_ctrl_c_ends_the_command_and_the_next_goes_on(command: Command, moment: str) -> None:
+def test_ctrl_c_ends_the_command_and_the_next_resumes(command: Command, moment: str) -> None:
     source = command.folder / "stopped.yaml"
     source.write_text(
         STUDY.replace("name: interrupted", "name: stopped").replace("max_iterations: 4", "max_iterations: 8")
@@ -245,7 +293,7 @@ def test_ctrl_c_ends_the_command_and_the_next_goes_on(command: Command, moment: 
     assert "report:" not in output
 
 
-def test_a_poisoned_trial_fails_at_once_and_the_rest_goes_on(command: Command) -> None:
+def test_a_poisoned_trial_fails_at_once_and_the_others_run(command: Command) -> None:
     source = command.folder / "poisoned.yaml"
     text = STUDY.replace("name: interrupted", "name: poisoned").replace("[0.01, fixed]", "[3.0e+38, fixed]")
     source.write_text(text.replace("iterations: 240", "iterations: 20"))

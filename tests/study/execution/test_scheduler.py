@@ -1,0 +1,150 @@
+"""The search space of Ray Tune, and what is reported to it; without a cluster."""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray import tune
+from ray.tune.search.variant_generator import generate_variants
+
+from forensics import Trial
+from forensics.trial import Distribution, Split
+from models.pretrain import Pretraining
+from study.execution import scheduler, worker
+from study.jobs import Context, EvaluationJob, Job, PretrainingJob, TrialJob, to_text
+
+DATA, NIP = "d" * 64, "e" * 64
+CONTEXT = Context(storage="/storage", cache=None, tracking_uri="http://nobody", experiment_id="7", threads=3)
+
+
+def trial(lam: Any, codec: str = "jpeg:50", axes: dict[str, Any] | None = None) -> TrialJob:
+    settings = Trial("camera", "UNet", lam, seed=2, channel=Distribution(codec=codec))
+    return TrialJob.plan(settings, axes or {}, "nips/x.safetensors", NIP, DATA)
+
+
+PRETRAINING = PretrainingJob.plan("camera", "INet", Split(), Pretraining(), DATA)
+TRIALS = [trial(lam, codec, {"channel.codec": codec}) for lam in (0.1, "fixed") for codec in ("jpeg:50", "jpeg:90")]
+
+
+def configs(jobs: list[Job]) -> list[dict[str, Any]]:
+    """What Tune makes of the search space: the config of every trial, in order."""
+    return [config for _, config in generate_variants(scheduler._search_space(jobs))]
+
+
+def test_the_search_space_names_the_axes() -> None:
+    assert configs([*TRIALS]) == [{"key": job.key, **job.axes} for job in TRIALS]
+    first = configs([*TRIALS])[0]
+    assert (
+        first.items()
+        >= {"camera": "camera", "isp": "UNet", "lambda": 0.1, "seed": 2, "channel.codec": "jpeg:50"}.items()
+    )
+
+
+def test_the_grid_is_of_keys_alone() -> None:
+    """If axes were grids too, they would multiply the trials."""
+    space = scheduler._search_space([*TRIALS])
+    assert space["key"] == tune.grid_search([job.key for job in TRIALS])
+    assert {name for name, domain in space.items() if isinstance(domain, dict)} == {"key"}
+
+
+def test_jobs_of_several_kinds_share_a_search_space() -> None:
+    """As in the PRNU experiments. A job that lacks an axis has None there."""
+    evaluation = EvaluationJob.plan(TRIALS[0], "webp:50")
+    listed = trial(0.2, axes={"manipulations": ["sharpen"]})
+    for config, job in zip(configs([PRETRAINING, evaluation, listed]), (PRETRAINING, evaluation, listed), strict=True):
+        assert config["key"] == job.key
+        assert {name: value for name, value in config.items() if value is not None} == {"key": job.key, **job.axes}
+    assert configs([PRETRAINING, evaluation])[1]["codec"] == "webp:50"
+
+
+Run = Callable[[Job, Context, Callable[[int, Mapping[str, float]], None], Callable[[str], None]], str | None]
+
+
+@pytest.fixture
+def reports(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The reports to Tune."""
+    found: list[dict[str, Any]] = []
+    monkeypatch.setattr(tune, "report", found.append)
+    return found
+
+
+def run_on_worker(job: Job, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "run", run)
+    plan = {other.key: to_text(other) for other in (*TRIALS, PRETRAINING)}
+    scheduler.run_on_worker({"key": job.key}, plan, CONTEXT.model_dump_json())
+
+
+def test_a_worker_runs_the_job_of_its_key(reports: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(job: Job, context: Context, *rest: object) -> None:
+        seen.append((job, context))
+
+    seen: list[tuple[Job, Context]] = []
+    for job in (TRIALS[3], PRETRAINING):
+        run_on_worker(job, run, monkeypatch)
+    assert seen == [(TRIALS[3], CONTEXT), (PRETRAINING, CONTEXT)]
+    assert [report["iteration"] for report in reports] == [TRIALS[3].steps, PRETRAINING.steps]
+    assert all(report["ended"] and report["failure"] is None for report in reports)
+
+
+def test_a_worker_reports_iteration_accuracy_psnr_and_ssim(
+    reports: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(job: Job, context: Context, on_progress: Any, say: Any) -> None:
+        for step in range(1, 11):
+            on_progress(step, {})  # within a second, so not reported
+        on_progress(10, {"accuracy": 0.5, "psnr": 30.0, "ssim": 0.9, "loss_fan": 1.0})
+        say("tracking is away")
+        on_progress(20, {"accuracy": 0.6, "loss_fan": 0.9})
+
+    run_on_worker(TRIALS[0], run, monkeypatch)
+    first, remark, second, last = reports
+    assert first == {"iteration": 10, "accuracy": 0.5, "psnr": 30.0, "ssim": 0.9}
+    assert remark == {**first, "remark": "tracking is away"}
+    assert second == {"iteration": 20, "accuracy": 0.6, "psnr": 30.0, "ssim": 0.9}
+    assert last == {**second, "iteration": TRIALS[0].steps, "failure": None, "ended": True}
+
+
+def test_a_worker_reports_progress_now_and_then(reports: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    def run(job: Job, context: Context, on_progress: Any, say: Any) -> str:
+        nonlocal now
+        for step in range(1, 101):
+            now += scheduler.REPORT_SECONDS / 10
+            on_progress(step, {})
+        return "loss is not finite"
+
+    monkeypatch.setattr(scheduler, "time", SimpleNamespace(monotonic=lambda: now))
+    run_on_worker(TRIALS[0], run, monkeypatch)
+    *progress, last = reports
+    assert 9 <= len(progress) <= 11
+    assert all(math.isnan(report["accuracy"]) for report in progress), "nothing was validated yet"
+    assert last["failure"] == "loss is not finite"
+    assert last["ended"]
+
+
+def test_the_watcher_passes_on_what_tune_reports(capsys: pytest.CaptureFixture[str]) -> None:
+    progress: list[tuple[str, int, bool]] = []
+    failures: dict[str, str] = {}
+    watcher = scheduler._Watcher(lambda *arguments: progress.append(arguments), failures)
+    one, two = (SimpleNamespace(config={"key": key}, error_file=None) for key in ("a" * 32, "b" * 32))
+    watcher.on_trial_result(0, [], one, {"iteration": 3, "remark": "tracking is away"})
+    watcher.on_trial_result(0, [], one, {"iteration": 9, "failure": None, "ended": True})
+    watcher.on_trial_result(0, [], two, {"iteration": 9, "failure": "loss is not finite", "ended": True})
+    watcher.on_trial_recover(0, [], two)
+    watcher.on_trial_error(0, [], one)
+    assert progress == [
+        ("a" * 32, 3, False),
+        ("a" * 32, 9, True),
+        ("b" * 32, 9, True),
+        ("a" * 32, 0, True),
+    ]
+    assert failures == {"b" * 32: "loss is not finite", "a" * 32: "its process or node was lost"}
+    assert capsys.readouterr().err.splitlines() == [
+        "aaaaaaaa: tracking is away",
+        "bbbbbbbb: its process or node was lost; it resumes from its last checkpoint",
+    ]
+    assert json.dumps(watcher.__getstate__()) == "{}", "Tune's notes hold nothing of it"
