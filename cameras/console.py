@@ -9,12 +9,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from cameras.errors import printable
+
 LOG_SECONDS = 15.0
 
 
 def say(text: str) -> None:
     """Print a line for people to stderr; the result of a command goes to stdout."""
-    Console(stderr=True).print(text, highlight=False, markup=False, soft_wrap=True)
+    Console(stderr=True).print(printable(text), highlight=False, markup=False, soft_wrap=True)
 
 
 def duration(seconds: float) -> str:
@@ -39,7 +41,7 @@ class Advance:
         self.task = progress.add_task(title, total=total, note="", left="") if progress else None
 
     def __call__(self, done: float, note: str = "") -> None:
-        now = time.monotonic()
+        now, note = time.monotonic(), printable(note)
         self.first = self.first or (now, done)
         speed = (done - self.first[1]) / max(now - self.first[0], 1e-9)
         left = f"{duration((self.total - done) / speed)} to go" if speed > 0 else ""

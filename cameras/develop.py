@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from cameras import demosaic as demosaicing
-from cameras.raw import RawFrame, open_raw
+from cameras.errors import printable
+from cameras.raw import RawError, RawFrame, open_raw
 
 GAMMA = 2.2
 
@@ -43,8 +44,8 @@ def develop(
 def develop_libraw(path: str | Path, gain: float = 1.0) -> np.ndarray:
     """Develop a RAW file by LibRaw (AHD demosaicing): the same visible area, in sensor orientation.
 
-    It takes the white balance of the shot, no automatic brightness and the same gamma as ``develop``: of all that can
-    be chosen, the two differ only in the demosaicing.
+    It takes the white balance of the shot, the white level of the file, no automatic brightness and the same gamma as
+    ``develop``: of all that can be chosen, the two differ only in the demosaicing.
 
     Args:
         gain: multiplies the light before the gamma; for photographs with a short exposure.
@@ -53,11 +54,20 @@ def develop_libraw(path: str | Path, gain: float = 1.0) -> np.ndarray:
         (H, W, 3) float32 in [0, 1].
 
     Raises:
-        RawError: as `RawFrame.open`.
+        RawError: as `RawFrame.open`; or the file has black levels or a matrix that LibRaw cannot take.
     """
-    with open_raw(path) as (raw, _):
-        rgb = raw.postprocess(
-            use_camera_wb=True, no_auto_bright=True, bright=gain, user_flip=0, gamma=(GAMMA, 0), output_bps=16
+    with open_raw(path) as opened:
+        if not opened.libraw_agrees:
+            raise RawError(f"{printable(path)}: LibRaw takes other black levels or another matrix than the file states")
+        red, green, blue = (float(value) for value in opened.white_balance)
+        rgb = opened.raw.postprocess(
+            user_wb=[red, green, blue, green],
+            adjust_maximum_thr=0,  # otherwise white moves to the brightest pixel where that is 75 to 99 % of it
+            no_auto_bright=True,
+            bright=gain,
+            user_flip=0,
+            gamma=(GAMMA, 0),
+            output_bps=16,
         )
     height, width = (side // 2 * 2 for side in rgb.shape[:2])  # whole 2×2 cells, as in a RawFrame
     return rgb[:height, :width].astype(np.float32) / 65535

@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -22,10 +22,11 @@ import numpy as np
 import torch
 
 from cameras import folders
+from cameras.container import SUFFIXES, Container, looks_raw, read_container
 from cameras.develop import develop
-from cameras.errors import one_line
+from cameras.errors import one_line, printable
 from cameras.pairs import Index, PairError, Source, append, quantise, refuse
-from cameras.raw import SUFFIXES, RawError, RawFrame
+from cameras.raw import RawError, RawFrame
 
 PORTRAIT = "portrait, and only landscape was asked for"  # stored in index.json: never change the text
 
@@ -36,12 +37,15 @@ class Imported:
 
     accepted: names of the images stored by this call. already: number of images stored before it.
     refused: files that were refused, now or by an earlier call, and the reasons; sorted.
+    bodies: serial numbers of the camera bodies that took the stored images, and how many each of them took; without
+        images whose files are gone or name no serial number.
     """
 
     folder: Path
     accepted: tuple[str, ...]
     already: int
     refused: tuple[tuple[Path, str], ...]
+    bodies: dict[str, int]
 
     def __len__(self) -> int:
         """Number of images that the camera has now."""
@@ -53,6 +57,7 @@ def import_camera(
     paths: Iterable[Path | str],
     root: Path | str,
     *,
+    model: str | None = None,
     limit: int = 150,
     orientation: Literal["landscape", "any"] = "landscape",
     demosaic: Literal["menon", "bilinear"] = "menon",
@@ -64,8 +69,10 @@ def import_camera(
 
     Args:
         name: of the camera in studies; one camera model has one name.
-        paths: RAW files, and folders to search for them (by suffix, with all subfolders).
+        paths: RAW files, and folders to search for them (by suffix and by content, with all subfolders).
         root: folder of all cameras.
+        model: "D5000" or "NIKON D5000"; files of other cameras are refused. By default it is the camera of the images
+            stored earlier, or else the one that took most of the files.
         limit: number of images that the camera has in the end, including those stored earlier.
         orientation: "landscape" refuses photographs that are displayed upright.
         demosaic: demosaicing method of the targets.
@@ -77,7 +84,8 @@ def import_camera(
 
     Raises:
         ValueError: a path does not exist; there is no RAW file; the limit is below 1; the name cannot be the name of a
-            folder; or the folder is damaged or its targets have another demosaicing.
+            folder; the folder is damaged or its targets have another demosaicing; no file is of the model; or without
+            one, two cameras took equally many files.
     """
     if limit < 1:
         raise ValueError(f"limit {limit}: at least one image must be asked for")
@@ -88,13 +96,24 @@ def import_camera(
     if index.development not in (None, demosaic):
         raise ValueError(f"{folder} holds {index.development} targets: import {demosaic} under another name")
 
-    sources = [Source.of(path) for path in _random_order(raw_files(paths), seed)]
-    stored = {image.source for image in index.images}
+    files, unnameable = _nameable(_random_order(raw_files(paths), seed))
+    sources = [Source.of(path) for path in files]
+    cameras = {source: container.camera for source in sources if (container := _container(source))}
+    chosen = _choose(cameras.values(), index.camera, model)
+    stored, known = {image.source for image in index.images}, set(sources)
     remembered = {
-        entry.source: entry.reason for entry in index.refused if not (entry.reason == PORTRAIT and orientation == "any")
+        entry.source: entry.reason
+        for entry in index.refused
+        if entry.source in known and entry.holds and not (entry.reason == PORTRAIT and orientation == "any")
     }
-    refused = [(Path(source.path), remembered[source]) for source in sources if source in remembered]
-    waiting = deque(source for source in sources if source not in stored and source not in remembered)
+    others = {
+        source: f"camera is {camera}, but {chosen} is imported (choose with --model)"
+        for source, camera in cameras.items()
+        if camera != chosen and source not in stored
+    }
+    refused = [(path, "its path is no UTF-8 text: rename it, or its folder") for path in unnameable]
+    refused += [(Path(source.path), reason) for source, reason in {**remembered, **others}.items()]
+    waiting = deque(source for source in sources if source not in stored | remembered.keys() | others.keys())
     accepted: list[str] = []
 
     def missing() -> int:
@@ -119,17 +138,68 @@ def import_camera(
         if on_progress:
             done = len(index.images) + len(accepted)
             on_progress(done, min(limit, done + unknown), Path(source.path), reason)
-    return Imported(folder, tuple(accepted), len(index.images), tuple(sorted(refused)))
+    return Imported(folder, tuple(accepted), len(index.images), tuple(sorted(refused)), _bodies(folder))
 
 
 def raw_files(paths: Iterable[Path | str]) -> list[Path]:
     """The files given and the RAW files in the folders given, as `folders.find`. Raises ValueError as it does."""
-    return folders.find(paths, SUFFIXES, "RAW files")
+    return folders.find(paths, SUFFIXES, "RAW files", also=looks_raw)
 
 
 def _random_order(files: list[Path], seed: int) -> list[Path]:
     """Sort by a hash of seed and file name: the order of two files depends on nothing else."""
-    return sorted(files, key=lambda file: (hashlib.sha256(f"{seed}/{file.name}".encode()).digest(), file))
+    return sorted(files, key=lambda file: (hashlib.sha256(f"{seed}/".encode() + os.fsencode(file.name)).digest(), file))
+
+
+def _nameable(files: list[Path]) -> tuple[list[Path], list[Path]]:
+    """The files whose paths can be stored in an index and shown to people (UTF-8 text), and the others."""
+    parts: tuple[list[Path], list[Path]] = [], []
+    for file in files:
+        parts[printable(file) != str(file)].append(file)
+    return parts
+
+
+def _container(source: Source) -> Container | None:
+    """The container of a file; None where it is unfit: opening it will say why."""
+    try:
+        return read_container(Path(source.path))
+    except (ValueError, OSError):
+        return None
+
+
+def _choose(cameras: Iterable[str], stored: str | None, model: str | None) -> str | None:
+    """The camera to import: of the model asked for, else the stored one, else the one of most files.
+
+    Args:
+        cameras: of all files that say it.
+        stored: the camera of the images stored earlier.
+        model: as asked for, with or without the make.
+
+    Raises ValueError where none of them, or more than one, is meant.
+    """
+    counts = Counter(cameras)
+    listing = ", ".join(f"{camera} ({count})" for camera, count in counts.most_common())
+    if model is not None:
+        asked = " ".join(model.lower().split())
+        known = [*counts, *([stored] if stored else [])]
+        meant = {camera for camera in known if camera.lower() == asked or camera.lower().endswith(f" {asked}")}
+        if len(meant) != 1 or stored not in (None, *meant):
+            where = f"the images stored already are of {stored}" if stored else f"the files are of {listing or 'none'}"
+            raise ValueError(f"model {model!r} does not name the camera: {where}")
+        return meant.pop()
+    if stored is not None or not counts:
+        return stored
+    most = counts.most_common(2)
+    if len(most) > 1 and most[0][1] == most[1][1]:
+        raise ValueError(f"as many files are of one camera as of another: {listing}; choose with --model")
+    return most[0][0]
+
+
+def _bodies(folder: Path) -> dict[str, int]:
+    """The serial numbers of the bodies that took the stored images, and their numbers of images."""
+    sources = (image.source for image in Index.read(folder).images)
+    containers = (_container(source) for source in sources if source is not None)
+    return dict(Counter(container.serial for container in containers if container and container.serial).most_common())
 
 
 # --- In the workers ---
@@ -159,7 +229,8 @@ def _develop(path: str, orientation: str, demosaic: Literal["menon", "bilinear"]
     try:
         frame = RawFrame.open(path)
     except RawError as error:
-        return _Refused(str(error).removeprefix(f"{path}: "), lasting=True)
+        # A file that could not be read may be readable the next time.
+        return _Refused(str(error).removeprefix(f"{path}: "), lasting=not isinstance(error.__cause__, OSError))
     except OSError as error:
         return _Refused(f"cannot be read: {one_line(error.strerror or error)}", lasting=False)
     height, width, _ = frame.bayer.shape

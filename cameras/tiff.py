@@ -1,60 +1,68 @@
-"""The TIFF container of a RAW file: its make, its model, and the size that a complete file has.
-
-CR2, DNG, NEF, ARW and PEF are TIFF files. LibRaw decodes what it finds and accepts files whose end is missing. But the
-directory lists where every strip and tile lies, so a truncated file can be recognised before it is decoded.
-"""
+"""Read the directories of TIFF files, and of RAW formats that are TIFF with another magic number (ORF, RW2)."""
 
 import struct
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
-MAKE, MODEL, SUB_DIRECTORIES = 271, 272, 330
+HEADERS = {
+    b"II*\0": "<",
+    b"MM\0*": ">",  # TIFF, CR2, DNG, NEF, ARW, PEF, …
+    b"IIRO": "<",
+    b"IIRS": "<",
+    b"MMOR": ">",  # ORF
+    b"IIU\0": "<",  # RW2
+}
+SUB_DIRECTORIES, EXIF_DIRECTORY = 330, 34665
 EXTENTS = ((273, 279), (324, 325), (513, 514))  # (offsets, byte counts) of strips, tiles, embedded JPEG
+UNKNOWN = 0xFFFFFFFF  # RW2 has this offset where another tag says where the data are
 BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}  # by field type
-INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I"}
+NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I"}
+FRACTIONS = {5: "I", 10: "i"}
+TEXT, UNDEFINED = 2, 7
 
 Field = tuple[int, int, int]  # type, size in bytes, where its content lies in the file
+Value = str | bytes | tuple[int, ...] | tuple[float, ...]
+Directory = dict[int, Value]  # by tag
 
 
 @dataclass(frozen=True)
-class Container:
-    """make, model: from the first directory that has them, or "". end: the first byte after everything listed."""
+class Tiff:
+    """directories: all that the file links, the first one first. end: the first byte after everything listed."""
 
-    make: str
-    model: str
+    directories: tuple[Directory, ...]
     end: int
 
 
-def read_container(path: Path) -> Container:
-    """Read the directories of a classic TIFF file.
+def read_tiff(file: BinaryIO, tags: frozenset[int]) -> Tiff:
+    """Read all directories of a classic TIFF file, with the values of some tags.
 
-    Raises ValueError with the reason (without the file's name) if there is no TIFF header or a directory is cut off.
+    Raises ValueError with the reason if there is no TIFF header or a directory is cut off.
     """
-    with path.open("rb") as file:
-        header = file.read(8)
-        order = {b"II*\0": "<", b"MM\0*": ">"}.get(header[:4])
-        if order is None:
-            raise ValueError("not a RAW file (no TIFF header)")
-        if len(header) < 8:
-            raise ValueError("truncated (incomplete TIFF header)")
-        strings: dict[int, str] = {}
-        end = len(header)
-        waiting, seen = [struct.unpack(order + "I", header[4:])[0]], {0}
-        while waiting:
-            position = waiting.pop()
-            if position in seen:
-                continue
-            seen.add(position)
-            fields, following = _directory(file, order, position)
-            waiting += [following, *_numbers(file, order, fields.get(SUB_DIRECTORIES))]
-            end = max([end, *(value + size for _, size, value in fields.values() if size > 4)])
-            for offsets, counts in EXTENTS:
-                starts, sizes = (_numbers(file, order, fields.get(tag)) for tag in (offsets, counts))
-                end = max([end, *(start + size for start, size in zip(starts, sizes, strict=False))])
-            for tag in {MAKE, MODEL} & fields.keys() - strings.keys():
-                strings[tag] = _content(file, fields[tag]).split(b"\0")[0].decode("ascii", "replace").strip()
-    return Container(strings.get(MAKE, ""), strings.get(MODEL, ""), end)
+    file.seek(0)
+    header = file.read(8)
+    order = HEADERS.get(header[:4])
+    if order is None:
+        raise ValueError("no TIFF header")
+    if len(header) < 8:
+        raise ValueError("truncated (incomplete TIFF header)")
+    directories: list[Directory] = []
+    end = len(header)
+    waiting, seen = [struct.unpack(order + "I", header[4:])[0]], {0}
+    while waiting:
+        position = waiting.pop()
+        if position in seen:
+            continue
+        seen.add(position)
+        fields, following = _directory(file, order, position)
+        links = (tag for tag in (SUB_DIRECTORIES, EXIF_DIRECTORY) if tag in fields)
+        waiting += [following, *(start for tag in links for start in _integers(file, order, fields[tag]))]
+        end = max([end, *(value + size for _, size, value in fields.values() if size > 4)])
+        for extent in EXTENTS:
+            starts, sizes = (_integers(file, order, fields[tag]) if tag in fields else [] for tag in extent)
+            ends = (start + size for start, size in zip(starts, sizes, strict=False) if start != UNKNOWN)
+            end = max([end, *ends])
+        directories.append({tag: _value(file, order, fields[tag]) for tag in tags & fields.keys()})
+    return Tiff(tuple(directories), end)
 
 
 def _directory(file: BinaryIO, order: str, position: int) -> tuple[dict[int, Field], int]:
@@ -70,19 +78,25 @@ def _directory(file: BinaryIO, order: str, position: int) -> tuple[dict[int, Fie
     return fields, struct.unpack(order + "I", _exactly(file, 4))[0]
 
 
-def _numbers(file: BinaryIO, order: str, field: Field | None) -> list[int]:
-    """The integers of a field; an empty list if it is absent or of another type."""
-    if field is None or field[0] not in INTEGERS:
-        return []
-    content = _content(file, field)
-    letter = INTEGERS[field[0]]
-    return list(struct.unpack(f"{order}{len(content) // struct.calcsize('=' + letter)}{letter}", content))
+def _integers(file: BinaryIO, order: str, field: Field) -> list[int]:
+    """The unsigned integers of a field; an empty list if it is of another type."""
+    value = _value(file, order, field) if field[0] in (1, 3, 4, 13) else ()
+    return [int(number) for number in value]
 
 
-def _content(file: BinaryIO, field: Field) -> bytes:
-    _, size, position = field
+def _value(file: BinaryIO, order: str, field: Field) -> Value:
+    """The value of a field: numbers as a tuple, a fraction as a float (NaN if its denominator is 0)."""
+    kind, size, position = field
     file.seek(position)
-    return _exactly(file, size)
+    content = _exactly(file, size)
+    if kind == TEXT:
+        return content.split(b"\0")[0].decode("ascii", "replace").strip()
+    if kind in NUMBERS:
+        return struct.unpack(f"{order}{size // BYTES[kind]}{NUMBERS[kind]}", content)
+    if kind in FRACTIONS:
+        parts = struct.unpack(f"{order}{size // 4}{FRACTIONS[kind]}", content)
+        return tuple(a / b if b else float("nan") for a, b in zip(parts[::2], parts[1::2], strict=True))
+    return content
 
 
 def _exactly(file: BinaryIO, size: int) -> bytes:

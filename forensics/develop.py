@@ -1,5 +1,8 @@
 """Whole photographs developed by any pipeline: the standard one, LibRaw's, or a NIP out of a file."""
 
+import hashlib
+import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,9 @@ from models.fidelity import psnr
 def develop_files(paths: Iterable[Path], pipeline: str, folder: Path) -> Iterator[tuple[Path, Path | None, str]]:
     """Develop RAW files into 8-bit PNG files of the same names, in sensor orientation.
 
+    Files of one name, from several folders or with several suffixes, get distinct pictures: a hash of the file's path
+    is added to the name, such as IMG_0001-3f2a9c01.png.
+
     Args:
         paths: RAW files, or folders of them.
         pipeline: ``standard``, ``libraw``, or a safetensors file with a NIP (of ``nips/`` or of a trial's artifacts).
@@ -35,7 +41,7 @@ def develop_files(paths: Iterable[Path], pipeline: str, folder: Path) -> Iterato
     files = raw_files(paths)
     nip: Any = None if pipeline in ("standard", "libraw") else models.load(pipeline)
     folder.mkdir(parents=True, exist_ok=True)
-    for path in files:
+    for path, name in _picture_names(files).items():
         try:
             frame = RawFrame.open(path)
             target = develop(frame)
@@ -43,10 +49,21 @@ def develop_files(paths: Iterable[Path], pipeline: str, folder: Path) -> Iterato
         except (RawError, CameraError) as error:
             yield path, None, str(error)
             continue
-        out = folder / f"{path.stem}.png"
+        out = folder / name
         with atomic.writing(out) as part:
             Image.fromarray((picture * 255).round().astype(np.uint8)).save(part, format="png")
         yield path, out, "" if pipeline == "standard" else f"{_psnr(picture, target):.1f} dB from the standard pipeline"
+
+
+def _picture_names(files: Iterable[Path]) -> dict[Path, str]:
+    """A name for the picture of every file; no two are the same, not even where upper and lower case are."""
+    files = list(files)
+    counts = Counter(path.stem.lower() for path in files)
+    names = {}
+    for path in files:
+        mark = f"-{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}" if counts[path.stem.lower()] > 1 else ""
+        names[path] = f"{path.stem}{mark}.png"
+    return names
 
 
 class CameraError(ValueError):

@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from cameras import folders
+from cameras.container import SUFFIXES, looks_raw
 from cameras.dng import write_dng
-from cameras.raw import SUFFIXES, RawFrame
+from cameras.raw import RawFrame
 from cameras.scenes import scene_sources
 from cameras.simulate import SimulatedCamera, capture
 from prnu.crops import crop_box
@@ -58,7 +59,7 @@ def find(folder: Path | str) -> list[Exposures]:
 def _scenes(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; RAW files of low light lie in {LONG}/ and {SHORT}/")
-    files = folders.within(folder, SUFFIXES)
+    files = folders.within(folder, SUFFIXES, looks_raw)
     return {file.name.replace(".", "_").partition("_")[0]: file for file in reversed(files)}
 
 

@@ -15,6 +15,7 @@ BAYER_FILE, TARGET_FILE, INDEX_FILE = "bayer.u16", "target.u8", "index.json"
 FORMAT = 1
 BYTES_PER_BAYER_PIXEL = 4 * 2  # four uint16
 BYTES_PER_CELL = 4 * 3  # uint8: the 2×2 RGB pixels that one Bayer pixel becomes
+RULES = 2  # of refusing files; raise it when files that were refused may be accepted now, so that they are tried again
 START_OVER = "remove the folder and import the camera again"
 
 
@@ -53,10 +54,16 @@ class StoredImage:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A file that was refused, and why."""
+    """A file that was refused, and why. rules: the number of the rules by which it was."""
 
     source: Source
     reason: str
+    rules: int = RULES
+
+    @property
+    def holds(self) -> bool:
+        """The rules are still the same."""
+        return self.rules == RULES
 
 
 @dataclass(frozen=True)
@@ -130,7 +137,10 @@ class Index:
             cam2srgb=document["cam2srgb"] and tuple(tuple(map(float, row)) for row in document["cam2srgb"]),
             development=document["development"],
             images=images,
-            refused=tuple(Refusal(Source(**refusal["source"]), refusal["reason"]) for refusal in document["refused"]),
+            refused=tuple(
+                Refusal(Source(**refusal["source"]), refusal["reason"], refusal.get("rules", 1))
+                for refusal in document["refused"]
+            ),
         )
 
     def write(self, folder: Path | str) -> None:

@@ -48,6 +48,9 @@ def simulate(
 def import_(
     paths: Annotated[list[Path], typer.Argument(help="RAW files, or folders of them")],
     camera: Annotated[str, typer.Option(help="name of the camera in study files")],
+    model: Annotated[
+        str | None, typer.Option(help="such as 'NIKON D5000': files of other cameras are refused [default: the most]")
+    ] = None,
     storage: StorageOption = None,
     limit: Annotated[int, typer.Option(min=1, help="number of photographs, chosen by a seed")] = 150,
     orientation: Literal["landscape", "any"] = "landscape",
@@ -58,6 +61,7 @@ def import_(
 ) -> None:
     """RAW files → pairs of Bayer stack and developed target. Called again, it does only what is missing."""
     from cameras.console import work
+    from cameras.errors import printable
     from cameras.importing import import_camera
     from study.execution.cameras import publish_pairs
     from study.storage import Storage
@@ -71,6 +75,7 @@ def import_(
             camera,
             paths,
             here / "cameras",
+            model=model,
             limit=limit,
             orientation=orientation,
             demosaic=demosaic,
@@ -81,12 +86,19 @@ def import_(
     if len(imported):
         publish_pairs(here, camera, shared)
     if imported.refused:
-        out.print(table("Refused", ("file", "reason"), [(path.name, reason) for path, reason in imported.refused]))
+        rows = [(printable(path.name), printable(reason)) for path, reason in imported.refused]
+        out.print(table("Refused", ("file", "reason"), rows))
     new, refused = len(imported.accepted), len(imported.refused)
     print_line(
         f"{camera}: {len(imported)} of the {limit} photographs asked for ({new} new, {refused} refused), "
         f"in {imported.folder}"
     )
+    if len(imported.bodies) > 1:
+        bodies = ", ".join(f"{serial}: {images} photographs" for serial, images in imported.bodies.items())
+        print_line(
+            f"warning: {camera} is {len(imported.bodies)} camera bodies (serial number {bodies}); each has a sensor "
+            "fingerprint of its own, so one over all of them says nothing"
+        )
     if len(imported) < at_least:
         raise StudyError(f"{camera}: {len(imported)} photographs are too few, --at-least {at_least} were asked for")
 
@@ -98,8 +110,9 @@ def develop(
     pipeline: Annotated[str, typer.Option("--with", help="standard, libraw, or a NIP's safetensors file")] = "standard",
 ) -> None:
     """Develop whole photographs, by a NIP or by a standard pipeline, and look at them."""
+    from cameras.errors import printable
     from forensics.develop import develop_files
 
     with user_errors():
         for path, picture, remark in develop_files(paths, pipeline, out_folder):
-            print_line(f"{path.name}: {picture or 'refused'} {remark}".rstrip())
+            print_line(printable(f"{path.name}: {picture or 'refused'} {remark}".rstrip()))
