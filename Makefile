@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: venv demo lint test test-install test-cluster test-ray-up
+.PHONY: venv demo lint test mutants test-install test-cluster test-ray-up
 
 venv: .venv/installed
 
@@ -19,6 +19,10 @@ lint: venv
 
 test: lint
 	$(BIN)/python -m pytest
+
+# Does a test notice each of the faults listed in tests/mutants/faults.py?
+mutants: venv
+	$(BIN)/python tests/mutants
 
 # A wheel, in an environment of its own
 test-install: venv

@@ -120,5 +120,6 @@ def assert_same_weights(trained: torch.nn.Module, by_hand: torch.nn.Module, lear
         assert weight.isfinite().all(), key
         differences.append((weight.double() - expected.double()).abs().flatten() / learning_rate)
     steps = torch.cat(differences)
-    assert steps.max() < 0.5
-    assert (steps > 0.02).double().mean() < 1e-4
+    assert steps.max() < 0.5, f"a weight of {type(trained).__name__} differs by {steps.max():g} steps"
+    different = (steps > 0.02).double().mean()
+    assert different < 1e-4, f"{different:.1%} of the weights of {type(trained).__name__} differ"

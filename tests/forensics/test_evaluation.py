@@ -109,6 +109,7 @@ def test_stored_twice_with_eight_bits() -> None:
     photograph = ((levels + 0.4) / 255).expand(1, 3, 2, 4)
     assert store(photograph, 2).flatten().tolist() == [0, 3] * 3
     assert torch.equal(store(photograph, 1)[0, 0], levels.to(torch.uint8))
+    assert torch.equal(store(photograph - 0.8 / 255, 1)[0, 0], levels.to(torch.uint8))  # rounded up
     assert store(torch.tensor([-0.1, 1.1]).expand(1, 3, 1, 2), 1)[0, 0].tolist() == [[0, 255]]
 
 
