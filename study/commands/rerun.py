@@ -15,7 +15,6 @@ from pydantic import ValidationError
 
 from cameras.console import work
 from forensics.repetition import differences
-from forensics.training import METRICS
 from study import tracking
 from study.execution.worker import set_up_process
 from study.jobs import Callbacks, Context, TrialJob
@@ -61,16 +60,14 @@ def rerun(run_or_key: str, storage: str, tracking_uri: str) -> Comparison:
         set_up_process(context)
         with work(job.name, job.steps) as advance:
             outcome = job.train(context, Callbacks(on_step=advance))
-        # The latest value of a step that was logged twice.
-        logged = {
+        last = outcome.history[max(outcome.history)]
+        compared = [name for name in last if name in run.data.metrics]  # an older version may have logged fewer
+        logged = {  # the latest value of a step that was logged twice
             name: {entry.step: entry.value for entry in client.get_metric_history(run.info.run_id, name)}
-            for name in run.data.metrics.keys() & METRICS
+            for name in compared
         }
         difference = next(differences(outcome, logged, artifacts / NIP_FILE, artifacts / FAN_FILE), "")
-    last = outcome.history[max(outcome.history)]
-    return Comparison(
-        job.name, [(name, run.data.metrics[name], last[name]) for name in last if name in logged], difference
-    )
+    return Comparison(job.name, [(name, run.data.metrics[name], last[name]) for name in compared], difference)
 
 
 def _logged(run: Run, artifacts: Path, storage: str) -> tuple[TrialJob, Context]:

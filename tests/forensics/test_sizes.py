@@ -1,0 +1,28 @@
+"""Sizes known beforehand are those of the files that are really written."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from small_trials import small_trial
+
+import models
+from cameras.pairs import Pairs
+from forensics import train
+from forensics.sizes import checkpoint_size
+from models.checkpoint import Write
+
+
+@pytest.mark.parametrize("lam", [1.0, "fixed"])
+def test_checkpoints_of_a_trial(pairs: Pairs, tmp_path: Path, lam: float | str) -> None:
+    """A NIP that does not learn has no moments."""
+    trial = small_trial(lam, isp="DNet")
+    written: list[int] = []
+
+    def keep(step: int, write: Write) -> None:
+        write(tmp_path / "checkpoint")
+        written.append((tmp_path / "checkpoint").stat().st_size)
+
+    nip = models.build("DNet", generator=torch.Generator().manual_seed(0))
+    train(trial, pairs, nip, on_checkpoint=keep)
+    assert written == pytest.approx([checkpoint_size(trial)] * 2, rel=5e-3)
