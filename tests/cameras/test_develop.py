@@ -11,6 +11,7 @@ import pytest
 
 from cameras import RawError, RawFrame, develop
 from cameras.develop import develop_libraw
+from cameras.dng import write_dng
 from cameras.raw import CFA_PATTERNS, sample_positions
 from cameras.simulate import PRESETS, capture, frame, lens_blur
 
@@ -162,6 +163,33 @@ def test_orientation_is_left_to_the_viewer(shared_raw: Path, tmp_path: Path) -> 
     turned = RawFrame.open(path)
     assert turned.orientation == 6
     assert develop_libraw(path).shape == (2 * turned.bayer.shape[0], 2 * turned.bayer.shape[1], 3)
+
+
+@pytest.mark.parametrize("brightest", [0.76, 0.9, 0.98])
+def test_white_stays_white_in_libraw(tmp_path: Path, brightest: float) -> None:
+    """Unless told not to, LibRaw makes the brightest pixel white where it lies between 75 and 99 % of white."""
+    camera = dataclasses.replace(PRESETS["sim-rggb"], full_well=1e12, read_noise=0.0, prnu=0.0, blur=3.0)
+    rng = np.random.default_rng(4)
+    scene = np.kron(rng.uniform(0.1, 0.6, (6, 8, 3)), np.ones((16, 16, 1))).astype(np.float32)
+    mosaic = capture(camera, scene, rng)
+    mosaic[40, 60] = brightest * camera.white
+    write_dng(tmp_path / "a.dng", mosaic, camera)
+    expected, libraw = develop(RawFrame.open(tmp_path / "a.dng")), develop_libraw(tmp_path / "a.dng")
+    away = np.s_[60:-8, 8:-8]
+    assert psnr(libraw[away], expected[away]) > 45
+
+
+def test_libraw_agrees_where_red_needs_less_gain_than_green(tmp_path: Path) -> None:
+    """Gains below 1 are scaled up in both, so that blown-out highlights are white in both."""
+    camera = dataclasses.replace(PRESETS["sim-rggb"], white_balance=(0.81, 1.0, 1.4), prnu=0.0, blur=2.0)
+    rng = np.random.default_rng(4)
+    mosaic = capture(camera, np.kron(rng.uniform(0.1, 0.6, (6, 8, 3)), np.ones((16, 16, 1))), rng)
+    mosaic[:48] = camera.white
+    write_dng(tmp_path / "a.dng", mosaic, camera)
+    ours, libraw = develop(RawFrame.open(tmp_path / "a.dng")), develop_libraw(tmp_path / "a.dng")
+    assert ours[:40].min() > 0.999
+    assert libraw[:40].min() > 0.999
+    np.testing.assert_allclose(ours[56:].mean((0, 1)), libraw[56:].mean((0, 1)), rtol=5e-3)
 
 
 def test_libraw_refuses_as_raw_frame_does(tmp_path: Path) -> None:

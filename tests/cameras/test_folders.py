@@ -1,11 +1,13 @@
 """One search of folders, whoever asks for files."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cameras import folders
+from cameras.errors import one_line
 from cameras.importing import raw_files
 from cameras.scenes import scene_sources
 from prnu.exposures import find as find_exposures
@@ -74,6 +76,27 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         scene_sources("~/photos")
     with pytest.raises(ValueError, match=r"^~nobody-of-this-name/raw: no such file or folder"):
         raw_files(["~nobody-of-this-name/raw"])
+
+
+def test_files_may_be_known_by_their_content(tmp_path: Path) -> None:
+    touch(tmp_path, "1.a", "2.other", ".3.other", "unreadable")
+
+    def test(file: Path) -> bool:
+        if file.name == "unreadable":
+            raise PermissionError
+        return file.name.endswith("other")
+
+    assert [file.name for file in folders.within(tmp_path, (".a",), test)] == ["1.a", "2.other"]
+
+
+def test_messages_can_be_printed_whatever_bytes_a_name_holds(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    with pytest.raises(ValueError, match=r"caf\\xe9: no such file"):
+        folders.find([folder], (".a",), "files")
+    folder.mkdir()
+    with pytest.raises(ValueError, match=r"no files in .*/caf\\xe9: looked"):
+        folders.find([folder], (".a",), "files")
+    assert one_line(OSError(str(folder))).endswith(r"caf\xe9")
 
 
 def test_nothing_found_is_one_clear_line(tmp_path: Path) -> None:

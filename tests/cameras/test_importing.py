@@ -1,5 +1,6 @@
 """Imports keep what is fit, say why the rest is not, and can be killed at any moment."""
 
+import json
 import os
 import shutil
 import signal
@@ -15,11 +16,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from cameras import importing
 from cameras.dng import write_dng
 from cameras.importing import import_camera, raw_files
 from cameras.pairs import Index, Pairs
+from cameras.pairs.index import RULES
 from cameras.raw import RawFrame
 from cameras.simulate import PRESETS
 
@@ -191,6 +194,132 @@ def test_wrong_requests_are_one_clear_line(tmp_path, card, settings, message):
     with pytest.raises(ValueError, match=message) as error:
         import_camera(**request | settings)
     assert "\n" not in str(error.value)
+
+
+def shots(folder: Path, counts: dict[str, int], seed: int = 0) -> Path:
+    """A folder with photographs of several cameras, whose names give nothing away."""
+    for preset, count in counts.items():
+        for _ in range(count):
+            photo(folder / f"IMG_{seed:04d}.dng", seed, camera=PRESETS[preset])
+            seed += 1
+    return folder
+
+
+@pytest.mark.parametrize("first", range(6))
+def test_of_two_cameras_the_one_of_most_files_is_imported(tmp_path, first):
+    """Whichever file is opened first, and the others are named with their camera."""
+    folder = shots(tmp_path / "raw", {"sim-rggb": 2, "sim-gbrg": 3})
+    imported = take([folder], tmp_path, seed=first)
+    assert len(imported) == 3 and Pairs.open(imported.folder).camera == "Simulated G1"
+    assert set(reasons(imported)) == {"IMG_0000.dng", "IMG_0001.dng"}
+    assert all(reason.startswith("camera is Simulated R1, but Simulated G1") for _, reason in imported.refused)
+    shots(folder, {"sim-rggb": 9}, seed=5)  # what is stored stays the camera, though others are more now
+    again = take([folder], tmp_path, seed=first)
+    assert len(again) == 3 and len(again.refused) == 11
+    assert Index.read(imported.folder).refused == (), "another call may choose otherwise"
+
+
+@pytest.mark.parametrize("model", ["Simulated R1", "r1", "simulated  r1"])
+def test_the_model_asked_for_is_imported(tmp_path, model):
+    folder = shots(tmp_path / "raw", {"sim-rggb": 2, "sim-gbrg": 3})
+    imported = take([folder], tmp_path, model=model)
+    assert len(imported) == 2 and Pairs.open(imported.folder).camera == "Simulated R1"
+    assert len(imported.refused) == 3
+    with pytest.raises(
+        ValueError, match="'G1' does not name the camera: the images stored already are of Simulated R1"
+    ):
+        take([folder], tmp_path, model="G1")
+    with pytest.raises(ValueError, match=r"'D90' .* of Simulated G1 \(3\), Simulated R1 \(2\)"):
+        take([folder], tmp_path / "new", model="D90")
+
+
+def test_equally_many_files_of_two_cameras_are_a_question(tmp_path):
+    folder = shots(tmp_path / "raw", {"sim-rggb": 2, "sim-gbrg": 2})
+    with pytest.raises(
+        ValueError, match=r"Simulated R1 \(2\), Simulated G1 \(2\)|Simulated G1 \(2\), Simulated R1 \(2\)"
+    ):
+        take([folder], tmp_path)
+    assert not (tmp_path / "camera").exists()
+    assert len(take([folder], tmp_path, model="R1")) == 2
+
+
+def test_damaged_files_have_no_vote(tmp_path):
+    folder = shots(tmp_path / "raw", {"sim-rggb": 1})
+    for i in range(3):
+        (folder / f"{i}.NEF").write_text("no photograph")
+    assert len(take([folder], tmp_path)) == 1
+
+
+def test_bodies_of_one_model_are_counted(tmp_path):
+    for body, count in ((1, 2), (22, 1)):
+        shots(tmp_path / "raw" / str(body), {"sim-gbrg": 0})
+        for i in range(count):
+            photo(tmp_path / "raw" / str(body) / f"{i}.dng", 10 * body + i, camera=replace(CAMERA, body=body))
+    imported = take([tmp_path / "raw" / "1"], tmp_path)
+    assert imported.bodies == {"1": 2}
+    assert take([tmp_path / "raw" / "22"], tmp_path).bodies == {"1": 2, "22": 1}, "also those of earlier calls"
+    shutil.rmtree(tmp_path / "raw" / "1")
+    assert take([tmp_path / "raw"], tmp_path).bodies == {"22": 1}
+
+
+@pytest.mark.parametrize("where", [b"caf\xe9.dng", b"caf\xe9/IMG.dng"], ids=["file", "folder"])
+def test_a_name_that_is_no_utf8_is_refused_alone(tmp_path, card, where):
+    """Names are bytes; an old memory card or archive holds some in Latin-1."""
+    folder = tmp_path / "raw"
+    shutil.copytree(card, folder)
+    photo(folder / os.fsdecode(where), seed=50)
+    imported = take([folder], tmp_path)
+    assert len(imported) == 6
+    [(path, reason)] = imported.refused
+    assert path == folder / os.fsdecode(where) and "no UTF-8" in reason
+    (imported.folder / "index.json").read_bytes().decode("ascii")
+    assert "udce9" not in (imported.folder / "index.json").read_text()
+    assert len(take([folder / os.fsdecode(where)], tmp_path).refused) == 1
+    (folder / os.fsdecode(where)).rename(folder / "renamed.dng")
+    assert len(take([folder], tmp_path)) == 7
+
+
+def test_files_count_by_their_content_too(tmp_path, card):
+    folder = tmp_path / "raw"
+    shutil.copytree(card, folder)
+    shutil.move(folder / "DCIM0" / "IMG_0000.DNG", folder / "a photograph")
+    shutil.move(folder / "DCIM0" / "IMG_0001.DNG", folder / "b.raw")
+    (folder / "headerless.raw").write_bytes(bytes(range(256)) * 96)
+    Image.new("RGB", (48, 32)).save(folder / "a.tif")
+    imported = take([folder], tmp_path)
+    assert len(imported) == 6
+    assert list(reasons(imported)) == ["headerless.raw"] and "not a RAW file" in reasons(imported)["headerless.raw"]
+
+
+def test_refusals_by_older_rules_are_tried_again(tmp_path, card):
+    """An index written before the rules changed has no number beside its refusals."""
+    folder = tmp_path / "raw"
+    shutil.copytree(card / "DCIM0", folder)
+    (folder / "text.nef").write_text("no photograph")
+    imported = take([folder], tmp_path)
+    index = json.loads((imported.folder / "index.json").read_text())
+    del index["refused"][0]["rules"]
+    (imported.folder / "index.json").write_text(json.dumps(index))
+    opened = []
+    again = take([folder], tmp_path, on_progress=lambda done, total, path, reason: opened.append(path.name))
+    assert opened == ["text.nef"] and len(again.refused) == 1
+    assert [refusal.rules for refusal in Index.read(imported.folder).refused] == [RULES]
+    opened.clear()
+    take([folder], tmp_path, on_progress=lambda done, total, path, reason: opened.append(path.name))
+    assert opened == []
+
+
+def test_a_file_that_cannot_be_read_is_tried_again(tmp_path, card, monkeypatch):
+    shutil.copytree(card / "DCIM0", tmp_path / "raw")
+
+    def fail(path, tags=frozenset()):
+        raise OSError(5, "Input/output error", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cameras.raw.read_container", fail)
+        imported = take([tmp_path / "raw"], tmp_path)
+    assert set(reasons(imported).values()) == {"Input/output error"}
+    assert len(take([tmp_path / "raw"], tmp_path)) == 3
 
 
 def test_a_file_reached_twice_is_taken_once(card, tmp_path):
