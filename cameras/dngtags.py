@@ -26,7 +26,6 @@ TAGS = {
     "BlackLevel": 50714,
     "BlackLevelDeltaH": 50715,
     "BlackLevelDeltaV": 50716,
-    "WhiteLevel": 50717,
     "DefaultScale": 50718,
     "ColorMatrix1": 50721,
     "ColorMatrix2": 50722,
@@ -107,7 +106,6 @@ class DngTags:
 
     corner: row and column of the ActiveArea's corner on the sensor; black levels count from there.
     black: (rows, columns) pattern of black levels. delta_v, delta_h: what is added by row and by column, or empty.
-    white: the level of white, or None where the file does not say.
     neutral: (3,) camera RGB of white computed from AsShotWhiteXY, or None where AsShotNeutral says it.
     xyz2cam: (3, 3) XYZ -> camera RGB for the light nearest to daylight, with CameraCalibration; None without one.
     """
@@ -116,7 +114,6 @@ class DngTags:
     black: np.ndarray
     delta_v: np.ndarray
     delta_h: np.ndarray
-    white: float | None
     neutral: np.ndarray | None
     xyz2cam: np.ndarray | None
 
@@ -164,7 +161,6 @@ def read_dng_tags(directories: tuple[Directory, ...]) -> DngTags | None:
         black=_black(raw),
         delta_v=np.array(_numbers(raw, "BlackLevelDeltaV")),
         delta_h=np.array(_numbers(raw, "BlackLevelDeltaH")),
-        white=next(iter(_numbers(raw, "WhiteLevel")), None),
         neutral=_neutral(first),
         xyz2cam=_calibrated(first),
     )

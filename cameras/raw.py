@@ -214,7 +214,6 @@ def _calibration(raw: Any, container: Container, tags: DngTags | None) -> Opened
     cam2srgb = None
     if tags is not None:
         black = tags.black_levels(raw.sizes.top_margin, raw.sizes.left_margin, *raw.raw_image_visible.shape)
-        white = white if tags.white is None else tags.white
         gains = gains if tags.neutral is None else 1 / tags.neutral
         if tags.xyz2cam is not None:
             cam2srgb = _cam2srgb(np.zeros((3, 4)), tags.xyz2cam)
@@ -222,7 +221,7 @@ def _calibration(raw: Any, container: Container, tags: DngTags | None) -> Opened
         raise ValueError("no white balance of the shot in the file")
     if not np.max(black) < white:
         raise ValueError(f"white level {white:g} does not lie above black level {np.max(black):g}")
-    agrees = black.shape == (2, 2) and np.abs(black - libraw_black).max() <= 0.5 and white == raw.white_level
+    agrees = black.shape == (2, 2) and np.abs(black - libraw_black).max() <= 0.5
     if cam2srgb is None:
         cam2srgb = _cam2srgb(np.array(raw.color_matrix), np.array(raw.rgb_xyz_matrix))
     else:

@@ -28,15 +28,16 @@ def box(kind: bytes, content: bytes, long: bool = False) -> bytes:
 
 CANON = CANON_UUID + box(b"CNCV", b"CanonCR3") + box(b"CMT1", tiff((271, "Canon"), (272, "Canon EOS R6")))
 CANON += box(b"CMT2", tiff((42033, "012345678901")))
-XMP = bytes(range(16)) + b"<?xpacket begin: text, no boxes"
-HEAD = box(b"ftyp", b"crx \0\0\0\1crx isom") + box(b"moov", box(b"uuid", CANON) + box(b"trak", b"")) + box(b"uuid", XMP)
+TEXT = bytes(range(16)) + b"<?xpacket begin: text, no boxes"
+MOOV = box(b"uuid", TEXT) + box(b"uuid", CANON) + box(b"trak", b"")
+HEAD = box(b"ftyp", b"crx \0\0\0\1crx isom") + box(b"moov", MOOV) + box(b"uuid", TEXT)
 CR3 = HEAD + box(b"mdat", bytes(1000), long=True)
 
 
-@pytest.mark.parametrize("last", [box(b"mdat", bytes(1000)), box(b"mdat", bytes(1000), long=True)])
-def test_cr3(tmp_path: Path, last: bytes) -> None:
+@pytest.mark.parametrize("long", [False, True])
+def test_cr3(tmp_path: Path, long: bool) -> None:
     path = tmp_path / "a.CR3"
-    path.write_bytes(HEAD + last)
+    path.write_bytes(CR3[:24] + box(b"moov", MOOV, long) + box(b"uuid", TEXT) + box(b"mdat", bytes(1000), long))
     container = read_container(path)
     assert (container.camera, container.serial) == ("Canon EOS R6", "012345678901")
     assert container.end == path.stat().st_size
@@ -51,6 +52,22 @@ def test_a_cr3_cut_anywhere_ends_too_early(tmp_path: Path, length: int) -> None:
         assert read_container(path).end > length
     except ValueError as error:
         assert "truncated" in str(error)
+
+
+def test_an_rw2_says_elsewhere_where_its_data_are(tmp_path: Path) -> None:
+    entries = [
+        (271, 2, 4, b"Pan\0"),
+        (272, 2, 4, b"GH4\0"),
+        (273, 4, 1, b"\xff" * 4),
+        (279, 4, 1, struct.pack("<I", 99)),
+    ]
+    content = b"IIU\0" + struct.pack("<IH", 8, len(entries))
+    content += b"".join(struct.pack("<HHI", *entry) + value for *entry, value in entries) + bytes(4)
+    path = tmp_path / "a.rw2"
+    path.write_bytes(content)
+    container = read_container(path)
+    assert (container.camera, container.end) == ("Pan GH4", 8)
+    assert looks_raw(path)
 
 
 def test_raf(tmp_path: Path) -> None:

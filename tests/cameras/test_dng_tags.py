@@ -259,6 +259,8 @@ def delta(dng: Attempt, name: str, size: int, axis: int) -> None:
 def white(dng: Attempt) -> None:
     dng.opens(calibrated(noise(), white=3000), WhiteLevel=shorts(3000))
     dng.opens(calibrated(noise(), white=65535), WhiteLevel=None)
+    small = (noise() // 16).astype(np.uint8)
+    dng.opens(calibrated(small, white=255), small, WhiteLevel=None)
     dng.refused("white level 100 does not lie above", noise() // 40, WhiteLevel=shorts(100), BlackLevel=shorts(100))
 
 
@@ -278,6 +280,15 @@ def active_area(dng: Attempt) -> None:
             BlackLevelDeltaH=srationals(*across[: WIDTH - left].tolist()),
         )
         assert frame.cfa == ("RGGB", "GRBG", "GBRG", "BGGR")[2 * (top % 2) + left % 2]
+    write(
+        dng.path,
+        noise(),
+        ActiveArea=(LONG, 4, (1, 1, HEIGHT, WIDTH)),
+        BlackLevelRepeatDim=shorts(2, 2),
+        BlackLevel=shorts(*levels.ravel().tolist()),
+    )
+    with pytest.raises(RawError, match="LibRaw takes other black levels"):
+        develop_libraw(dng.path)
 
 
 def masked(dng: Attempt) -> None:

@@ -42,14 +42,14 @@ def test_others_are_near_it_and_say_how_near(photograph: Path, tmp_path: Path, p
 
 def test_files_of_one_name_get_pictures_of_their_own(photograph: Path, tmp_path: Path) -> None:
     """From two folders, with two suffixes, and in upper and lower case, which some file systems do not tell apart."""
-    names = ["A/IMG_1.dng", "B/IMG_1.dng", "B/IMG_1.NEF", "B/img_1.dng", "B/IMG_2.dng"]
+    names = ["A/IMG_1.dng", "B/IMG_1.dng", "B/IMG_1.NEF", "B/img_1.dng", "B/IMG_2.dng", "A/X.dng", "B/x.dng"]
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(photograph, tmp_path / name)
     done = list(develop_files([tmp_path / "A", tmp_path / "B"], "standard", tmp_path / "out"))
     assert {path for path, _, _ in done} == {tmp_path / name for name in names}
     pictures = {str(picture).lower() for _, picture, _ in done}
-    assert len(pictures) == len(list((tmp_path / "out").iterdir())) == 5
+    assert len(pictures) == len(list((tmp_path / "out").iterdir())) == 7
     assert (tmp_path / "out" / "IMG_2.png").is_file()
     again = list(develop_files([tmp_path / "B", tmp_path / "A"], "standard", tmp_path / "out"))
     assert again == done
