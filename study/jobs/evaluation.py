@@ -69,7 +69,8 @@ class EvaluationJob(BaseJob):
     @property
     def steps(self) -> int:
         """Number of patches."""
-        return self.trial.trial.split.validation * self.trial.trial.validation.accuracy_patches
+        trial = self.trial.trial
+        return (trial.split.validation + trial.split.test) * trial.validation.accuracy_patches
 
     def run(self, context: Context, callbacks: Callbacks, resume: Path | None, artifacts: Path) -> JobResult:
         """Evaluate; see :func:`forensics.evaluation.evaluate`. Seconds to minutes: begun anew after a loss."""
@@ -89,12 +90,20 @@ class EvaluationJob(BaseJob):
         trial = self.trial.trial
         pairs = open_pairs(context, trial.camera, self.trial.data_hash)
         document: dict[str, Any] = {"codec": self.codec, "pillow": version("pillow")}
-        metrics = {}
+        metrics, done = {}, 0
         for prefix in ("", "test_") if trial.split.test else ("",):
             judged = evaluation.evaluate(
-                trial, pairs, nip, fan, [self.codec], context.device, callbacks.on_step, on_test=bool(prefix)
+                trial,
+                pairs,
+                nip,
+                fan,
+                [self.codec],
+                context.device,
+                on_patches=lambda patches, before=done: callbacks.on_step(before + patches),  # type: ignore[misc]
+                on_test=bool(prefix),
             )
             images, patches, *_ = judged.posteriors[self.codec].shape
+            done += images * patches
             found = {
                 "classes": list(judged.classes),
                 "accuracy": judged.accuracy(self.codec),

@@ -30,11 +30,11 @@ from study.storage import Storage
 
 STUDY = """
 name: judged
-cameras: [{name: small-rggb, simulate: {preset: sim-rggb, images: 4, height: 96, width: 128}}]
+cameras: [{name: small-rggb, simulate: {preset: sim-rggb, images: 5, height: 96, width: 128}}]
 isps: [INet]
 lambdas: [0.01, fixed, 0.1]
 seeds: 1
-split: {train: 2, validation: 2}
+split: {train: 2, validation: 2, test: 1}
 pretraining: {patch: 16, batch: 2, max_iterations: 2, check_every: 2, validation_patch: 32}
 training: {patch: 16, batch: 2, iterations: 4}
 validation: {every: 2, accuracy_patches: 5, fidelity_patches: 1, textured: false}
@@ -116,6 +116,9 @@ def test_evaluated_once_and_added_to(study: Study, monkeypatch: pytest.MonkeyPat
             assert (document["patches_per_image"], document["images"]) == (5, 2)
             assert document["classes"] == ["native", "sharpen", "gaussian", "jpeg", "resample"]
             assert document["pillow"] == version("pillow")
+            test = document["test"]
+            assert (test["patches_per_image"], test["images"]) == (5, 1)
+            assert trial.data.metrics[f"test_{metric(document['codec'])}"] == test["accuracy"]
             assert torch.tensor(document["confusion"]).shape == (5, 5)
             assert {rule: list(by_number) for rule, by_number in document["fusion"].items()} == {
                 rule: ["1", "2", "5"] for rule in RULES
@@ -135,7 +138,7 @@ def test_evaluated_once_and_added_to(study: Study, monkeypatch: pytest.MonkeyPat
         assert set(trial.data.metrics) >= {"accuracy_webp_40", "accuracy_jpeg_50_420"}
         assert len(client.get_metric_history(trial.info.run_id, "accuracy_jpeg_50")) == 1
 
-    def computed(*arguments: object) -> None:
+    def computed(*arguments: object, **options: object) -> None:
         raise AssertionError("there is nothing left to compute")
 
     monkeypatch.setattr(evaluation, "evaluate", computed)
@@ -163,7 +166,7 @@ def test_results_wait_for_a_tracker_that_is_away(study: Study, monkeypatch: pyte
 
 
 def test_interrupted_before_the_metrics_it_is_evaluated_again(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    def lost(*_: object) -> None:
+    def lost(*arguments: object, **options: object) -> None:
         raise OSError("connection lost")
 
     with monkeypatch.context() as patch:
@@ -188,7 +191,7 @@ def test_interrupted_before_the_metrics_it_is_evaluated_again(study: Study, monk
 
 
 def test_a_failure_is_reported_until_it_is_retried(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(trial: Any, pairs: Any, nip: Any, fan: Any, codecs: Any, *rest: Any) -> Any:
+    def refuse(trial: Any, pairs: Any, nip: Any, fan: Any, codecs: Any, *rest: Any, **options: Any) -> Any:
         raise ValueError(f"{codecs} is beyond me")
 
     before = {run.info.run_id: run for run in runs(study)}
@@ -213,7 +216,7 @@ def test_a_job_that_failed_and_was_lost_when_it_was_retried_runs_again(
 ) -> None:
     error: Exception = ValueError("at first")
 
-    def fail(*_: object) -> None:
+    def fail(*arguments: object, **options: object) -> None:
         raise error
 
     with monkeypatch.context() as patch:
@@ -248,8 +251,8 @@ def test_the_weights_are_those_of_the_trial(study: Study, tmp_path: Path) -> Non
 def test_its_progress_is_in_patches(study: Study) -> None:
     job, steps = EvaluationJob.plan(trial(study, 0.01), "jpeg:60"), list[int]()
     assert worker.run(job, context_of(study), lambda step, metrics: steps.append(step)) is None
-    assert job.steps == 2 * 5
-    assert steps == [2, 4, 6, 8, 10, 10], "batches of two, and then the metrics"
+    assert job.steps == 15
+    assert steps == [2, 4, 6, 8, 10, 12, 14, 15, 15], "batches of two, the test image, and then the metrics"
 
 
 def test_codecs_of_a_command_line() -> None:

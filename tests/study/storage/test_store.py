@@ -52,7 +52,7 @@ def test_a_missing_file_is_not_found(storage: Storage, tmp_path: Path) -> None:
 
 def test_names_lists_the_files_below_a_folder(storage: Storage) -> None:
     assert storage.names("nowhere") == []
-    for name in ("pending/b/2", "pending/b/1", "pending/a", "pending/.hidden", "pending/b/.1.part", "pending2/c", "top"):
+    for name in ("pending/b/2", "pending/b/1", "pending/a", "pending/.hidden", "pending/b/.1.part", "pendings/c"):
         storage.write(name, CONTENT)
     assert storage.names("pending") == ["pending/a", "pending/b/1", "pending/b/2"]
     assert storage.names("pending/b") == ["pending/b/1", "pending/b/2"]
