@@ -1,5 +1,7 @@
 """Progress of long work and its time to go: a bar in a terminal, a line every 15 seconds in a log."""
 
+import io
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,14 +11,21 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from cameras.errors import printable
+from cameras.errors import printable, redacted
 
 LOG_SECONDS = 15.0
 
 
 def say(text: str) -> None:
     """Print a line for people to stderr; the result of a command goes to stdout."""
-    Console(stderr=True).print(printable(text), highlight=False, markup=False, soft_wrap=True)
+    Console(stderr=True).print(redacted(printable(text)), highlight=False, markup=False, soft_wrap=True)
+
+
+def print_on_any_terminal() -> None:
+    """Let this process print every text, as ``\\u03bb`` where the terminal's encoding lacks a letter."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def duration(seconds: float) -> str:

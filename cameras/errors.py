@@ -6,7 +6,12 @@ import re
 
 def one_line(error: object, limit: int = 500) -> str:
     """The text of an error without line breaks, cut at ``limit`` characters; the type of an error without text."""
-    return " ".join(printable(str(error)).split())[:limit] or type(error).__name__
+    return " ".join(redacted(printable(str(error))).split())[:limit] or type(error).__name__
+
+
+def redacted(text: str) -> str:
+    """A text without the passwords in its addresses: ``http://***@host``."""
+    return re.sub(r"(?<=://)([^\s/@:]*:[^\s\"']*|[^\s/@]+)@", "***@", text)
 
 
 def printable(text: str | os.PathLike[str]) -> str:

@@ -10,3 +10,8 @@ CHECKOUT = _above if (_above / "pyproject.toml").is_file() else None  # None whe
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one bar per file otherwise
+
+# No proxy leads to this machine's own MLflow, Ray or bucket.
+for _name in ("no_proxy", "NO_PROXY"):
+    _exempt = [_host for _host in os.environ.get(_name, "").split(",") if _host]
+    os.environ[_name] = ",".join(dict.fromkeys((*_exempt, "127.0.0.1", "localhost", "::1")))

@@ -1,5 +1,6 @@
 """The command line: what its commands share, and how they end."""
 
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -9,6 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cameras.console import print_on_any_terminal
+from cameras.errors import printable, redacted
 from study.settings import Study, StudyError, expanded, load_study, presets
 
 if TYPE_CHECKING:
@@ -34,6 +37,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="machine-readable outpu
 
 def main() -> None:
     """Run a command; what only the user can put right ends in one line and exit code 2."""
+    print_on_any_terminal()
+    os.environ["MPLBACKEND"] = "Agg"  # a notebook names one that is not here
     try:
         app()
     except StudyError as error:
@@ -43,7 +48,7 @@ def main() -> None:
 
 
 def _refuse(reason: str) -> NoReturn:
-    err.print(f"[bold red]error:[/] {escape(reason)}", soft_wrap=True, highlight=False)
+    err.print(f"[bold red]error:[/] {escape(redacted(printable(reason)))}", soft_wrap=True, highlight=False)
     sys.exit(2)
 
 

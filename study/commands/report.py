@@ -4,10 +4,14 @@ from pathlib import Path
 
 import yaml
 
+from cameras.console import say
+from cameras.errors import redacted
 from study.commands.app import read
 from study.jobs.plan import resolve
 from study.report.page import Provenance, report
 from study.settings import Study, StudyError
+
+NAMED = 3  # missing artifacts
 
 
 def write_report(study: Study) -> Path:
@@ -20,8 +24,12 @@ def write_report(study: Study) -> Path:
     if snapshot is None:
         raise StudyError(f"study {study.name} has no results in {study.storage} yet: python -m study run")
     provenance = Provenance(
-        settings=yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
+        settings=redacted(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True)),
         simulated={camera.name: camera.simulate is not None for camera in study.cameras},
     )
     folder = study.folder / "reports" / study.name
-    return report(study.name, snapshot, folder, resolve(study, snapshot).table, provenance)
+    page = report(study.name, snapshot, folder, resolve(study, snapshot).table, provenance)
+    if missing := sorted(snapshot.missing):
+        further = f", and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+        say(f"artifacts are missing, and what the report would show of them: {', '.join(missing[:NAMED])}{further}")
+    return page

@@ -14,14 +14,17 @@ from mlflow.exceptions import MlflowException
 from pydantic import ValidationError
 
 from cameras.console import work
+from cameras.errors import one_line
 from forensics.repetition import differences
 from study import tracking
 from study.execution.worker import set_up_process
 from study.jobs import Callbacks, Context, TrialJob
 from study.jobs.pretraining import NIP_FILE
 from study.jobs.trial import FAN_FILE
-from study.settings import Resources, StudyError, user_errors
+from study.settings import Resources, StudyError, user_errors, without_password
 from study.storage import Storage
+
+TRIAL_FILE = "trial.yaml"
 
 
 @dataclass(frozen=True)
@@ -48,14 +51,14 @@ def rerun(run_or_key: str, storage: str, tracking_uri: str) -> Comparison:
     Raises:
         StudyError: no such run, one that is not finished, or data that are not here.
     """
-    client = tracking.look(tracking_uri)
+    client = tracking.look(tracking_uri := without_password(tracking_uri))
     if client is None:
         raise StudyError(f"nothing is logged at {tracking_uri}: name the folder of the results with --storage")
     run = _find(client, run_or_key)
     if run.info.status != "FINISHED":
         raise StudyError(f"run {run.info.run_id} is {run.info.status}: only a finished trial can be compared")
     with tempfile.TemporaryDirectory() as folder, tracking.reachable(tracking_uri), user_errors():
-        artifacts = Path(download_artifacts(run_id=run.info.run_id, tracking_uri=tracking_uri, dst_path=folder))
+        artifacts = _fetch(run, tracking_uri, Path(folder))
         job, context = _logged(run, artifacts, storage)
         set_up_process(context)
         with work(job.name, job.steps) as advance:
@@ -70,15 +73,30 @@ def rerun(run_or_key: str, storage: str, tracking_uri: str) -> Comparison:
     return Comparison(job.name, [(name, run.data.metrics[name], last[name]) for name in compared], difference)
 
 
+def _fetch(run: Run, tracking_uri: str, folder: Path) -> Path:
+    """A folder with the artifacts that a trial is compared with.
+
+    Raises:
+        StudyError: one of them is missing.
+    """
+    place = tracking.present(tracking_uri, run.info.artifact_uri)
+    for name in (TRIAL_FILE, NIP_FILE, FAN_FILE):
+        try:
+            download_artifacts(artifact_uri=f"{place}/{name}", tracking_uri=tracking_uri, dst_path=str(folder))
+        except (OSError, MlflowException) as error:
+            raise StudyError(f"run {run.info.run_id}: {place}/{name} is missing ({one_line(error, 200)})") from None
+    return folder
+
+
 def _logged(run: Run, artifacts: Path, storage: str) -> tuple[TrialJob, Context]:
     """The trial as it was logged, and a context like its own, with the data that are here."""
     try:
-        document = yaml.safe_load((artifacts / "trial.yaml").read_text())
+        document = yaml.safe_load((artifacts / TRIAL_FILE).read_text("utf-8"))
         place = document.pop("place", {})  # of runs before the context became tags
         if "data_fingerprint" in document:
             document["data_hash"] = document.pop("data_fingerprint")
         job = TrialJob.model_validate(document)
-    except (OSError, ValidationError, AttributeError):
+    except (ValidationError, AttributeError, yaml.YAMLError):
         raise StudyError(f"run {run.info.run_id} was logged by another version of this project") from None
     device = run.data.tags.get("device", place.get("device", "cpu"))
     if device != "cpu" and not torch.cuda.is_available():

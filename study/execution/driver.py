@@ -98,6 +98,7 @@ def at_work(study: Study, preflight: Preflight, address: str, retry_failed: bool
     client, experiment_id = tracking.connect(study)
     try:
         with driving(client, experiment_id, say):
+            retry(lambda: tracking.rebase(client, experiment_id), say, passes=tracking.is_away)
             prepare_cameras(study)
             preflight(study, address)
             where = context(study, experiment_id, address)

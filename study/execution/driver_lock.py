@@ -79,8 +79,7 @@ def driving(client: MlflowClient, experiment_id: str, say: Callable[[str], None]
         StudyError: another driver is alive.
     """
     own = Driver.here()
-    with tracking.reachable(client.tracking_uri):
-        _take(client, experiment_id, own, say)
+    tracking.ask(client.tracking_uri, lambda: _take(client, experiment_id, own, say))
     over, main = threading.Event(), threading.get_ident()
 
     def send_heartbeats() -> None:
@@ -109,7 +108,7 @@ def driving(client: MlflowClient, experiment_id: str, say: Callable[[str], None]
 
 def _take(client: MlflowClient, experiment_id: str, own: Driver, say: Callable[[str], None]) -> None:
     before = _read(client, experiment_id)
-    if before is not None and not before.is_known_dead:
+    if before is not None and before.token != own.token and not before.is_known_dead:
         say(f"process {before.pid} on {before.host} was running this study: waiting {TIMEOUT:g} s for a heartbeat")
         end = time.monotonic() + TIMEOUT
         while (now := _read(client, experiment_id)) is not None:

@@ -24,8 +24,9 @@ from ray.job_config import JobConfig
 
 from cameras.errors import one_line
 from study import CHECKOUT
+from study.execution.ray_folder import ray_folder
 from study.jobs import Context, Job, from_text, to_text
-from study.settings import Resources, StudyError
+from study.settings import Resources, StudyError, secrets
 
 REPORT_SECONDS = 1.0
 
@@ -37,7 +38,6 @@ ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # MLflow keeps the metrics
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the command, not just the stage
-    **({"PYTHONPATH": str(CHECKOUT)} if CHECKOUT else {}),  # an installed wheel is found without it
 }
 HANDED_ON = (
     "MLFLOW_TRACKING_USERNAME",
@@ -57,13 +57,15 @@ def connect(address: str) -> None:
     Raises:
         StudyError: there is no such cluster.
     """
-    os.environ.update(ENVIRONMENT)
-    environment = ENVIRONMENT | {name: os.environ[name] for name in HANDED_ON if name in os.environ}
+    environment = ENVIRONMENT | python_path()
+    os.environ.update(environment)
     # Tune logs every lost process with pages of traceback; on_trial_recover reports it in a line.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     options: dict[str, Any] = {}
     if address == "local":
-        options = {"include_dashboard": False, "object_store_memory": 256 * 2**20}
+        options = {"include_dashboard": False, "object_store_memory": 256 * 2**20, "_temp_dir": ray_folder()}
+    else:  # on this machine alone, workers inherit them, and Ray does not write them down
+        environment |= {name: os.environ[name] for name in (*HANDED_ON, *secrets.moved) if name in os.environ}
     if not ray.is_initialized():
         try:
             ray.init(
@@ -79,6 +81,14 @@ def connect(address: str) -> None:
         except (ConnectionError, RuntimeError, ValueError) as error:
             reason = one_line(error)
             raise StudyError(f"no Ray cluster at '{address}': {reason}") from error
+
+
+def python_path() -> dict[str, str]:
+    """Where workers find this project, before all that the user's own PYTHONPATH names."""
+    if CHECKOUT is None:  # an installed wheel is found without it
+        return {}
+    further = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != str(CHECKOUT)]
+    return {"PYTHONPATH": os.pathsep.join([str(CHECKOUT), *further])}
 
 
 def schedule(
@@ -199,7 +209,8 @@ class _Watcher(tune.Callback):
 
 def _reason(trial: Any) -> str:
     """The last line of what was raised, or that the process is gone."""
-    text = Path(trial.error_file).read_text() if trial.error_file and Path(trial.error_file).exists() else ""
+    path = Path(trial.error_file or "")
+    text = path.read_text("utf-8", "replace") if path.is_file() else ""
     if not text or "ActorDiedError" in text or "NodeDiedError" in text:
         return "its process or node was lost"
-    return text.strip().splitlines()[-1]
+    return one_line(text.strip().splitlines()[-1])

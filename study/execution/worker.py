@@ -8,8 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
+from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from cameras.errors import redacted
 from models.checkpoint import CheckpointError, Write
 from study import tracking
 from study.execution import delivery
@@ -50,9 +52,10 @@ def run(
     """
     set_up_process(context)
     storage, checkpoints = context.store, Checkpoints(context.store, job.key)
-    if _is_done(job, context, say):
+    client = retry(lambda: context.client, say, JOB_SECONDS, tracking.is_away)
+    if _is_done(job, context, client, say):
         return None  # by another driver, or by an attempt whose process was lost after it had ended the run
-    logger = RunLogger(context.client, context.experiment_id, describe(job, context), say)
+    logger = RunLogger(client, context.experiment_id, describe(job, context), say)
     own_run = job.run_key == job.key
     try:
         earlier = logger.before("seconds")
@@ -88,14 +91,19 @@ def run(
     with tempfile.TemporaryDirectory() as folder:
         artifacts = Path(folder)
         try:
-            result = _from_newest_checkpoint(job, context, callbacks, artifacts, checkpoints, say)
+            result = retry(
+                lambda: _from_newest_checkpoint(job, context, callbacks, artifacts, checkpoints, say),
+                say,
+                JOB_SECONDS,
+                passes=lambda error: isinstance(error, MlflowException) and tracking.is_away(error),
+            )
             tags = result.tags | _store(job, storage, artifacts)
         except TRANSIENT:
             raise
         except Exception as error:  # the settings', the data's or this code's own fault
-            tracking.write_texts(artifacts, {"failure.txt": traceback.format_exc()})
+            tracking.write_texts(artifacts, {"failure.txt": redacted(traceback.format_exc())})
             plain = isinstance(error, FloatingPointError | ValueError)
-            reason = str(error) if plain else f"{type(error).__name__}: {error}"
+            reason = redacted(str(error) if plain else f"{type(error).__name__}: {error}")
             ending = Ending(status="FAILED", tags={}, reason=reason)
         else:
             ending = Ending(status="FINISHED", tags=tags, reason=None)
@@ -140,11 +148,11 @@ def is_done(job: Job, state: State | None, tags: Mapping[str, str], storage: Sto
     )
 
 
-def _is_done(job: Job, context: Context, say: Say) -> bool:
+def _is_done(job: Job, context: Context, client: MlflowClient, say: Say) -> bool:
     if retry(lambda: delivery.is_pending(context.store, job.key), say, JOB_SECONDS):
         return True
     try:
-        found = tracking.find(context.client, context.experiment_id, job.run_key)
+        found = tracking.find(client, context.experiment_id, job.run_key)
     except (MlflowException, OSError) as error:
         if not tracking.is_away(error):
             raise

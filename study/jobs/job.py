@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol
 from mlflow import MlflowClient
 
 from models.checkpoint import Write
+from study import tracking
 from study.settings import Frozen
 from study.storage import Storage, cache
 from study.storage.retry import JOB_SECONDS, retry
@@ -44,7 +45,7 @@ class Context(Frozen):
 
     @property
     def client(self) -> MlflowClient:
-        return MlflowClient(self.tracking_uri)
+        return tracking.open_client(self.tracking_uri)
 
     def camera(self, name: str, data_hash: str) -> Path:
         """A folder on this machine with the pairs of a camera, see :func:`study.storage.cache.camera`."""

@@ -4,7 +4,6 @@ The driver looks at what one machine can see for all of them. Every node of the 
 :mod:`study.preflight.node_probe`.
 """
 
-import logging
 import secrets
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ from cameras.pairs import INDEX_FILE, Index, verify
 from models.sizes import nip_size
 from study import tracking
 from study.execution.cameras import open_camera, open_cameras
+from study.execution.driver_lock import is_driven
 from study.jobs import Context
 from study.jobs.plan import Grid, context, resolve
 from study.jobs.pretraining import NIP_FILE, nip_hash
@@ -29,7 +29,7 @@ from study.preflight import node_probe
 from study.preflight.cluster import Node, nodes_at, require_room
 from study.preflight.estimate import estimate
 from study.preflight.node_probe import FOLDER, SHARE, Finding, Question, finding, probe, probe_cluster
-from study.settings import Camera, Study, StudyError
+from study.settings import Camera, Study, StudyError, at_home
 from study.storage import Storage, cache
 from study.tracking import Snapshot
 
@@ -43,7 +43,6 @@ def check(study: Study, address: str = "local", thorough: bool = True) -> list[F
         address: as for ``run``; with ``local`` this process looks at this machine alone, without Ray.
         thorough: compare the checksums of all images, rather than the sizes of their files.
     """
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # a finding says in a line what it would
     findings: list[Finding] = []
     nodes: list[Node] = []
     may_start: list[Node] = []
@@ -145,8 +144,9 @@ def _data(study: Study, camera: Camera, thorough: bool) -> tuple[Index | None, s
             if storage.is_folder:
                 verify(storage.folder / "cameras" / camera.name, lambda done, total: advance(done))
             else:
-                study.resources.cache.mkdir(parents=True, exist_ok=True)
-                with tempfile.TemporaryDirectory(dir=study.resources.cache) as folder:
+                own_disk = at_home(study.resources.cache)
+                own_disk.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryDirectory(dir=own_disk) as folder:
                     cache.camera(storage, Path(folder), camera.name, index.data_hash)
     return index, f"{images} images, {gigabytes(size)}" + (", checksums right" if thorough else "")
 
@@ -166,6 +166,8 @@ def _tracker(study: Study, one_machine: bool) -> tuple[Snapshot | None, Run | No
         return None, None
     client, experiment_id = tracking.connect(study)
     with tracking.reachable(uri):
+        if not is_driven(client, experiment_id):
+            tracking.rebase(client, experiment_id)
         snapshot = tracking.snapshot(client, experiment_id)
         return snapshot, client.create_run(experiment_id, tags={"kind": "check", MLFLOW_RUN_NAME: "check"})
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 import yaml
 
+from study.execution.ray_folder import ray_folder
 from study.settings import Resources, StudyError
 
 BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")  # `ray up` leaves it on the head: the nodes that may be started
@@ -35,6 +36,7 @@ def nodes_at(address: str) -> tuple[list[Node], list[Node]]:
         StudyError: there is no such cluster.
     """
     if address == "local":
+        ray_folder()  # else Ray would fail only after the data were made
         return [Node("this machine", "alone", os.cpu_count() or 1, torch.cuda.device_count())], []
     from study.execution import scheduler  # imports Ray
 
@@ -54,10 +56,10 @@ def nodes_at(address: str) -> tuple[list[Node], list[Node]]:
 
 def startable() -> list[Node]:
     """Nodes that the autoscaler may start, as far as this machine knows: where it is the head of ``ray up``."""
-    path = BOOTSTRAP.expanduser()
+    path = Path(os.path.expanduser(BOOTSTRAP))  # noqa: PTH111 (Path.expanduser raises an error without a home folder)
     if not path.is_file():
         return []
-    config = yaml.safe_load(path.read_text())
+    config = yaml.safe_load(path.read_text("utf-8"))
     nodes = []
     for name, kind in config.get("available_node_types", {}).items():
         has = kind.get("resources") or {}

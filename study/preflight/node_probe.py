@@ -9,13 +9,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
-from mlflow import MlflowClient
 
 from cameras.disk import require_space
 from cameras.errors import one_line
 from study import tracking
 from study.preflight.cluster import Node
-from study.settings import StudyError
+from study.settings import StudyError, at_home
 from study.storage import Storage
 from study.tracking.provenance import PACKAGES
 
@@ -149,9 +148,10 @@ def write_and_read(storage: Storage, name: str, content: str) -> None:
 
 def _track(node: Node, question: Question) -> str:
     """Ask what jobs ask, and send a file to where they send theirs: a server may answer on /health and refuse that."""
-    client, run_id = MlflowClient(question.tracking_uri), str(question.run_id)
+    run_id = str(question.run_id)
     try:
         with tracking.reachable(question.tracking_uri):
+            client = tracking.open_client(question.tracking_uri)
             run = client.get_run(run_id)
             client.search_runs([run.info.experiment_id], max_results=1)
     except StudyError as error:
@@ -196,5 +196,5 @@ def _try_gpu(node: Node, question: Question) -> str:
 
 
 def _find_space(node: Node, question: Question) -> str:
-    cache = Path(question.cache or "")
+    cache = at_home(question.cache or Path())
     return require_space(cache, sum(size for path, size in question.copies.items() if not (cache / path).exists()))

@@ -6,14 +6,14 @@
 import io
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.style import context
 
 from models.registry import NIPS
 
@@ -43,10 +43,15 @@ COLUMN = 3.5  # inches
 DASHED, DOTTED = (0, (4, 2)), (0, (1, 1.5))
 
 
+def style() -> AbstractContextManager[None]:
+    """In this block figures follow the pages' style, and nothing of the user's own matplotlibrc."""
+    return context(STYLE, after_reset=True)
+
+
 @contextmanager
 def column(height: float, layout: Any = "constrained") -> Iterator[Figure]:
     """An empty figure of one column × ``height`` inches in the pages' style; at the end it is laid out."""
-    with rc_context(STYLE):
+    with style():
         figure = Figure(figsize=(COLUMN, height), layout=layout)
         yield figure
         settle(figure)
@@ -73,7 +78,7 @@ def legend(figure: Figure, axes: Axes, columns: int = 3) -> None:
 def svg(figure: Figure, description: str) -> str:
     """The figure as an ``<svg>`` fragment whose colours are CSS variables and whose font is the page's."""
     buffer = io.StringIO()
-    with rc_context(STYLE):
+    with style():
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     fragment = buffer.getvalue()
     fragment = fragment[fragment.index("<svg") :]
@@ -100,7 +105,7 @@ def svg(figure: Figure, description: str) -> str:
 def pdf(figure: Figure) -> bytes:
     """The figure as a PDF file on white paper."""
     buffer = io.BytesIO()
-    with rc_context(STYLE):
+    with style():
         figure.savefig(buffer, format="pdf", facecolor=PAPER, metadata={"CreationDate": None})
     return buffer.getvalue()
 

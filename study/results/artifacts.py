@@ -7,6 +7,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from mlflow.exceptions import MlflowException
 from safetensors.numpy import load_file
 
 from study.results.runs_table import DIFFERENTIABLE, axes, finished, ordered, setting_columns
-from study.tracking import Snapshot
+from study.tracking import Snapshot, present
 
 REQUESTS = 8  # at once
 EVALUATIONS = ("evaluation/dJPEG.json", "evaluation.json")  # the second is what older runs have
@@ -87,31 +88,30 @@ def examples(snapshot: Snapshot, artifact_uri: str) -> dict[str, np.ndarray]:
 
     ``target``, ``native`` (developed by the pre-trained NIP) and ``developed`` (by the trial's NIP).
     """
-    return _artifact(snapshot, artifact_uri, "examples.safetensors", load_file) or {}
+    return _artifact(snapshot, artifact_uri, load_file, "examples.safetensors") or {}
 
 
 def _documents(snapshot: Snapshot, table: pd.DataFrame, *names: str) -> list[dict[str, Any] | None]:
     """The first of the named JSON artifacts that each run of the table has, None where a run has none of them."""
 
     def document(artifact_uri: str) -> dict[str, Any] | None:
-        found = (_artifact(snapshot, artifact_uri, name, lambda path: json.loads(path.read_text())) for name in names)
-        return next(filter(None, found), None)
+        return _artifact(snapshot, artifact_uri, lambda path: json.loads(path.read_text("utf-8")), *names)
 
     return _each(document, table["artifact_uri"])
 
 
-def _artifact(snapshot: Snapshot, artifact_uri: str, name: str, read: Callable[[Path], Any]) -> Any:
-    """``read(path)`` of one artifact of a run, None where the run has none of that name."""
+def _artifact(snapshot: Snapshot, artifact_uri: str, read: Callable[[Path], Any], *names: str) -> Any:
+    """``read(path)`` of the first of the named artifacts that a run has; None, and a note, where it has none."""
+    place = present(snapshot.client.tracking_uri, artifact_uri).rstrip("/")
     with tempfile.TemporaryDirectory() as folder:
-        try:
-            path = mlflow.artifacts.download_artifacts(
-                artifact_uri=f"{artifact_uri.rstrip('/')}/{name}",
-                dst_path=folder,
-                tracking_uri=snapshot.client.tracking_uri,
-            )
-        except (OSError, MlflowException):
-            return None
-        return read(Path(path))
+        for name in names:
+            with suppress(OSError, MlflowException):
+                path = mlflow.artifacts.download_artifacts(
+                    artifact_uri=f"{place}/{name}", dst_path=folder, tracking_uri=snapshot.client.tracking_uri
+                )
+                return read(Path(path))
+    snapshot.missing.add(f"{place}/{names[0]}")
+    return None
 
 
 def _each(function: Callable[[str], Any], values: Iterable[str]) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from study.settings.grid import Planned, planned
 from study.settings.load import load_study, presets
+from study.settings.messages import StudyError, user_errors
 from study.settings.schema import (
     NAME,
     Camera,
@@ -11,7 +12,7 @@ from study.settings.schema import (
     Resources,
     Simulation,
     Study,
-    StudyError,
+    at_home,
     expanded,
-    user_errors,
 )
+from study.settings.secrets import without_password

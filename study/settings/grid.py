@@ -8,8 +8,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from forensics.trial import Distribution, Split, Training, Trial, Validation
 from models.pretrain import Pretraining
-from study.settings.messages import explain
-from study.settings.schema import Frozen, Study, StudyError
+from study.settings.messages import StudyError, explain
+from study.settings.schema import Frozen, Study
 
 
 @dataclass(frozen=True)

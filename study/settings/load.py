@@ -1,15 +1,17 @@
 """Study files: YAML in, frozen settings out, one clear line for everything that does not fit."""
 
+from collections.abc import Hashable
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
 from cameras.errors import one_line
 from study.settings.grid import planned
-from study.settings.messages import explain
-from study.settings.schema import Study, StudyError
+from study.settings.messages import StudyError, explain
+from study.settings.schema import Study
 
 
 def load_study(source: str) -> Study:
@@ -20,7 +22,7 @@ def load_study(source: str) -> Study:
     """
     path = Path(source)
     if source in presets():
-        text = (resources.files("study.settings") / "presets" / f"{source}.yaml").read_text()
+        text = (resources.files("study.settings") / "presets" / f"{source}.yaml").read_text("utf-8")
     elif path.is_file():
         try:
             text = path.read_text(encoding="utf-8")
@@ -29,7 +31,7 @@ def load_study(source: str) -> Study:
     else:
         raise StudyError(f"there is no study '{source}': name a YAML file or a preset ({', '.join(presets())})")
     try:
-        content = yaml.safe_load(text)
+        content = yaml.load(text, _OneOfEachKey)
     except yaml.YAMLError as error:
         raise StudyError(f"{source}: not valid YAML: {one_line(error)}") from None
     if not isinstance(content, dict):
@@ -42,6 +44,19 @@ def load_study(source: str) -> Study:
     except ValueError as error:
         raise StudyError(f"{source}: {error}") from None
     return study
+
+
+class _OneOfEachKey(yaml.SafeLoader):
+    """Refuses a key that comes twice in a mapping, of which YAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            name, line = str(key.value), key.start_mark.line + 1
+            if name in lines:
+                raise yaml.YAMLError(f"the key '{name}' comes twice, in lines {lines[name]} and {line}")
+            lines[name] = line
+        return super().construct_mapping(node, deep)
 
 
 def presets() -> list[str]:

@@ -1,9 +1,24 @@
 """What is wrong with a study file, in one line."""
 
 import typing
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+
+
+class StudyError(ValueError):
+    """Something only the user can put right: its message is one line that says what and how."""
+
+
+@contextmanager
+def user_errors(where: str = "") -> Iterator[None]:
+    """In this block a ValueError says what only the user can put right; its line begins with ``where``."""
+    try:
+        yield
+    except ValueError as error:
+        raise StudyError(f"{where}{error}") from None
 
 
 def explain(error: ValidationError, model: type) -> str:

@@ -1,7 +1,5 @@
 """The settings of a study file: what each may be, and its default."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -9,21 +7,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from cameras.simulate import PRESETS
 from models.registry import NIPS
+from study.settings.messages import StudyError
+from study.settings.secrets import without_password
 
-NAME = r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$"  # cameras and studies name folders, too
-
-
-class StudyError(ValueError):
-    """Something only the user can put right: its message is one line that says what and how."""
-
-
-@contextmanager
-def user_errors(where: str = "") -> Iterator[None]:
-    """In this block a ValueError says what only the user can put right; its line begins with ``where``."""
-    try:
-        yield
-    except ValueError as error:
-        raise StudyError(f"{where}{error}") from None
+# Cameras and studies name folders, too, also on disks that drop a dot or space at a name's end.
+NAME = r"^[A-Za-z0-9]([A-Za-z0-9 ._-]*[A-Za-z0-9_-])?$"
 
 
 def _known_isp(name: str) -> str:
@@ -36,14 +24,35 @@ ISP = Annotated[str, AfterValidator(_known_isp)]
 
 
 def expanded(storage: str) -> str:
-    """A folder with ``~`` resolved, or the address of a bucket without a slash at its end."""
+    """A folder with ``~`` resolved, or the address of a bucket without password and without a slash at its end.
+
+    Raises:
+        StudyError: the folder's name cannot be stored, as it is no UTF-8, or there is no home folder.
+    """
     if "://" in storage:
-        return storage.rstrip("/")
-    return str(Path(storage).expanduser())
+        return without_password(storage).rstrip("/")
+    folder = at_home(Path(storage))
+    try:
+        str(folder.absolute()).encode()
+    except UnicodeEncodeError:
+        raise StudyError(f"storage {storage}: the name of the folder is no UTF-8: give it another") from None
+    return str(folder)
+
+
+def at_home(path: Path) -> Path:
+    """A path with ``~`` resolved on this machine.
+
+    Raises:
+        StudyError: there is no home folder.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise StudyError(f"{path}: there is no home folder here: set HOME, or name another folder") from None
 
 
 def _absolute(folder: Path) -> Path:
-    return folder.expanduser().absolute()
+    return at_home(folder).absolute()
 
 
 class Frozen(BaseModel):
@@ -83,14 +92,14 @@ class Resources(Frozen):
 
     ``gpus`` may be a share of one; with 0, trials run on their CPUs. Checkpoints are at least
     ``checkpoint_seconds`` apart. ``cache`` is a folder on each machine's own disk for copies of pairs and NIPs: on a
-    cluster, and where the storage is a bucket.
+    cluster, and where the storage is a bucket. ``~`` is the home folder there.
     """
 
     cpus: Annotated[int, Field(ge=1)] = 1
     gpus: Annotated[float, Field(ge=0)] = 0
     max_failures: Annotated[int, Field(ge=0)] = 10
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 30
-    cache: Annotated[Path, AfterValidator(Path.expanduser)] = Path("~/.cache/imaging-pipelines").expanduser()
+    cache: Path = Path("~/.cache/imaging-pipelines")
 
     @field_validator("gpus")
     @classmethod
@@ -168,7 +177,7 @@ class Study(Frozen):
 
     name: Annotated[str, Field(pattern=NAME)]
     storage: Annotated[str, AfterValidator(expanded)] = "results"
-    tracking_uri: str | None = None
+    tracking_uri: Annotated[str, AfterValidator(without_password)] | None = None
     cameras: Annotated[tuple[Camera, ...], Field(min_length=1)]
     isps: Annotated[tuple[ISP, ...], Field(min_length=1)]
     lambdas: Annotated[tuple[Literal["fixed"] | float, ...], Field(min_length=1)]
@@ -205,7 +214,8 @@ class Study(Frozen):
     @classmethod
     def _distinct(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         labels = [getattr(value, "name", value) for value in values]
-        for value in labels:
-            if labels.count(value) > 1:
+        same = [label.casefold() if isinstance(label, str) else label for label in labels]  # as on some disks
+        for value, label in zip(labels, same, strict=True):
+            if same.count(label) > 1:
                 raise ValueError(f"{value} is named twice")
         return values

@@ -4,15 +4,19 @@ A copy lies in a folder that is named after its content. It is made in ``….par
 attempt resumes a copy whose process was killed, and the folder gets its name only once its content is verified.
 """
 
+import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
 
+from cameras.errors import one_line
 from cameras.pairs import INDEX_FILE, Index, verify
+from study.settings import StudyError, at_home
 from study.storage.store import Storage
 
 
@@ -44,7 +48,7 @@ def camera(storage: Storage, cache: Path | None, name: str, data_hash: str) -> P
         except ValueError as error:  # names the copy, but the original is to be mended
             raise ValueError(str(error).replace(str(part), storage.where(f"cameras/{name}"))) from None
 
-    return _cached(cache / "cameras" / f"{name}-{data_hash[:16]}", fetch)
+    return _cached(at_home(cache) / "cameras" / f"{name}-{data_hash[:16]}", fetch)
 
 
 def nip(storage: Storage, cache: Path | None, name: str, sha256: str) -> Path:
@@ -65,7 +69,7 @@ def nip(storage: Storage, cache: Path | None, name: str, sha256: str) -> Path:
         if file_sha256(part / Path(name).name) != sha256:
             raise _another(storage.where(name))
 
-    return _cached(cache / "nips" / sha256[:16], fetch) / Path(name).name
+    return _cached(at_home(cache) / "nips" / sha256[:16], fetch) / Path(name).name
 
 
 def _another(path: Path | str) -> ValueError:
@@ -77,7 +81,7 @@ def _cached(folder: Path, fetch: Callable[[Path], None]) -> Path:
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{folder.name}.lock")):  # released when its process dies, too
+    with _locked(folder.with_name(f".{folder.name}.lock")):
         if folder.is_dir():  # made by the process that held the lock before
             return folder
         part = folder.with_name(f"{folder.name}.part")
@@ -87,6 +91,28 @@ def _cached(folder: Path, fetch: Callable[[Path], None]) -> Path:
                 os.fsync(file.fileno())
         part.rename(folder)
     return folder
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock file, which the system releases when this process dies.
+
+    Raises:
+        StudyError: its file system has no locks.
+    """
+    lock = FileLock(path, fallback_to_soft=False)  # a soft one outlives a process that is killed
+    try:
+        lock.acquire()
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP):
+            raise
+        raise StudyError(
+            f"{path} cannot be locked ({one_line(error)}): name a folder on this machine's own disk as resources.cache"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _fill(part: Path, fetch: Callable[[Path], None]) -> None:

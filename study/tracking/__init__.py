@@ -1,6 +1,7 @@
 """MLflow keeps every metric and checkpoint of a study: one experiment a study, one run a job. Knows no kind of job."""
 
-from study.tracking.client import connect, default_uri, is_away, look, reachable, tracking_uri
+from study.tracking.client import ask, connect, default_uri, is_away, look, open_client, reachable, tracking_uri
+from study.tracking.moved import present, rebase
 from study.tracking.provenance import provenance
 from study.tracking.runs import (
     ADDED,

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
 from cameras.errors import one_line
 from study.settings import Frozen, StudyError
-from study.tracking.client import look, reachable
+from study.tracking.client import ask, look
 
 KEY = "trial_key"  # tag with the key of a run's job, whatever its kind
 ADDED = "added."  # and a key: tag with the state of a job that adds to another job's run
@@ -53,6 +53,7 @@ class Snapshot:
     experiment_id: str
     tags: Mapping[str, str]
     runs: tuple[Run, ...]
+    missing: set[str] = field(default_factory=set)  # addresses of artifacts that were looked for in vain
 
     @cached_property
     def by_key(self) -> dict[str, Run]:
@@ -106,9 +107,12 @@ def read(uri: str, experiment: str) -> Snapshot | None:
     """
     if (client := look(uri)) is None:
         return None
-    with reachable(uri):
-        found = client.get_experiment_by_name(experiment)
-        return None if found is None else snapshot(client, found.experiment_id)
+
+    def found() -> Snapshot | None:
+        one = client.get_experiment_by_name(experiment)
+        return None if one is None else snapshot(client, one.experiment_id)
+
+    return ask(uri, found)
 
 
 def find(client: MlflowClient, experiment_id: str, key: str) -> Run | None:
@@ -201,11 +205,11 @@ def write_texts(folder: Path, texts: Mapping[str, object]) -> None:
     for name, content in texts.items():
         path = folder / name
         if path.suffix == ".yaml":
-            path.write_text(yaml.safe_dump(content, sort_keys=False))
+            path.write_text(yaml.safe_dump(content, sort_keys=False), "utf-8")
         elif path.suffix == ".json":
-            path.write_text(json.dumps(content, indent=1))
+            path.write_text(json.dumps(content, indent=1), "utf-8")
         else:
-            path.write_text(str(content))
+            path.write_text(str(content), "utf-8")
 
 
 def log_texts(client: MlflowClient, run_id: str, texts: Mapping[str, object]) -> None:

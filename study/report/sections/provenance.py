@@ -18,6 +18,8 @@ COLUMNS = {
 
 def section(content: Content) -> Section:
     known = [*_known(content), *((title, [(text, 1)]) for title, text in content.provenance.notes.items())]
+    if missing := sorted(content.snapshot.missing):  # this section is the last one
+        known.append(("Missing artifacts", [(address, 1) for address in missing]))
     parts = [Part(MACROS.definitions(known))]
     if content.provenance.settings:
         parts.append(details("Study file", Part(Markup("<pre>{}</pre>\n").format(content.provenance.settings))))
