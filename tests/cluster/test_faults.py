@@ -34,7 +34,7 @@ resources: {{checkpoint_seconds: 0, cache: {cache}}}
 STEPS = list(range(20, 121, 20))  # of the validations; all but the last are followed by a checkpoint
 LAMBDAS = "0.01, fixed"
 TRIALS = 4
-METRICS = {"accuracy", "psnr", "ssim", "loss_fan", "loss_nip"}
+METRICS = {"accuracy", "psnr", "ssim", "ssim_paper", "loss_fan", "loss_nip"}
 WEIGHTS = ("nip.safetensors", "fan.safetensors")
 os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
 OUTAGE = 30.0  # seconds that the tracking server stays away
