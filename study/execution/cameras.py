@@ -5,7 +5,7 @@ from pathlib import Path
 from cameras.console import work
 from cameras.dng import simulate_folder
 from cameras.importing import import_camera
-from cameras.pairs import INDEX_FILE, Index, split
+from cameras.pairs import INDEX_FILE, Index
 from cameras.simulate import PRESETS
 from study.settings import Camera, Simulation, Study, StudyError, planned, user_errors
 from study.storage import Storage
@@ -88,7 +88,7 @@ def open_cameras(study: Study) -> dict[str, Index]:
     for name, parts, *patches in needs:
         index = cameras[name]
         with user_errors(f"camera '{name}': "):
-            split(index.names, parts.train, parts.validation, parts.seed)
+            parts.images(index.names)
         if index.shortest_side < max(patches):
             raise StudyError(
                 f"camera '{name}': a patch of {max(patches)} Bayer cells does not fit into its smallest photograph, "
