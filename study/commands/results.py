@@ -30,7 +30,10 @@ def best(
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="comma-separated output, with run ids and queries")] = False,
 ) -> None:
-    """The best trade-offs of a study, out of MLflow: most accurate first, and how to get to their runs."""
+    """The best trade-offs of a study, out of MLflow: most accurate first, and how to get to their runs.
+
+    The validation photographs decide about limits and order. Where there are test photographs, the result is theirs.
+    """
     from study import results
     from study.jobs.plan import resolve
 
@@ -45,13 +48,18 @@ def best(
         print(found.to_csv(index=False) if as_csv else found.to_json(orient="records", indent=1))
         return
     axes = results.axes(found)
+    shown, tested = results.reported(found), bool(found["test_accuracy"].notna().any())
     rows = []
-    for row, further in zip(found.itertuples(), found[axes].itertuples(index=False), strict=True):
+    for row, chosen, further in zip(
+        shown.itertuples(), found.itertuples(), found[axes].itertuples(index=False), strict=True
+    ):
         interval = "" if row.seeds < 2 else f" [{row.accuracy_low:.3f}, {row.accuracy_high:.3f}]"
         weight = f"{row.lam:g}" if row.mode == "joint" else row.mode
         metrics = (f"{row.accuracy:.3f}{interval}", f"{row.psnr:.2f}", f"{row.ssim:.4f}")
-        rows.append((row.camera, row.isp, weight, *further, row.seeds, *metrics))
-    headings = ("camera", "ISP", "λ", *axes, "seeds", "accuracy [95 %]", "PSNR (dB)", "SSIM")
+        validation = (row.photographs, f"{chosen.accuracy:.3f}, {chosen.psnr:.2f} dB") if tested else ()
+        rows.append((row.camera, row.isp, weight, *further, row.seeds, *metrics, *validation))
+    measured_on = ("measured on", "in validation") if tested else ()
+    headings = ("camera", "ISP", "λ", *axes, "seeds", "accuracy [95 %]", "PSNR (dB)", "SSIM", *measured_on)
     out.print(table(study.name, headings, rows))
     if len(found):
         ways = results.queries(found.iloc[0].to_dict())
@@ -82,4 +90,6 @@ def report(source: StudyArgument, storage: StorageOption = None) -> None:
     """One self-contained HTML page, with figures and tables beside it."""
     from study.commands.report import write_report
 
-    print_line(f"report: {write_report(load(source, storage))}")
+    with user_errors():
+        written = write_report(load(source, storage))
+    print_line(f"report: {written}")

@@ -39,13 +39,14 @@ class Content:
     missing: pd.DataFrame  # those without
     summary: pd.DataFrame
     gains: pd.DataFrame
-    pretrained: pd.DataFrame
+    pretrained: pd.DataFrame  # the NIPs that the trials start from; all of them, as long as there are no trials
     published: pd.DataFrame  # the paper's means over ten seeds (supplement, Table 1)
 
     @classmethod
     def of(cls, snapshot: Snapshot, plan: Sequence[Mapping[str, Any]], provenance: Provenance) -> Self:
         every_trial = results.trials(snapshot)
         trials = results.of_plan(every_trial, plan)
+        pretrained = results.pretrained(snapshot)
         return cls(
             snapshot,
             plan,
@@ -56,9 +57,24 @@ class Content:
             missing=results.missing(trials, plan),
             summary=results.summary(trials),
             gains=results.gain(trials),
-            pretrained=results.pretrained(snapshot),
+            pretrained=results.used(pretrained, trials) if len(trials) else pretrained,
             published=supplement_table_1(),
         )
+
+    @property
+    def reported(self) -> pd.DataFrame:
+        """The summary with the numbers of the test photographs, where there are some."""
+        return results.reported(self.summary)
+
+    @property
+    def photographs(self) -> str:
+        """Which photographs the reported numbers are of: "test", "validation", or both."""
+        return " or ".join(sorted(self.reported[results.ON].unique()))
+
+    @property
+    def tested(self) -> bool:
+        """Whether any setting has test photographs."""
+        return results.TEST_SET in set(self.reported[results.ON])
 
     @property
     def beside_paper(self) -> bool:
@@ -69,6 +85,6 @@ class Content:
 def groups(frame: pd.DataFrame, *by: str) -> Iterator[tuple[str, pd.DataFrame]]:
     """Rows by ``by`` and the study's further axes, with titles such as "Nikon D90 · UNet · channel.downsample 1"."""
     columns = [*by, *results.axes(frame)]
-    for values, group in frame.groupby(columns):
+    for values, group in frame.groupby(columns, dropna=False):
         pairs = zip(columns, values, strict=True)
         yield " · ".join(value if name in by else f"{name} {value}" for name, value in pairs), group

@@ -21,6 +21,7 @@ from prnu.experiment import DEVELOPED, PCE_THRESHOLD, RECEIVED, Attribution, Cam
 from prnu.lowlight import LowLight
 from study.report.plots import PALETTE
 from study.report.tables import NOTHING, Cells, Table, as_printed, interval, number
+from study.results.statistics import interval as interval_of_mean
 
 STANDARD = "standard"  # the pipeline whose output the NIPs are trained to reproduce
 JOINT, FIXED = "joint", "fixed"
@@ -144,14 +145,15 @@ def auc_interval(auc: float, same: int, other: int) -> tuple[float, float]:
 
 
 def mean_interval(values: np.ndarray) -> np.ndarray:
-    """Mean over the last axis with its 95 % bootstrap interval: (..., n) -> (..., 3); NaN bounds for n < 2."""
-    mean = values.mean(-1) if values.shape[-1] else np.full(values.shape[:-1], np.nan)
-    low = high = np.full_like(mean, np.nan)
-    if values.shape[-1] > 1:
-        rng = np.random.default_rng(0)
-        found = stats.bootstrap((values,), np.mean, axis=-1, method="percentile", n_resamples=2000, batch=200, rng=rng)
-        low, high = found.confidence_interval
-    return np.stack([mean, low, high], axis=-1)
+    """Mean over the last axis with Student's 95 % interval: (..., n) -> (..., 3); NaN bounds for n < 2.
+
+    Of scores in [0, 1] that vary, it covers the mean of all photographs in about 95 % of cases, of 6 photographs or 30;
+    where nearly all are 1 in 57 and 88 % (tests/study/results/test_coverage.py). A percentile bootstrap covers less.
+    """
+    n = values.shape[-1]
+    unknown = np.full(values.shape[:-1], np.nan)
+    mean, std = values.mean(-1) if n else unknown, values.std(-1, ddof=1) if n > 1 else unknown
+    return np.stack([mean, *interval_of_mean(mean, std, np.array(n))], axis=-1)
 
 
 def off_diagonal(matrix: torch.Tensor) -> np.ndarray:

@@ -100,8 +100,8 @@ def wide(
 
 
 def named(values: Mapping[str, object]) -> Cells:
-    """The cells that name a row: camera, ISP, further axes, λ."""
-    headings = {"camera": "Camera", "isp": "ISP", "lam": "λ"}
+    """The cells that name a row: camera, ISP, further axes, λ, photographs."""
+    headings = {"camera": "Camera", "isp": "ISP", "lam": "λ", "photographs": "Photographs"}
     return {
         ("", headings.get(name, name)): lambda_label(value) if isinstance(value, float) else str(value)
         for name, value in values.items()

@@ -5,6 +5,7 @@
       ├─ summary(table)                  mean, standard deviation and 95 % interval over seeds, per setting
       │    └─ best(summary, min_psnr=…)  the settings that satisfy a wish, ranked; queries(row) leads on to their runs
       ├─ gain(table)                     joint minus fixed, paired by seed
+      │    └─ reported(…)                with the numbers of the test photographs, where there are some
       ├─ behind_codecs(table)            accuracy behind real encoders, paired with that behind dJPEG
       └─ curves, confusions, examples, fusions    what the runs keep beyond their last metrics
 
@@ -17,12 +18,27 @@ from study.results.runs_table import (
     FIXED,
     METRICS,
     PRNU_METRICS,
+    TEST,
+    TEST_METRICS,
     axes,
     fingerprints,
     finished,
     missing,
     of_plan,
+    plan_axes,
     pretrained,
     trials,
+    used,
 )
-from study.results.statistics import behind_codecs, best_within, gain, means, summary
+from study.results.statistics import (
+    ON,
+    TEST_SET,
+    VALIDATION_SET,
+    behind_codecs,
+    best_within,
+    by_photographs,
+    gain,
+    means,
+    reported,
+    summary,
+)

@@ -4,6 +4,7 @@ Each takes one request per run: hand in only the trials to be looked at.
 """
 
 import json
+import math
 import tempfile
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,8 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from safetensors.numpy import load_file
 
-from study.results.runs_table import DIFFERENTIABLE, axes, finished, ordered, setting_columns
+from study.results.runs_table import DIFFERENTIABLE, axes, finished, one_a_seed, ordered, setting_columns
+from study.results.statistics import ON, TEST_SET, VALIDATION_SET
 from study.tracking import Snapshot, present
 
 REQUESTS = 8  # at once
@@ -35,25 +37,32 @@ def curves(snapshot: Snapshot, table: pd.DataFrame, metric: str) -> pd.DataFrame
         last = {point.step: point.value for point in sorted(history, key=lambda point: (point.step, point.timestamp))}
         rows += [(run_id, step, value) for step, value in last.items()]
     points = pd.DataFrame(rows, columns=["run_id", "iteration", "value"])
-    return points.merge(table[["run_id", "camera", "isp", "mode", "lam", *axes(table), "seed"]], on="run_id")
+    settings = table[["run_id", "camera", "isp", "mode", "lam", *axes(table), "seed"]]
+    return points.merge(settings, on="run_id", validate="many_to_one")
 
 
 def confusions(snapshot: Snapshot, table: pd.DataFrame) -> pd.DataFrame:
     """Average the confusion matrices of every setting over seeds.
 
     Returns:
-        Columns ``camera``, ``isp``, ``mode``, ``lam``, further axes, ``seeds`` (matrices averaged: runs whose
-        artifact is missing do not count), ``classes`` (tuple of names) and ``confusion`` ((C, C) float,
-        rows = true class, each sums to 1).
+        Columns ``camera``, ``isp``, ``mode``, ``lam``, further axes, ``photographs`` ("validation", and "test" where
+        there are test photographs), ``seeds`` (matrices averaged: runs whose artifact is missing do not count),
+        ``classes`` (tuple of names) and ``confusion`` ((C, C) float, rows = true class, each sums to 1).
+
+    Raises:
+        ValueError: a seed of a setting comes twice.
     """
-    table = finished(table)
+    table = one_a_seed(finished(table))
     by = setting_columns(table)
     kept = table.assign(content=_documents(snapshot, table, "confusion.json")).dropna(subset="content")
     rows = []
     for setting, group in kept.groupby(by, dropna=False):
-        matrices = np.array([content["confusion"] for content in group["content"]], dtype=float)
-        rows.append((*setting, len(group), tuple(group["content"].iloc[0]["classes"]), matrices.mean(axis=0)))
-    return ordered(pd.DataFrame(rows, columns=[*by, "seeds", "classes", "confusion"]))
+        for photographs, name in ((VALIDATION_SET, "confusion"), (TEST_SET, "test")):
+            matrices = np.array([content[name] for content in group["content"] if name in content], dtype=float)
+            if len(matrices):
+                classes = tuple(group["content"].iloc[0]["classes"])
+                rows.append((*setting, photographs, len(matrices), classes, matrices.mean(axis=0)))
+    return ordered(pd.DataFrame(rows, columns=[*by, ON, "seeds", "classes", "confusion"]))
 
 
 def fusions(snapshot: Snapshot, table: pd.DataFrame) -> pd.DataFrame:
@@ -62,24 +71,29 @@ def fusions(snapshot: Snapshot, table: pd.DataFrame) -> pd.DataFrame:
     The trials are those that were evaluated behind their own channel.
 
     Returns:
-        Columns ``camera``, ``isp``, ``mode``, ``lam``, further axes, ``rule`` ("mean_log_probability",
-        "majority"), ``patches``, ``seeds``, ``accuracy`` (mean over seeds), ``low`` and ``high``: the mean of
-        the runs' own 95 % intervals. All seeds judge the same images, so more seeds do not make it narrower.
+        Columns ``camera``, ``isp``, ``mode``, ``lam``, further axes, ``photographs`` ("validation", and "test" where
+        there are test photographs), ``rule`` ("mean_log_probability", "majority"), ``patches``, ``seeds``, ``images``
+        (how many were judged; NaN of older runs), ``accuracy`` (mean over seeds), ``low`` and ``high``: the mean of the
+        runs' own 95 % intervals. All seeds judge the same images, so more seeds do not make it narrower.
+
+    Raises:
+        ValueError: a seed of a setting comes twice.
     """
-    table = finished(table)
+    table = one_a_seed(finished(table))
     columns = setting_columns(table)
     table = table[table[DIFFERENTIABLE].notna()] if DIFFERENTIABLE in table else table.head(0)
     settings = table[columns].itertuples(index=False)
     rows = [
-        (*setting, rule, int(patches), *estimate)
+        (*setting, photographs, rule, int(patches), judged.get("images", math.nan), *estimate)
         for setting, content in zip(settings, _documents(snapshot, table, *EVALUATIONS), strict=True)
-        for rule, by_patches in (content or {}).get("fusion", {}).items()
+        for photographs, judged in ((VALIDATION_SET, content or {}), (TEST_SET, (content or {}).get("test", {})))
+        for rule, by_patches in judged.get("fusion", {}).items()
         for patches, estimate in by_patches.items()
     ]
-    by, bounds = [*columns, "rule", "patches"], ["accuracy", "low", "high"]
-    groups = pd.DataFrame(rows, columns=[*by, *bounds]).groupby(by, dropna=False)
+    by, bounds = [*columns, ON, "rule", "patches"], ["accuracy", "low", "high"]
+    groups = pd.DataFrame(rows, columns=[*by, "images", *bounds]).groupby(by, dropna=False)
     estimates = {name: (name, "mean") for name in bounds}
-    found = groups.agg(seeds=("accuracy", "size"), **estimates).reset_index()
+    found = groups.agg(seeds=("accuracy", "size"), images=("images", "max"), **estimates).reset_index()
     return found.sort_values(by, na_position="last", kind="stable", ignore_index=True)
 
 

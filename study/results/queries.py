@@ -39,8 +39,8 @@ def best(
 ) -> pd.DataFrame:
     """Rank the settings that satisfy the limits (on the means over seeds), the best first.
 
-    They are ranked by accuracy, or by PSNR where only an accuracy is demanded. The table is empty where nothing
-    satisfies the limits.
+    They are ranked by accuracy, or by PSNR where only an accuracy is demanded: both on the validation photographs, so
+    that the rows' ``test_`` columns remain a fair result. The table is empty where nothing satisfies the limits.
 
     Args:
         summary: from :func:`study.results.summary`.

@@ -1,7 +1,8 @@
 """Runs of a study as tidy tables: trials, pre-trainings and PRNU experiments, one row each.
 
 A *setting* is what seeds repeat: camera × ISP × λ, and whatever else the study makes an axis. Accuracy and SSIM are
-fractions of 1, PSNR is in dB.
+fractions of 1, PSNR is in dB. A metric without a prefix is of the validation photographs, which choose among settings;
+``test_accuracy`` and so on are of the test photographs, which choose nothing.
 """
 
 import math
@@ -14,9 +15,14 @@ from mlflow.entities import Run
 
 from study.tracking import Snapshot
 
-METRICS = ["accuracy", "psnr", "ssim"]
+NEEDED = ["accuracy", "psnr", "ssim"]  # of every trial with a result
+METRICS = [*NEEDED, "ssim_paper"]  # the last as the paper's authors compute SSIM; runs of earlier versions lack it
+TEST = "test_"  # prefix of metrics on the test photographs
+TEST_METRICS = [TEST + metric for metric in METRICS]
+PRNU_KINDS = ("prnu", "low_light")  # of jobs
 PRNU_METRICS = ("correlation", "f1_matching", "f1_mismatched", "pce_unet_short")
-PROVENANCE = ["git_revision", "hardware", "packages", "data_fingerprint", "nip_sha256", "threads"]  # tags of a run
+NIP_HASH = "nip_sha256"  # tag of a pre-training, and of the trials that start from its NIP
+PROVENANCE = ["git_revision", "hardware", "packages", "data_fingerprint", NIP_HASH, "threads"]  # tags of a run
 FIXED = "fixed"  # the value of the parameter `lambda` where the NIP is frozen: the paper's (F)
 DIFFERENTIABLE = "accuracy_dJPEG"  # accuracy of a finished trial behind its own channel, from a later evaluation
 CODEC = re.compile(r"accuracy_([a-z][a-z0-9]*)_(\d+)(?:_(\d)(\d)(\d))?")  # and behind a real encoder
@@ -28,8 +34,9 @@ def trials(snapshot: Snapshot) -> pd.DataFrame:
     Returns:
         Columns ``run_id``, ``trial_key``, ``status`` (MLflow's), ``camera``, ``isp``, ``mode`` ("fixed" or
         "joint"), ``lam`` (float, NaN for fixed), ``seed``, one column per further setting (text; missing where a
-        run has not logged it), ``accuracy``, ``psnr``, ``ssim``, ``accuracy_dJPEG`` and
-        ``accuracy_<codec>_<quality>[_<subsampling>]`` where trials were evaluated behind real encoders, ``seconds``,
+        run has not logged it), ``accuracy``, ``psnr``, ``ssim``, ``ssim_paper`` and the same with ``test_``
+        before (NaN where a run has none), ``accuracy_dJPEG`` and ``accuracy_<codec>_<quality>[_<subsampling>]``,
+        with ``test_`` before too, where trials were evaluated behind real encoders, ``seconds``,
         ``failure`` (reason, "" for none), ``superseded`` (ids of the other runs of this key), ``start``, ``end``
         (UTC), ``artifact_uri`` and the provenance tags.
 
@@ -40,10 +47,10 @@ def trials(snapshot: Snapshot) -> pd.DataFrame:
     runs = snapshot.of_kind("trial")
     settings = sorted({name for run in runs for name in run.data.params if is_axis(name)})
     names = {name for run in runs for name in run.data.metrics}
-    codecs = sorted(name for name in names if name == DIFFERENTIABLE or CODEC.fullmatch(name))
+    codecs = sorted(name for name in names if is_behind(name.removeprefix(TEST)))
     head = ["run_id", "trial_key", "status", "camera", "isp", "mode", "lam", "seed"]
     tail = ["seconds", "failure", "superseded", "start", "end", "artifact_uri"]
-    columns = [*head, *settings, *METRICS, *codecs, *tail, *PROVENANCE]
+    columns = [*head, *settings, *METRICS, *TEST_METRICS, *codecs, *tail, *PROVENANCE]
 
     table = pd.DataFrame([_trial(run, settings, codecs) for run in runs], columns=[*columns, "rank"])
     for moment in ("start", "end"):
@@ -59,14 +66,14 @@ def _trial(run: Run, settings: Sequence[str], codecs: Sequence[str]) -> dict[str
     """One run as a row. Of several runs of a key, the one with the lowest ``rank`` counts."""
     parameters, metrics, tags, status = run.data.params, run.data.metrics, run.data.tags, run.info.status
     lam = _lam(parameters.get("lambda", FIXED))
-    values = {name: metrics.get(name, math.nan) for name in METRICS}
+    values = {name: metrics.get(name, math.nan) for name in [*METRICS, *TEST_METRICS]}
     values = {name: value if abs(value) < 1e300 else math.nan for name, value in values.items()}  # MLflow's infinity
     failure = ""
     if status in ("FAILED", "KILLED"):
         failure = tags.get("failure") or f"{status.lower()}, no reason logged"
     elif status == "FINISHED":
         unfit = [name for name in ("camera", "isp", "lambda", "seed") if name not in parameters]
-        unfit += [name for name in METRICS if not math.isfinite(values[name])]
+        unfit += [name for name in NEEDED if not math.isfinite(values[name])]
         failure = "finished without a valid " + ", ".join(unfit) if unfit else ""
     return {
         "run_id": run.info.run_id,
@@ -105,6 +112,33 @@ def is_axis(name: str) -> bool:
     return "." in name or name == "manipulations"
 
 
+def is_behind(name: str) -> bool:
+    """Tell whether a metric is an accuracy behind a codec."""
+    return name == DIFFERENTIABLE or CODEC.fullmatch(name) is not None
+
+
+def one_a_seed(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table of trials as it is, if no seed of a setting comes twice.
+
+    Raises:
+        ValueError: two trials have the same setting and seed: something else tells them apart, and a mean would take
+            them for different seeds.
+    """
+    by = [*setting_columns(table), "seed"]
+    twice = table[table.duplicated(by, keep=False)]
+    if len(twice):
+        values = twice.iloc[0][by]
+        same = twice[(twice[by].eq(values) | (twice[by].isna() & values.isna())).all(axis=1)]
+        lam = FIXED if math.isnan(values["lam"]) else f"{values['lam']:g}"
+        further = [f"{axis} {values[axis]}" for axis in axes(table)]
+        setting = " · ".join([values["camera"], values["isp"], *further, f"λ {lam}", f"seed {values['seed']}"])
+        raise ValueError(
+            f"{len(same)} trials of {setting} have the same settings and seed, so no mean can be taken: "
+            f"trial keys {', '.join(same['trial_key'])}"
+        )
+    return table
+
+
 def setting_columns(table: pd.DataFrame) -> list[str]:
     """Name the columns that tell one setting from another."""
     return ["camera", "isp", "mode", "lam", *axes(table)]
@@ -119,10 +153,24 @@ def ordered(table: pd.DataFrame) -> pd.DataFrame:
 def of_plan(table: pd.DataFrame, planned: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Select the trials of the present study file: an earlier state of it may have left others in the experiment.
 
-    Where no planned trial has a key, all trials stay, because nothing tells them apart.
+    A planned trial whose ``key`` is None has not run: its NIP is still to be trained. Where the plan names no keys at
+    all, all trials stay, because nothing tells them apart. A run that has not logged an axis of the study gets its
+    value from the plan.
     """
-    keys = {plan.get("key") for plan in planned} - {None}
-    return table[table["trial_key"].isin(keys)].reset_index(drop=True) if keys else table
+    if not any("key" in plan for plan in planned):
+        return table
+    by_key = {plan["key"]: plan for plan in planned if plan.get("key")}
+    table = table[table["trial_key"].isin(by_key)].reset_index(drop=True)
+    for axis in plan_axes(planned):
+        values = table["trial_key"].map({key: str(plan[axis]) for key, plan in by_key.items() if axis in plan})
+        table[axis] = table[axis].fillna(values) if axis in table else values
+    return ordered(table)
+
+
+def plan_axes(planned: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Name the further axes of a plan."""
+    names = list(dict.fromkeys(name for plan in planned for name in plan if is_axis(name)))
+    return [name for name in names if len({str(plan.get(name)) for plan in planned}) > 1]
 
 
 def missing(table: pd.DataFrame, planned: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -135,12 +183,11 @@ def missing(table: pd.DataFrame, planned: Sequence[Mapping[str, Any]]) -> pd.Dat
             the other entries identify the trial).
 
     Returns:
-        Columns ``camera``, ``isp``, ``lam``, ``seed``, ``run_id`` and ``state``: "not started", "running" or
-        "failed: …".
+        Columns ``camera``, ``isp``, further axes of the plan, ``lam``, ``seed``, ``run_id`` and ``state``: "not
+        started", "running" or "failed: …".
     """
-    further = axes(table)
-    known = table[["camera", "isp", "lam", "seed", *further, "trial_key", "run_id", "status", "failure"]]
-    by_key = {row["trial_key"]: row for row in known.to_dict("records")}
+    further = plan_axes(planned)
+    by_key = {row["trial_key"]: row for row in table.to_dict("records")}
     by_setting = {_identity(row, further): row for row in by_key.values()}
     rows = []
     for plan in planned:
@@ -155,13 +202,14 @@ def missing(table: pd.DataFrame, planned: Sequence[Mapping[str, Any]]) -> pd.Dat
         else:
             state = row["status"].lower()
         run_id = "" if row is None else row["run_id"]
-        rows.append((plan["camera"], plan["isp"], wanted["lam"], int(plan["seed"]), run_id, state))
-    return pd.DataFrame(rows, columns=["camera", "isp", "lam", "seed", "run_id", "state"])
+        places = [str(plan.get(axis)) for axis in further]
+        rows.append((plan["camera"], plan["isp"], *places, wanted["lam"], int(plan["seed"]), run_id, state))
+    return pd.DataFrame(rows, columns=["camera", "isp", *further, "lam", "seed", "run_id", "state"])
 
 
 def _identity(row: Mapping[str, Any], further: Iterable[str]) -> tuple[str, ...]:
     """What tells one trial from another without a key, comparable between a plan and a row of the table."""
-    values = (str(row[name]) for name in further if name in row)
+    values = (str(row.get(name)) for name in further)
     return str(row["camera"]), str(row["isp"]), repr(float(row["lam"])), str(int(row["seed"])), *values
 
 
@@ -170,33 +218,47 @@ def _lam(value: Any) -> float:
 
 
 def pretrained(snapshot: Snapshot) -> pd.DataFrame:
-    """Make a table of finished NIP pre-trainings, the newest of each camera × ISP × seed.
+    """Make a table of finished NIP pre-trainings, the newest of each camera × ISP × setting.
 
     Returns:
-        Columns ``camera``, ``isp``, ``seed``, ``psnr``, ``ssim``, ``seconds``, ``run_id``.
+        Columns ``camera``, ``isp``, ``seed``, ``psnr``, ``ssim``, ``ssim_paper`` and the same with ``test_`` before,
+        ``seconds``, ``run_id``, ``nip_sha256``, and one column per setting (text).
     """
-    by, metrics = ["camera", "isp", "seed"], ["psnr", "ssim", "seconds"]
+    runs = _newest_first(snapshot, "pretrain")
+    settings = sorted({name for run in runs for name in run.data.params if is_axis(name)})
+    metrics = [*METRICS[1:], *TEST_METRICS[1:], "seconds"]
     rows = [
         {
             "camera": run.data.params.get("camera", ""),
             "isp": run.data.params.get("isp", ""),
             "seed": int(run.data.params.get("seed", 0)),
-            "run_id": run.info.run_id,
             **{metric: run.data.metrics.get(metric, math.nan) for metric in metrics},
+            "run_id": run.info.run_id,
+            NIP_HASH: run.data.tags.get(NIP_HASH, ""),
+            **{name: run.data.params.get(name) for name in settings},
         }
-        for run in _newest_first(snapshot, "pretrain")
+        for run in runs
     ]
-    table = pd.DataFrame(rows, columns=[*by, *metrics, "run_id"])
+    by = ["camera", "isp", "seed", *settings]
+    table = pd.DataFrame(rows, columns=["camera", "isp", "seed", *metrics, "run_id", NIP_HASH, *settings])
     return table.drop_duplicates(by).sort_values(by, ignore_index=True)
+
+
+def used(pretrainings: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """Select the pre-trainings whose NIPs these trials start from."""
+    return pretrainings[pretrainings[NIP_HASH].isin(set(table[NIP_HASH]) - {""})].reset_index(drop=True)
 
 
 def fingerprints(snapshot: Snapshot) -> pd.DataFrame:
     """Make a table of finished PRNU experiments, the newest of each camera × kind of experiment.
 
     Returns:
-        Columns ``camera``, ``seed``, ``simulated``, ``run_id`` and those of :data:`PRNU_METRICS`, of which a run of
-        Fig. 5 has all but the last, and one of Table 3 the last alone (NaN otherwise).
+        Columns ``camera``, ``seed``, ``simulated``, ``run_id``, those of :data:`PRNU_METRICS`, of which a run of
+        Fig. 5 has all but the last, and one of Table 3 the last alone (NaN otherwise), and one column per setting
+        (text).
     """
+    runs = [run for kind in PRNU_KINDS for run in _newest_first(snapshot, kind)]
+    settings = sorted({name for run in runs for name in run.data.params if is_axis(name)})
     rows = [
         {
             "camera": run.data.params.get("camera", ""),
@@ -204,11 +266,12 @@ def fingerprints(snapshot: Snapshot) -> pd.DataFrame:
             "simulated": run.data.tags.get("simulated") != "False",
             "run_id": run.info.run_id,
             **{metric: run.data.metrics.get(metric, math.nan) for metric in PRNU_METRICS},
+            **{name: run.data.params.get(name) for name in settings},
             "low_light": PRNU_METRICS[-1] in run.data.metrics,
         }
-        for run in _newest_first(snapshot, "prnu")
+        for run in runs
     ]
-    columns, by = ["camera", "seed", "simulated", "run_id", *PRNU_METRICS], ["camera", "low_light"]
+    columns, by = ["camera", "seed", "simulated", "run_id", *PRNU_METRICS, *settings], ["camera", "low_light"]
     table = pd.DataFrame(rows, columns=[*columns, "low_light"])
     return table.drop_duplicates(by).sort_values(by, ignore_index=True)[columns]
 

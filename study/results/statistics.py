@@ -1,57 +1,108 @@
 """Statistics over seeds: means and intervals of every setting, gains of joint training, gaps behind real encoders.
 
-Intervals are 95 % percentile bootstrap intervals of the mean over seeds, by scipy.
+Intervals are Student's t at 95 %, of differences where values are paired. They are about *other seeds*: other starting
+weights of the FAN and another order of the patches, with the same pre-trained NIP and the same photographs. One seed
+has none.
+
+Every metric comes on the validation photographs and, with the prefix ``test_``, on the test photographs. Validation
+alone chooses (:func:`best_within`); :func:`reported` replaces its numbers by those of the test.
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from study.results.runs_table import CODEC, DIFFERENTIABLE, FIXED, METRICS, axes, finished, ordered, setting_columns
+from study.results.runs_table import (
+    CODEC,
+    DIFFERENTIABLE,
+    FIXED,
+    METRICS,
+    TEST,
+    TEST_METRICS,
+    axes,
+    finished,
+    one_a_seed,
+    ordered,
+    setting_columns,
+)
 
-AT_ONCE = 200  # settings that are resampled at once: bounds the memory
+LEVEL = 0.95
+ON = "photographs"  # column of a reported row: which its numbers are of
+VALIDATION_SET, TEST_SET = "validation", "test"
+POSSIBLE = {"accuracy": (0.0, 1.0), "ssim": (-1.0, 1.0), "ssim_paper": (-1.0, 1.0)}  # bounds beyond are cut
+
+
+def interval(mean: np.ndarray, std: np.ndarray, number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds of Student's 95 % interval of means over ``number`` values; NaN for one value.
+
+    Args:
+        mean, std: (…), the latter with n − 1.
+    """
+    number = np.asarray(number, float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        half = stats.t.ppf((1 + LEVEL) / 2, number - 1) * std / np.sqrt(number)
+    half = np.where(number > 1, half, math.nan)
+    return mean - half, mean + half
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
     """Compute statistics over seeds for every setting with at least one result.
 
     Returns:
-        Columns ``camera``, ``isp``, ``mode``, ``lam``, further axes, ``seeds`` (how many), for each of
-        accuracy, PSNR and SSIM the mean (``psnr``), sample standard deviation (``psnr_std``) and 95 %
-        percentile bootstrap interval of the mean (``psnr_low``, ``psnr_high``), both NaN for one seed, and
-        ``run_ids`` and ``trial_keys`` (tuples). Fixed comes last in each group.
+        Columns ``camera``, ``isp``, ``mode``, ``lam``, further axes, ``seeds`` (how many), for accuracy, PSNR and both
+        SSIM the mean (``psnr``), sample standard deviation (``psnr_std``) and 95 % interval of the mean (``psnr_low``,
+        ``psnr_high``), NaN for one seed, the same on the test photographs (``test_psnr``, …), and ``run_ids`` and
+        ``trial_keys`` (tuples). Fixed comes last in each group.
+
+    Raises:
+        ValueError: a seed of a setting comes twice.
     """
-    table = finished(table)
-    return _over_seeds(table, setting_columns(table), METRICS)
+    table = one_a_seed(finished(table))
+    found = _over_seeds(table, setting_columns(table), [*METRICS, *TEST_METRICS])
+    for metric, (least, greatest) in POSSIBLE.items():
+        for name in (metric, TEST + metric):
+            found[f"{name}_low"] = found[f"{name}_low"].clip(lower=least)
+            found[f"{name}_high"] = found[f"{name}_high"].clip(upper=greatest)
+    return found
 
 
 def means(table: pd.DataFrame) -> pd.DataFrame:
     """Compute the means of :func:`summary` alone, which takes a fraction of its time."""
-    table = finished(table)
-    return ordered(table.groupby(setting_columns(table), dropna=False)[METRICS].mean().reset_index())
+    table = one_a_seed(finished(table))
+    return ordered(_means(table, setting_columns(table), [*METRICS, *TEST_METRICS]).reset_index())
 
 
 def gain(table: pd.DataFrame) -> pd.DataFrame:
     """Compute what joint training changes: joint minus fixed, paired by seed.
 
-    Pairing removes what both share (initialisation of the FAN, data order). Returns the columns of
-    :func:`summary`, where ``accuracy``, ``psnr`` and ``ssim`` are differences, ``fixed_accuracy`` and so on
-    the means of the fixed partners, and ``seeds`` counts pairs. Settings without a pair are left out.
+    Pairing removes what both share (initialisation of the FAN, data order). Returns the columns of :func:`summary`,
+    where ``accuracy``, ``test_psnr`` and so on are differences, ``fixed_accuracy``, ``fixed_test_psnr`` and so on the
+    means of the fixed partners, and ``seeds`` counts pairs. Settings without a pair are left out.
+
+    Raises:
+        ValueError: a seed of a setting comes twice.
     """
-    table = finished(table).astype({"lam": float})  # an empty column has no type of its own
+    metrics = [*METRICS, *TEST_METRICS]
+    table = one_a_seed(finished(table)).astype({"lam": float})  # an empty column has no type of its own
     by, partners = setting_columns(table), ["camera", "isp", "seed", *axes(table)]
-    of_fixed = ["fixed_" + metric for metric in METRICS]
-    fixed = table[table["mode"] == FIXED].rename(columns=dict(zip(METRICS, of_fixed, strict=True)))
-    pairs = table[table["mode"] != FIXED].merge(fixed[[*partners, *of_fixed]], on=partners)
-    pairs[METRICS] -= pairs[of_fixed].to_numpy()
-    partners_means = pairs.groupby(by, dropna=False)[of_fixed].mean().reset_index()
-    return _over_seeds(pairs, by, METRICS).merge(partners_means, on=by)
+    of_fixed = ["fixed_" + metric for metric in metrics]
+    fixed = table[table["mode"] == FIXED].rename(columns=dict(zip(metrics, of_fixed, strict=True)))
+    joint = table[table["mode"] != FIXED]
+    pairs = joint.merge(fixed[[*partners, *of_fixed]], on=partners, validate="many_to_one")
+    pairs[metrics] = pairs[metrics].to_numpy(float) - pairs[of_fixed].to_numpy(float)
+    return _over_seeds(pairs, by, metrics).merge(
+        _means(pairs, by, of_fixed).reset_index(), on=by, validate="one_to_one"
+    )
 
 
 def best_within(gains: pd.DataFrame, loss: float) -> pd.DataFrame:
     """Select per camera × ISP the joint setting with the greatest gain in accuracy that costs at most ``loss`` dB.
+
+    The validation photographs decide, whatever the test says.
 
     Args:
         gains: from :func:`gain`.
@@ -62,6 +113,33 @@ def best_within(gains: pd.DataFrame, loss: float) -> pd.DataFrame:
     return affordable.drop_duplicates(by).sort_values(by, ignore_index=True)
 
 
+def reported(found: pd.DataFrame, metrics: Sequence[str] = METRICS) -> pd.DataFrame:
+    """Replace the metrics of the rows that have test photographs by those of the test.
+
+    Args:
+        found: with a ``test_`` column beside each of the metrics, such as trials, :func:`summary`, :func:`gain`,
+            :func:`behind_codecs`.
+        metrics: the first of them tells which rows have been tested.
+
+    Returns:
+        The rows with a further column :data:`ON`: "test" or "validation".
+    """
+    tested = found[TEST + metrics[0]].notna()
+    columns: dict[str, Any] = {ON: np.where(tested, TEST_SET, VALIDATION_SET)}
+    for metric in metrics:
+        names = {metric + end: TEST + metric + end for end in ("", "_std", "_low", "_high")}
+        names["fixed_" + metric] = f"fixed_{TEST}{metric}"
+        columns |= {name: found[of].where(tested, found[name]) for name, of in names.items() if of in found}
+    return found.assign(**columns)
+
+
+def by_photographs(found: pd.DataFrame, metrics: Sequence[str] = METRICS) -> pd.DataFrame:
+    """List each row of :func:`reported` that is of the test, and below it the same of validation."""
+    test = reported(found, metrics)
+    both = pd.concat([test[test[ON] == TEST_SET], found.assign(**{ON: VALIDATION_SET})])
+    return both.sort_index(kind="stable").reset_index(drop=True)
+
+
 def behind_codecs(table: pd.DataFrame) -> pd.DataFrame:
     """Compare the accuracy of finished trials behind real encoders with that behind their own channel.
 
@@ -69,19 +147,28 @@ def behind_codecs(table: pd.DataFrame) -> pd.DataFrame:
         Columns ``camera``, ``isp``, ``mode``, ``lam``, further axes, ``codec`` ("jpeg:50", "jpeg:50 4:2:0"),
         ``seeds``, and for ``accuracy`` (of the same trials and patches behind the trained channel), ``behind`` (the
         encoder) and ``gap`` (behind − accuracy, paired by trial) mean, ``_std``, ``_low`` and ``_high`` as in
-        :func:`summary`. Empty where nothing was evaluated.
+        :func:`summary`, and the same with ``test_`` before. Empty where nothing was evaluated.
+
+    Raises:
+        ValueError: a seed of a setting comes twice.
     """
-    table = finished(table)
+    table = one_a_seed(finished(table))
     by = [*setting_columns(table), "codec"]
-    if DIFFERENTIABLE in table:
-        table = table.assign(accuracy=table[DIFFERENTIABLE].fillna(table["accuracy"]))
-    parts = [
-        table.assign(codec=codec_name(column), behind=table[column], gap=table[column] - table["accuracy"])
-        for column in table.columns
-        if CODEC.fullmatch(column)
-    ]
-    pairs = pd.concat(parts).dropna(subset="behind") if parts else table.head(0).assign(codec="", behind=0.0, gap=0.0)
-    return _over_seeds(pairs, by, ["accuracy", "behind", "gap"])
+    sets = [(prefix, "accuracy" if not prefix else TEST + "accuracy") for prefix in ("", TEST)]
+    for prefix, accuracy in sets:
+        if prefix + DIFFERENTIABLE in table:
+            table = table.assign(**{accuracy: table[prefix + DIFFERENTIABLE].fillna(table[accuracy])})
+    parts = []
+    for column in table.columns:
+        if CODEC.fullmatch(column):
+            found = table.assign(codec=codec_name(column))
+            for prefix, accuracy in sets:
+                behind = table.get(prefix + column, math.nan)
+                found = found.assign(**{f"{prefix}behind": behind, f"{prefix}gap": behind - table[accuracy]})
+            parts.append(found)
+    columns = dict.fromkeys([f"{prefix}{name}" for prefix, _ in sets for name in ("behind", "gap")], 0.0)
+    pairs = pd.concat(parts).dropna(subset="behind") if parts else table.head(0).assign(codec="", **columns)
+    return _over_seeds(pairs, by, [f"{prefix}{name}" for prefix, _ in sets for name in ("accuracy", "behind", "gap")])
 
 
 def codec_name(metric: str) -> str:
@@ -91,38 +178,23 @@ def codec_name(metric: str) -> str:
     return f"{found[1]}:{found[2]}" + (f" {found[3]}:{found[4]}:{found[5]}" if found[3] else "")
 
 
+def _means(table: pd.DataFrame, by: list[str], metrics: list[str]) -> pd.DataFrame:
+    """Means per group, indexed by it: NaN where a row of the group lacks the metric, so that all are of equal seeds."""
+    groups = table[[*by, *metrics]].astype(dict.fromkeys(metrics, float)).groupby(by, dropna=False)
+    return groups.mean().where(groups.count().eq(groups.size(), axis=0))
+
+
 def _over_seeds(table: pd.DataFrame, by: list[str], metrics: list[str]) -> pd.DataFrame:
-    """Mean, standard deviation and bootstrap interval of the metrics, and run ids, per group."""
-    groups = table.astype(dict.fromkeys(metrics, float)).groupby(by, dropna=False)
-    seeds = groups.size()
-    low, high = _intervals(table[metrics].to_numpy(float), groups.ngroup().to_numpy(), seeds.to_numpy())
-    result = pd.DataFrame({"seeds": seeds})
-    for column, metric in enumerate(metrics):
-        result[metric] = groups[metric].mean()
-        result[metric + "_std"] = groups[metric].std()
-        result[metric + "_low"], result[metric + "_high"] = low[:, column], high[:, column]
-    result["run_ids"], result["trial_keys"] = groups["run_id"].agg(tuple), groups["trial_key"].agg(tuple)
-    return ordered(result.reset_index())
-
-
-def _intervals(values: np.ndarray, group: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Bounds (groups, metrics) of the interval of each group's mean, NaN where a group has one row.
-
-    Args:
-        values: (rows, metrics).
-        group: (rows,), the number of each row's group.
-        sizes: (groups,), how many rows each has.
-    """
-    low, high = (np.full((len(sizes), values.shape[1]), math.nan) for _ in range(2))
-    rows = np.argsort(group, kind="stable")  # group by group
-    first = np.cumsum(sizes) - sizes
-    # Groups of equal size n are one array (groups, n, metrics), so that one call resamples many.
-    for n in np.unique(sizes[sizes > 1]):
-        equal = np.flatnonzero(sizes == n)
-        for members in np.array_split(equal, -(-len(equal) // AT_ONCE)):
-            sample = values[rows[first[members, None] + np.arange(n)]]
-            interval = stats.bootstrap(
-                (sample,), np.mean, axis=1, method="percentile", batch=500, rng=np.random.default_rng(0)
-            ).confidence_interval
-            low[members], high[members] = interval.low, interval.high
-    return low, high
+    """Mean, standard deviation and interval of the metrics, and run ids, per group."""
+    groups = (
+        table[[*by, *metrics, "run_id", "trial_key"]].astype(dict.fromkeys(metrics, float)).groupby(by, dropna=False)
+    )
+    mean, seeds = _means(table, by, metrics), groups.size()
+    std = groups[metrics].std().where(mean.notna())
+    low, high = interval(mean.to_numpy(), std.to_numpy(), seeds.to_numpy()[:, None])
+    statistics = {"": mean.to_numpy(), "_std": std.to_numpy(), "_low": low, "_high": high}
+    columns = {
+        metric + end: values[:, number] for number, metric in enumerate(metrics) for end, values in statistics.items()
+    }
+    ids = {"run_ids": groups["run_id"].agg(tuple), "trial_keys": groups["trial_key"].agg(tuple)}
+    return ordered(pd.DataFrame({"seeds": seeds, **columns, **ids}).reset_index())

@@ -22,21 +22,57 @@ LAMBDAS: tuple[float | str, ...] = (1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 5e-2, 0.1, 0.2
 START = 1_700_000_000_000  # ms
 SETTINGS = {
     "manipulations": "('sharpen', 'gaussian', 'jpeg:80', 'resample')",
+    "split.train": "120",
+    "split.validation": "30",
+    "split.test": "0",
     "channel.downsample": "2",
     "channel.codec": "jpeg:50",
+    "channel.rounding": "sin",
+    "channel.subsampling": "4:4:4",
     "training.iterations": "6000",
+    "training.batch": "20",
     "training.patch": "128",
+    "training.learning_rate": "0.0001",
+    "training.decay": "0.85",
+    "training.decay_every": "600",
+    "training.textured": "False",
+    "training.precision": "float32",
+    "validation.textured": "True",
 }
+PRETRAINING = {
+    "split.train": "120",
+    "split.validation": "30",
+    "pretraining.patch": "64",
+    "pretraining.batch": "20",
+    "pretraining.learning_rate": "0.0001",
+    "pretraining.max_iterations": "300000",
+    "pretraining.check_every": "600",
+    "pretraining.window": "5",
+    "pretraining.tolerance": "None",
+    "pretraining.validation_patch": "256",
+    "pretraining.textured": "False",
+    "pretraining.precision": "float32",
+    "pretraining.seed": "0",
+}
+TEST = {"accuracy": -0.03, "psnr": -0.5, "ssim": -0.01, "ssim_paper": -0.005}  # of the test, beside validation
 
 
-def behind_codecs(accuracy: float) -> dict[str, list[float]]:
+def behind_codecs(accuracy: float, prefix: str = "") -> dict[str, list[float]]:
     """Metrics of a later evaluation: a point less behind JPEG 50, five with 4:2:0, ten behind WebP."""
-    return {
-        "accuracy_dJPEG": [accuracy],
-        "accuracy_jpeg_50": [accuracy - 0.01],
-        "accuracy_jpeg_50_420": [accuracy - 0.05],
-        "accuracy_webp_50": [accuracy - 0.1],
-    }
+    lost = {"dJPEG": 0, "jpeg_50": 0.01, "jpeg_50_420": 0.05, "webp_50": 0.1}
+    return {f"{prefix}accuracy_{codec}": [accuracy - points] for codec, points in lost.items()}
+
+
+def on_test(final: dict[str, float]) -> dict[str, float]:
+    """What the test photographs give where validation gives these metrics."""
+    return {f"test_{name}": value + TEST[name] for name, value in final.items()}
+
+
+def confusion(accuracy: float) -> list[list[float]]:
+    """Confusion matrix of five classes with equal errors."""
+    matrix = np.full((5, 5), (1 - accuracy) / 4)
+    np.fill_diagonal(matrix, accuracy)
+    return matrix.tolist()
 
 
 def fusion(accuracy: float) -> dict[str, dict[str, list[float]]]:
@@ -56,7 +92,8 @@ def metrics(camera: int, isp: int, lam: float | str, seed: int) -> dict[str, flo
     return {
         "accuracy": 0.98 - 0.5 * strength**2 * (1 - 0.1 * isp) - 0.01 * camera + offset,
         "psnr": (43 if lam == "fixed" else 26 + 17.5 * strength) + isp + offset,
-        "ssim": (0.99 if lam == "fixed" else 0.85 + 0.14 * strength) + 0.1 * offset,
+        "ssim": (0.98 if lam == "fixed" else 0.84 + 0.14 * strength) + 0.1 * offset,
+        "ssim_paper": (0.99 if lam == "fixed" else 0.85 + 0.14 * strength) + 0.1 * offset,
     }
 
 
@@ -73,12 +110,16 @@ def fill(
     evaluated: bool = False,
     older_evaluation: bool = False,
     pretrained: bool = False,
+    tested: bool = False,
+    axes: Sequence[dict[str, str]] = ({},),
     uri: str | None = None,
     first: int = 0,
 ) -> str:
     """Fill ``folder/mlflow.db`` with the grid, all finished, and return its tracking URI.
 
-    Trial keys are ``camera/isp/lambda/seed``. ``points`` metric values per history, 100 iterations apart.
+    Trial keys are ``camera/isp/lambda/seed``, and the values of ``axes`` behind: one mapping of further settings for
+    each variant, the second of which is ten points more accurate than the first, and so on. ``tested``: there are test
+    photographs, whose metrics are :func:`on_test`. ``points`` metric values per history, 100 iterations apart.
     Runs are numbered from ``first``: a second study in the database ``uri`` needs numbers of its own.
     ``older_evaluation``: one artifact for all codecs, as runs once had it.
     """
@@ -86,9 +127,11 @@ def fill(
     client = MlflowClient(tracking_uri=uri)
     experiment_id = client.create_experiment(experiment, artifact_location=(folder / "artifacts").as_uri())
     rows: dict[Any, list[dict[str, Any]]] = {}
-    grid = list(itertools.product(range(len(cameras)), range(len(isps)), lambdas, seeds))
-    for number, (c, i, lam, seed) in enumerate(grid, first):
+    grid = list(itertools.product(range(len(cameras)), range(len(isps)), lambdas, seeds, enumerate(axes)))
+    for number, (c, i, lam, seed, (variant, further)) in enumerate(grid, first):
         final = metrics(c, i, lam, seed)
+        final["accuracy"] += 0.1 * variant
+        test = on_test(final) if tested else {}
         run_id = add(
             rows,
             folder,
@@ -97,11 +140,12 @@ def fill(
             status="FINISHED",
             tags={
                 "kind": "trial",
-                "trial_key": f"{cameras[c]}/{isps[i]}/{lam}/{seed}",
+                "trial_key": "/".join([cameras[c], isps[i], str(lam), str(seed), *further.values()]),
                 "git_revision": "0" * 40,
                 "hardware": "synthetic",
                 "packages": "{}",
                 "data_fingerprint": f"fingerprint of {cameras[c]}",
+                "nip_sha256": f"hash of {cameras[c]} {isps[i]}",
             },
             params={
                 "camera": cameras[c],
@@ -109,22 +153,28 @@ def fill(
                 "lambda": repr(lam) if lam != "fixed" else "fixed",
                 "seed": str(seed),
                 **SETTINGS,
+                **({"split.test": "30"} if tested else {}),
+                **further,
             },
             history={name: _approach(name, value, points) for name, value in final.items()}
+            | {name: [math.nan] * (points - 1) + [value] for name, value in test.items()}
             | {"seconds": [60.0]}
-            | (behind_codecs(final["accuracy"]) if evaluated else {}),
+            | (behind_codecs(final["accuracy"]) if evaluated else {})
+            | (behind_codecs(test["test_accuracy"], "test_") if evaluated and tested else {}),
         )
         artifacts = folder / "artifacts" / run_id / "artifacts"
         if confusions or examples or evaluated:
             artifacts.mkdir(parents=True)
         if confusions:
-            matrix = np.full((5, 5), (1 - final["accuracy"]) / 4)
-            np.fill_diagonal(matrix, final["accuracy"])
-            (artifacts / "confusion.json").write_text(json.dumps({"classes": CLASSES, "confusion": matrix.tolist()}))
+            content = {"classes": CLASSES, "confusion": confusion(final["accuracy"])}
+            content |= {"test": confusion(test["test_accuracy"])} if tested else {}
+            (artifacts / "confusion.json").write_text(json.dumps(content))
         if evaluated:
             document = artifacts / ("evaluation.json" if older_evaluation else "evaluation/dJPEG.json")
             document.parent.mkdir(exist_ok=True)
-            document.write_text(json.dumps({"fusion": fusion(final["accuracy"])}))
+            judged = {"fusion": fusion(final["accuracy"]), "images": 30}
+            judged |= {"test": {"fusion": fusion(test["test_accuracy"]), "images": 20}} if tested else {}
+            document.write_text(json.dumps(judged))
         if examples:
             save_file(patches(seed), artifacts / "examples.safetensors")
     if pretrained:
@@ -135,9 +185,16 @@ def fill(
                 experiment_id,
                 number,
                 status="FINISHED",
-                tags={"kind": "pretrain", "trial_key": f"{camera}/{isp}"},
-                params={"camera": camera, "isp": isp, "seed": "0"},
-                history={"loss": [0.1, 0.01], "psnr": [30.0, 42.0], "ssim": [0.9, 0.99], "seconds": [120.0]},
+                tags={"kind": "pretrain", "trial_key": f"{camera}/{isp}", "nip_sha256": f"hash of {camera} {isp}"},
+                params={"camera": camera, "isp": isp, "seed": "0", **PRETRAINING},
+                history={
+                    "loss": [0.1, 0.01],
+                    "psnr": [30.0, 42.0],
+                    "ssim": [0.9, 0.98],
+                    "ssim_paper": [0.9, 0.99],
+                    "seconds": [120.0],
+                }
+                | ({"test_psnr": [41.0], "test_ssim": [0.97], "test_ssim_paper": [0.98]} if tested else {}),
             )
     write(uri, rows)
     return uri

@@ -11,18 +11,21 @@ from study.report.parts import Section, note, panels, picture, show
 from study.report.tables import Cells, Table, as_printed, flat, interval, named, number
 
 READING = """Every finished trial once more, with a real encoder at 8 bits in place of the differentiable one it was
-trained with (first row). Points are means over seeds, bars their 95 % intervals. A gap below zero is what the
-differentiable channel promises too much."""
+trained with (first row), on the {} photographs. Points are means over seeds, bars their 95 % intervals (Student’s t;
+one seed has none). A gap below zero is what the differentiable channel promises too much."""
 TRAINED = "dJPEG"
+METRICS = ("behind", "gap", "accuracy")
 
 
 def section(content: Content) -> Section:
     gaps = results.behind_codecs(content.trials)
+    shown = results.reported(gaps, METRICS)
     pictures = [
         picture(behind_codecs(plots.spread(group)), "codecs", title, f"Accuracy behind real encoders, {title}")
-        for title, group in groups(gaps, "camera", "isp")
+        for title, group in groups(shown, "camera", "isp")
     ]
-    return Section("Behind real encoders", [note(READING), panels(pictures), show(codecs(gaps))])
+    reading = READING.format(" or ".join(sorted(shown[results.ON].unique())))
+    return Section("Behind real encoders", [note(reading), panels(pictures), show(codecs(gaps))])
 
 
 def behind_codecs(gaps: pd.DataFrame) -> Figure:
@@ -49,9 +52,10 @@ def behind_codecs(gaps: pd.DataFrame) -> Figure:
 
 def codecs(gaps: pd.DataFrame) -> Table:
     """A row per setting: accuracy behind dJPEG as trained, then behind each real encoder, with the gap."""
-    by = ["camera", "isp", *results.axes(gaps), "lam"]
+    by = ["camera", "isp", *results.axes(gaps), "lam", results.ON]
+    shown = results.by_photographs(gaps, METRICS)
     rows = []
-    for values, group in gaps.groupby(by, dropna=False, sort=False):
+    for values, group in shown.groupby(by, dropna=False, sort=False):
         row: Cells = named(dict(zip(by, values, strict=True)))
         row[TRAINED, "Accuracy (%)"] = number(100 * group["accuracy"].mean(), 1)
         for found in group.to_dict("records"):
@@ -59,4 +63,4 @@ def codecs(gaps: pd.DataFrame) -> Table:
             row[found["codec"], "Gap (points)"] = interval(found, "gap", 1, scale=100, sign=True)
         rows.append(row)
     caption = "Accuracy behind the trained channel and behind real encoders (8 bits)"
-    return Table("codecs", caption, as_printed(rows, once=len(by) - 1), flat(gaps))
+    return Table("codecs", caption, as_printed(rows, once=len(by) - 2), flat(gaps))

@@ -10,20 +10,21 @@ from study.report.content import Content, groups
 from study.report.parts import Part, Section, details, matrices, matrix, note, offer
 from study.report.tables import Table, as_printed, count, wide
 
-READING = """Percent, mean over seeds; rows are the true class, columns the predicted. Entries below 0.5 % are not
-shown, entries below 3 % are marked *."""
+READING = """Percent, mean over seeds, on the {} photographs; rows are the true class, columns the predicted. Entries
+below 0.5 % are not shown, entries below 3 % are marked *."""
 
 
 def section(content: Content) -> Section:
     found = results.confusions(content.snapshot, content.trials)
-    parts = [note(READING), *_matrices(found, content.summary), offer(confusions(found))]
+    reading = READING.format(content.photographs)
+    parts = [note(reading), *_matrices(found, content.summary), offer(confusions(found))]
     return Section("Confusion matrices", parts)
 
 
 def _matrices(found: pd.DataFrame, summary: pd.DataFrame) -> Iterator[Part]:
-    """A part per camera × ISP: fixed first, then falling λ."""
+    """A part per camera × ISP, on the test photographs where there are some: fixed first, then falling λ."""
     by = [name for name in found.columns if name not in ("seeds", "classes", "confusion")]
-    merged = found.merge(summary[[*by, "accuracy"]], on=by)
+    merged = found.merge(results.reported(summary)[[*by, "accuracy"]], on=by, validate="one_to_one")
     for number, (title, group) in enumerate(groups(merged, "camera", "isp")):
         ordered = group.sort_values("lam", ascending=False, na_position="first").to_dict("records")
         yield details(title, matrices(map(_matrix, ordered), "confusions"), opened=number == 0)

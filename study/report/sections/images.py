@@ -8,20 +8,30 @@ from matplotlib.figure import Figure
 from study import results
 from study.report import plots
 from study.report.content import Content, groups
-from study.report.parts import Section, note, panels, picture
+from study.report.parts import Part, Section, note, panels, picture
 
 RULES = {"mean_log_probability": ("-", "mean log-probability"), "majority": ((0, (1, 1)), "majority")}
 READING = """The patches of one image decide together: by the mean of their log-probabilities (solid, with 95 %
-interval) or by majority (dotted). Means over seeds."""
+interval) or by majority (dotted). Means over seeds, on the {photographs} photographs{number}. The interval is a
+percentile bootstrap over these photographs, for the networks of each trial, averaged over seeds. It is too narrow: in
+simulations it covers the mean over other photographs of the camera in about 84 % of cases for 6 photographs and 93 %
+for 30, and where nearly all decisions are right in about 54 and 90 %."""
 
 
 def section(content: Content) -> Section:
     decisions = results.fusions(content.snapshot, content.trials)
+    by = ["camera", "isp", "lam", *results.axes(decisions)]
+    tested = decisions.groupby(by, dropna=False)[results.ON].transform("min") == results.TEST_SET  # before "validation"
+    shown = decisions[~tested | (decisions[results.ON] == results.TEST_SET)]
     pictures = [
         picture(fusion(plots.spread(group)), "images", title, f"Accuracy of decisions about images, {title}")
-        for title, group in groups(decisions, "camera", "isp")
+        for title, group in groups(shown, "camera", "isp")
     ]
-    return Section("Decisions about whole images", [note(READING), panels(pictures)])
+    numbers = sorted(int(number) for number in shown["images"].dropna().unique())
+    number = f" ({' or '.join(map(str, numbers))} a camera)" if numbers else ""
+    reading = READING.format(photographs=" or ".join(sorted(shown[results.ON].unique())), number=number)
+    csv = Part(files={"tables/images.csv": decisions.to_csv(index=False).encode()})
+    return Section("Decisions about whole images", [note(reading), panels(pictures), csv])
 
 
 def fusion(decisions: pd.DataFrame) -> Figure:

@@ -2,9 +2,10 @@
 
 import pandas as pd
 
+from study import results
 from study.report.content import Content
 from study.report.parts import MACROS, Part, Section, paragraph, show
-from study.report.tables import Table, count, lambda_label
+from study.report.tables import Table, as_printed, count, named
 
 
 def section(content: Content) -> Section:
@@ -13,7 +14,7 @@ def section(content: Content) -> Section:
     if superseded:
         have = f"{count(len(superseded), 'trial')} {'has' if len(superseded) == 1 else 'have'}"
         parts.append(paragraph(f"{have} more than one run; the first finished one counts:", "plain"))
-        parts.append(Part(MACROS.superseded(superseded)))
+        parts.append(Part(MACROS.superseded(superseded, results.axes(content.trials))))
     unplanned = len(content.every_trial) - len(content.trials)
     if unplanned:
         belong, are = ("belongs", "is") if unplanned == 1 else ("belong", "are")
@@ -26,12 +27,12 @@ def section(content: Content) -> Section:
 
 def missing(numbers: pd.DataFrame) -> Table:
     """Trials without a result; seeds of the same setting that share a state share a line."""
-    groups = numbers.groupby(["camera", "isp", "lam", "state"], dropna=False)
-    printed = pd.DataFrame(
-        [
-            (camera, isp, lambda_label(lam), ", ".join(map(str, sorted(rows["seed"].unique()))), state)
-            for (camera, isp, lam, state), rows in groups
-        ],
-        columns=["Camera", "ISP", "λ", "Seeds", "State"],
-    )
-    return Table("missing", "Trials without a result", printed, numbers)
+    by = [name for name in numbers.columns if name not in ("seed", "run_id")]
+    rows = []
+    for values, group in numbers.groupby(by, dropna=False):
+        *place, state = values
+        row = named(dict(zip(by[:-1], place, strict=True)))
+        row["", "Seeds"] = ", ".join(map(str, sorted(group["seed"].unique())))
+        row["", "State"] = state
+        rows.append(row)
+    return Table("missing", "Trials without a result", as_printed(rows), numbers)

@@ -15,16 +15,19 @@ SEEDS = 5  # at most
 PIXELS = 64  # of the shorter side of a spectrum, less than twice as many
 READING = """A column per seed: ΔF, the difference between the amplitude spectra of pre-trained and jointly trained ISP,
 mean over the kept validation patches. First row: error of the pre-trained ISP against its target. All as log(10 + |x|),
-zero frequency in the middle, each over its own full range; dB and accuracy are means over seeds."""
+zero frequency in the middle, each over its own full range; dB and accuracy are means over seeds, on the {} photographs.
+"""
 
 
 def section(content: Content) -> Section:
-    return Section("Learned distortions across seeds", [note(READING), panels(_pictures(content))])
+    return Section(
+        "Learned distortions across seeds", [note(READING.format(content.photographs)), panels(_pictures(content))]
+    )
 
 
 def _pictures(content: Content) -> Iterator[Part]:
     """For every camera × ISP the spectra of the learned distortions, λ by λ, seed by seed."""
-    joint = content.summary[content.summary["mode"] != results.FIXED]
+    joint = content.reported[content.reported["mode"] != results.FIXED]
     for title, group in groups(joint, "camera", "isp"):
         rows: list[tuple[str, list[np.ndarray]]] = []
         for setting in plots.spread(group).sort_values("lam", ascending=False).to_dict("records"):

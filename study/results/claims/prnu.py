@@ -5,19 +5,18 @@ from functools import partial
 
 import pandas as pd
 
-from study.results.claims.findings import Answer, Answers, Findings
+from study.results.claims.findings import Answer, Answers, Findings, mean_over_cameras, one_setting
 
 
-def mean_over_cameras(findings: Findings, measure: Callable[[pd.DataFrame], pd.Series]) -> Answer:
+def mean_of(findings: Findings, measure: Callable[[pd.DataFrame], pd.Series]) -> Answer:
     """Mean of a measure of the table of fingerprints, over the cameras that have it."""
     values = measure(findings.fingerprints).dropna()
-    return (float(values.mean()), findings.fingerprints.loc[values.index]) if len(values) else None
+    rows = findings.fingerprints.loc[values.index]
+    return (mean_over_cameras(values, one_setting(rows)["camera"]), rows) if len(values) else None
 
 
 ANSWERS: Answers = {
-    "prnu-correlation": partial(mean_over_cameras, measure=lambda table: table["correlation"]),
-    "prnu-localisation": partial(
-        mean_over_cameras, measure=lambda table: table["f1_matching"] - table["f1_mismatched"]
-    ),
-    "prnu-low-light": partial(mean_over_cameras, measure=lambda table: table["pce_unet_short"]),
+    "prnu-correlation": partial(mean_of, measure=lambda table: table["correlation"]),
+    "prnu-localisation": partial(mean_of, measure=lambda table: table["f1_matching"] - table["f1_mismatched"]),
+    "prnu-low-light": partial(mean_of, measure=lambda table: table["pce_unet_short"]),
 }

@@ -7,6 +7,7 @@ The paper is P. Korus and N. Memon, "Neural Imaging Pipelines – the Scourge or
     table_1.csv              the pre-trained NIPs
     table_4.csv              diagonals of the confusion matrices of Nikon D90, UNet
     claims.csv               what the paper claims, and which numbers of ours count as reproducing it
+    deviations.csv           where this code does otherwise than the paper or its authors' code, and why
 """
 
 import math
@@ -29,6 +30,11 @@ def claims() -> pd.DataFrame:
     table = _read("claims.csv").fillna({"low": -math.inf, "high": math.inf})
     tolerance = [_tolerance(low, high) for low, high in zip(table["low"], table["high"], strict=True)]
     return table.assign(tolerance=tolerance, absolute=table["absolute"] == "yes")
+
+
+def deviations() -> pd.DataFrame:
+    """Read what deviates from the paper: ``subject``, ``paper`` (it, or its authors' code), ``here`` and ``why``."""
+    return _read("deviations.csv")
 
 
 def _tolerance(low: float, high: float) -> str:

@@ -2,6 +2,9 @@
 
 The paper's λ belong to a cross-entropy that a second softmax had compressed, ours to the cross-entropy itself. So
 claims about a λ are answered along our front at the PSNR that the paper reports for it.
+
+Where an answer chooses (a λ within a budget, the settings of a front), validation chooses; what is then read off is of
+the photographs that the findings ask for.
 """
 
 import math
@@ -12,15 +15,12 @@ import numpy as np
 import pandas as pd
 
 from study.results import fronts
-from study.results.claims.findings import Answer, Answers, Findings
+from study.results.claims.findings import Answer, Answers, Findings, Undecided, mean_over_cameras, one_setting
+from study.results.claims.protocol import DISTRIBUTED, UNDISTRIBUTED, having
 from study.results.claims.published import supplement_table_1
-from study.results.runs_table import FIXED, finished
+from study.results.runs_table import FIXED, TEST, finished
 from study.results.statistics import best_within, gain, means
 
-# The trials that answer have the paper's manipulations, and its distribution channel or none.
-MANIPULATIONS = str(("sharpen", "gaussian", "jpeg:80", "resample"))
-DISTRIBUTED = {"channel.downsample": "2", "channel.codec": "jpeg:50", "manipulations": MANIPULATIONS}
-UNDISTRIBUTED = {"channel.downsample": "1", "channel.codec": "none", "manipulations": MANIPULATIONS}
 FEWEST = 3  # λ that make a front
 
 
@@ -31,12 +31,16 @@ def select(
     isp: str | None = None,
     camera: str | None = None,
 ) -> pd.DataFrame:
-    """Select the finished trials of these settings; None takes all."""
-    table = finished(findings.trials)
-    for name, value in {**settings, "mode": mode, "isp": isp, "camera": camera}.items():
+    """Select the finished trials of these settings; None takes all.
+
+    Raises:
+        Undecided: a further setting varies among them.
+    """
+    table = having(finished(findings.trials), settings)
+    for name, value in {"mode": mode, "isp": isp, "camera": camera}.items():
         if value is not None:
-            table = table[table[name] == value] if name in table else table.head(0)
-    return table
+            table = table[table[name] == value]
+    return one_setting(table)
 
 
 def with_fronts(table: pd.DataFrame) -> pd.DataFrame:
@@ -45,46 +49,55 @@ def with_fronts(table: pd.DataFrame) -> pd.DataFrame:
     return table[lambdas >= FEWEST]
 
 
-def points(table: pd.DataFrame) -> dict[tuple[str, str], np.ndarray]:
-    """Map (camera, ISP) to the means over seeds (k, 2) of PSNR and accuracy."""
-    settings = table.groupby(["camera", "isp", "lam"], dropna=False)[["psnr", "accuracy"]].mean()
-    return {pair: group.to_numpy() for pair, group in settings.groupby(["camera", "isp"])}
+def points(findings: Findings, table: pd.DataFrame) -> dict[tuple[str, str], np.ndarray]:
+    """Map (camera, ISP) to the settings on its front (k, 2): PSNR and accuracy, means over seeds."""
+    columns = ["psnr", "accuracy"]
+    columns += [TEST + name for name in columns] if findings.on_test else []
+    groups = means(table).groupby(["camera", "isp"])
+    return {pair: fronts.chosen(group[columns].to_numpy()) for pair, group in groups}
 
 
 def fixed_accuracy(
     findings: Findings, settings: Mapping[str, str] = DISTRIBUTED, isp: str | None = None, camera: str | None = None
 ) -> Answer:
-    """Accuracy of fixed, mean over cameras and ISPs, in percent."""
+    """Accuracy of fixed, mean over cameras of the means over their ISPs, in percent."""
     table = select(findings, settings, FIXED, isp, camera)
-    return (100 * means(table)["accuracy"].mean(), table) if len(table) else None
+    found = means(table)
+    return (100 * mean_over_cameras(found[findings.named("accuracy")], found["camera"]), table) if len(table) else None
 
 
 def range_of_fixed(findings: Findings) -> Answer:
     """Greatest minus smallest accuracy of fixed over cameras and ISPs, in points."""
     table = select(findings, mode=FIXED)
-    accuracy = 100 * means(table)["accuracy"]
+    accuracy = 100 * means(table)[findings.named("accuracy")]
     return (accuracy.max() - accuracy.min(), table) if len(accuracy) > 1 else None
 
 
 def smallest_gain(findings: Findings) -> Answer:
-    """Greatest gain in accuracy over λ, lower end of its interval, smallest over cameras and ISPs, in points."""
+    """Greatest gain in accuracy over λ, lower end of its interval, smallest over cameras and ISPs, in points.
+
+    Raises:
+        Undecided: there is no interval.
+    """
     table = select(findings)
     gains = best_within(gain(table), math.inf)
-    certain = gains["accuracy_low"].fillna(gains["accuracy"])
+    certain = gains[findings.named("accuracy_low")]
+    if certain.isna().any():
+        raise Undecided("one seed has no interval")
     return (100 * certain.min(), table) if len(gains) else None
 
 
 def accuracy_within(findings: Findings, loss: float, isp: str) -> Answer:
     """Accuracy of the best joint setting that costs at most ``loss`` dB, mean over cameras, in percent."""
-    table = with_fronts(select(findings, isp=isp))
+    table, name = with_fronts(select(findings, isp=isp)), findings.named("accuracy")
     best = best_within(gain(table), loss)
-    return (100 * (best["accuracy"] + best["fixed_accuracy"]).mean(), table) if len(best) else None
+    return (100 * mean_over_cameras(best[name] + best["fixed_" + name], best["camera"]), table) if len(best) else None
 
 
 def accuracy_at(findings: Findings, psnr: float, isp: str, camera: str | None = None) -> Answer:
     """Accuracy along the front at a PSNR, mean over cameras, in percent; NaN where a front does not reach."""
     table = with_fronts(select(findings, isp=isp, camera=camera))
-    found = [fronts.along(front, psnr) for front in points(table).values()]
+    found = [fronts.along(front, psnr) for front in points(findings, table).values()]
     return (100 * float(np.mean(found)), table) if found else None
 
 
@@ -94,58 +107,61 @@ def smallest_maximum(findings: Findings) -> Answer:
     table = table[table["isp"].isin(isps)]
     if not isps <= set(table["isp"]):
         return None
-    return 100 * means(table).groupby(["camera", "isp"])["accuracy"].max().min(), table
+    ranked = means(table).sort_values("accuracy", ascending=False, kind="stable")
+    return 100 * ranked.drop_duplicates(["camera", "isp"])[findings.named("accuracy")].min(), table
 
 
 def rank_correlation(findings: Findings, metric: str, sign: int) -> Answer:
     """Rank correlation of λ with ``sign`` × metric, smallest over cameras and ISPs; 0 where the metric is constant."""
-    table = with_fronts(select(findings, mode="joint"))
+    table, name = with_fronts(select(findings, mode="joint")), findings.named(metric)
     groups = means(table).groupby(["camera", "isp"])
-    found = [sign * group[["lam", metric]].corr("spearman").loc["lam", metric] for _, group in groups]
+    found = [sign * group[["lam", name]].corr("spearman").loc["lam", name] for _, group in groups]
     return (float(np.nan_to_num(found).min()), table) if found else None
 
 
 def difference_of_fronts(findings: Findings, better: str, worse: str) -> Answer:
     """Hypervolume of one NIP's front minus that of another's, mean over cameras, in dB."""
     table = with_fronts(select(findings))
-    volumes = fronts.hypervolume(table, "psnr").pivot_table(index="camera", columns="isp", values="hypervolume")
-    if not {better, worse} <= set(volumes.columns):
+    volumes = fronts.hypervolume(table, "psnr", on_test=findings.on_test)
+    wide = volumes.pivot(index="camera", columns="isp", values="hypervolume")
+    if not {better, worse} <= set(wide.columns):
         return None
-    difference = (volumes[better] - volumes[worse]).dropna()
+    difference = (wide[better] - wide[worse]).dropna()
     return (difference.mean(), table[table["isp"].isin([better, worse])]) if len(difference) else None
 
 
 def share_of_gain(findings: Findings, loss: float, isp: str) -> Answer:
-    """Share of the greatest gain that costs at most ``loss`` dB, smallest over cameras, in percent."""
-    table = with_fronts(select(findings, isp=isp))
+    """Share of the greatest gain that costs at most ``loss`` dB, smallest over cameras, in percent.
+
+    Cameras without any gain do not count; one without a setting that is cheap enough has a share of 0.
+    """
+    table, name = with_fronts(select(findings, isp=isp)), findings.named("accuracy")
     gains = gain(table)
-    cheap, any_price = (
-        best_within(gains, limit).set_index("camera")["accuracy"].clip(lower=0) for limit in (loss, math.inf)
-    )
-    share = (cheap.reindex(any_price.index).fillna(0) / any_price)[any_price > 0]
+    cheap, greatest = (best_within(gains, limit).set_index("camera")[name] for limit in (loss, math.inf))
+    greatest = greatest[greatest > 0]
+    share = cheap.reindex(greatest.index).fillna(0).clip(lower=0) / greatest
     return (100 * share.min(), table) if len(share) else None
 
 
 def strong_lambda(findings: Findings, metric: str, isp: str) -> Answer:
     """Change at λ = 1 against fixed: greatest |change| of accuracy (points), or smallest change of PSNR (dB)."""
-    table = select(findings, isp=isp)
+    table, name = select(findings, isp=isp), findings.named(metric)
     table = table[(table["lam"] == 1) | (table["mode"] == FIXED)]
     gains = gain(table)
     if gains.empty:
         return None
-    return (100 * gains["accuracy"].abs().max() if metric == "accuracy" else gains["psnr"].min()), table
+    return (100 * gains[name].abs().max() if metric == "accuracy" else gains[name].min()), table
 
 
 def difference_from_supplement(findings: Findings) -> Answer:
-    """Mean |difference| of accuracy at the PSNR of every row of the table, along our fronts, in points."""
+    """|Difference| of accuracy at the PSNR of the table's rows, along our fronts, mean over cameras, in points."""
     table = with_fronts(select(findings))
-    ours = points(table)
-    differences = [
-        fronts.along(ours[row["camera"], row["isp"]], row["psnr"]) - row["accuracy"]
-        for row in supplement_table_1().to_dict("records")
-        if (row["camera"], row["isp"]) in ours
-    ]
-    return (100 * float(np.nanmean(np.abs(differences))), table) if np.isfinite(differences).any() else None
+    ours = points(findings, table)
+    rows = supplement_table_1()
+    rows = rows[[pair in ours for pair in zip(rows["camera"], rows["isp"], strict=True)]]
+    found = [fronts.along(ours[row["camera"], row["isp"]], row["psnr"]) for row in rows.to_dict("records")]
+    differences = pd.Series(found, index=rows.index, dtype=float).sub(rows["accuracy"]).abs()
+    return (100 * mean_over_cameras(differences, rows["camera"]), table) if differences.notna().any() else None
 
 
 ANSWERS: Answers = {

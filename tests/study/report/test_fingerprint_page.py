@@ -17,7 +17,7 @@ from prnu.recovery import Recovery
 from study.report import fingerprint_statistics
 from study.report.fingerprint_page import page
 from study.report.sections.fingerprints import localisation, low_light, mistakes, recovery, survival
-from study.report.tables import Table
+from study.report.tables import Table, estimate
 
 CAMERAS = ("Alpha <1>", "sim & co")
 
@@ -73,6 +73,9 @@ def test_everything_is_shown(written: Path, document: Document) -> None:
         "9 images for fingerprints, 3 for predictors, 4 evaluated; crops of 192 × 192 px",
         "Clock",
         "paper, Sony ILCE-7SM2",
+        "a pixel counts for the PCE by the inverse variance of its noise",
+        "by an L₂ loss, the paper’s (Chen et al. 2018) by L₁",
+        "it leaves out the rim of the map",
     ):
         assert text in document.text
 
@@ -242,9 +245,8 @@ def test_a_recovery_stands_beside_that_of_the_fixed_pipeline(fixed: float, joint
         results.append(CameraResult(**{**vars(result), "recoveries": entries}))
     table = recovery.in_short(recovery.recoveries(results, {"UNet x": 0.1}))
     printed = table.printed.set_index("Pipeline")
-    assert printed["Mean ρ"].tolist() == [
-        f"{rho:.3f} [{rho - 0.005:.3f}, {rho + 0.005:.3f}]" for rho in (0.5, fixed, joint)
-    ]
+    half = 12.7062 * 0.005  # Student's t of two cameras
+    assert printed["Mean ρ"].tolist() == [estimate((rho, rho - half, rho + half), 3) for rho in (0.5, fixed, joint)]
     assert printed.index.tolist() == ["standard", "UNet, fixed", "UNet, λ = 0.1"]
     assert set(printed["By chance"]) == {"± 0.008"}
     assert set(printed["Cameras"]) == {"2"}

@@ -18,8 +18,8 @@ from study import results, tracking
 from study.report import sections
 from study.report.content import Content
 from study.report.page import Provenance, report
-from study.report.sections import fingerprints
-from study.report.sections.metrics import metrics
+from study.report.sections import fingerprints, missing
+from study.report.sections.metrics import KIND, metrics
 from study.report.sections.patches import difference_scale
 from study.report.spectrum import spectrum, spectrum_difference
 from study.results import fronts
@@ -182,7 +182,11 @@ def test_headline_is_the_greatest_gain_within_the_budget(snapshot: tracking.Snap
     best = gains[(gains["psnr"] >= -3)].nlargest(1, "accuracy").iloc[0]
     assert best["lam"] == 0.1
     low, high = 100 * best["fixed_accuracy"], 100 * (best["fixed_accuracy"] + best["accuracy"])
-    assert f"from {low:.1f} % to {high:.1f} %" in document.text
+    assert f"from {low:.1f} % with the ISP fixed to {high:.1f} %" in document.text
+    assert "on the validation photographs." in document.text
+    assert "There are no test photographs: accuracy is measured where λ was chosen" in document.text
+    for sentence in ("raises", "improves", "bootstrap intervals"):
+        assert sentence not in document.text.partition("Fidelity against accuracy")[0]
 
 
 def test_tables_are_files_and_downloads(snapshot: tracking.Snapshot, written: Path, document: Document) -> None:
@@ -254,7 +258,7 @@ def test_claims_about_absolute_numbers_need_real_cameras(written: Path, document
     assert claims.loc["joint-beats-fixed", "verdict"] == "reproduced"
     assert claims.loc["joint-beats-fixed", "data"].startswith("Alpha <1> (simulated), Beta & Co")
     assert "reproduced (simulated)" in document.text
-    assert "Simulated photographs never count as a reproduction of an absolute number" in document.text
+    assert "Absolute numbers need real cameras under the paper’s protocol" in document.text
 
 
 def test_the_papers_numbers_stand_beside_ours_where_settings_match(snapshot: tracking.Snapshot) -> None:
@@ -267,10 +271,14 @@ def test_the_papers_numbers_stand_beside_ours_where_settings_match(snapshot: tra
     assert theirs == [["–"] * 3, ["42.3", "0.989", "92.0"]]  # the other camera is not in the paper
     theirs = table.printed.loc[table.printed["", "λ"] == "fixed", "UNet, paper"].values.tolist()
     assert theirs == [["–"] * 3, ["43.0", "0.990", "45.0"]]
+    kinds = [name for isp, name in table.printed.columns if isp == "UNet, paper"]
+    assert "SSIM" not in kinds  # theirs stands beside ours of its kind
+    assert KIND in kinds
+    assert {"SSIM", KIND} <= {name for isp, name in table.printed.columns if isp == "UNet"}
     merged = table.numbers.set_index(["camera", "lam"])
-    assert merged.loc[("Nikon D90", 0.001), "accuracy_paper"] == 0.991
+    assert merged.loc[("Nikon D90", 0.001), "accuracy_of_paper"] == 0.991
     fixed = table.numbers[(table.numbers["camera"] == "Nikon D90") & table.numbers["lam"].isna()]
-    assert fixed["psnr_paper"].tolist() == [43.0]
+    assert fixed["psnr_of_paper"].tolist() == [43.0]
 
 
 @pytest.mark.parametrize("name", ["metrics", "fronts", "gains", "codecs", "claims", "paper"])
@@ -284,7 +292,7 @@ def test_latex_of_the_metrics(written: Path) -> None:
     assert r"Beta \& Co" in latex
     assert r"$\lambda$" in latex
     rows = [line for line in latex.splitlines() if line.endswith(r"\\")]
-    assert {len(re.findall(r"(?<!\\)&", row)) for row in rows[1:]} == {4}
+    assert {len(re.findall(r"(?<!\\)&", row)) for row in rows[1:]} == {6}
 
 
 def test_every_figure_is_a_pdf_too(written: Path, document: Document) -> None:
@@ -335,3 +343,110 @@ def test_spectrum_shows_a_periodic_pattern_where_it_is() -> None:
 def test_every_section_is_listed(package: ModuleType) -> None:
     files = {path.stem for path in Path(package.__path__[0]).glob("*.py")} - {"__init__"}
     assert sorted(package.SECTIONS) == sorted(files)
+
+
+# --- with test photographs, and an axis under pretraining ---
+
+VARIANTS = ({"pretraining.seed": "0"}, {"pretraining.seed": "1"})
+
+
+@pytest.fixture(scope="module")
+def tested(tmp_path_factory: pytest.TempPathFactory) -> Content:
+    """Both variants with two seeds; what the second has more of accuracy is of the pre-training."""
+    folder = tmp_path_factory.mktemp("tested")
+    settings = {"evaluated": True, "pretrained": True, "tested": True, "axes": VARIANTS, "examples": True}
+    uri = synthetic_tracking.fill(folder, "tested", ("Alpha",), ("UNet",), LAMBDAS, SEEDS, **settings)
+    found = tracking.read(uri, "tested")
+    assert found is not None
+    planned = [
+        {**row, **variant, "key": f"{row['key']}/{variant['pretraining.seed']}"}
+        for row in plan(("Alpha",), (*SEEDS, 3))
+        for variant in VARIANTS
+    ]
+    return Content.of(found, planned, Provenance())
+
+
+@pytest.fixture(scope="module")
+def tested_page(tested: Content, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return report("tested", tested.snapshot, tmp_path_factory.mktemp("report"), tested.plan)
+
+
+def test_the_headline_is_of_the_test_photographs(tested: Content, tested_page: Path) -> None:
+    document = Document(tested_page.read_text())
+    assert set(tested.reported[results.ON]) == {"test"}
+    best = results.best_within(tested.gains, 3).nlargest(1, "accuracy").iloc[0]
+    joint = 100 * (best["fixed_test_accuracy"] + best["test_accuracy"])
+    assert f"% with the ISP fixed to {joint:.1f} %" in document.text
+    assert f"{best['fixed_test_psnr'] + best['test_psnr']:.2f} dB, on the test photographs." in document.text
+    assert f"to {100 * (best['fixed_accuracy'] + best['accuracy']):.1f} %" not in document.text.partition("Camera")[0]
+    for text in (
+        "The result is what is measured on the test photographs, which chose nothing.",
+        "All stand where the test photographs put them; which settings are on a front, the validation photographs",
+        "Percent, mean over seeds, on the test photographs",
+        "Means over seeds, on the test photographs (20 a camera)",
+        "in place of the differentiable one it was trained with (first row), on the test photographs.",
+    ):
+        assert text in document.text
+
+
+def test_every_table_has_both_kinds_of_photographs(tested: Content, tested_page: Path) -> None:
+    text = Document(tested_page.read_text()).text
+    row = tested.summary.query("lam == 0.1").iloc[0]
+    for metric, scale, digits in (("psnr", 1, 2), ("accuracy", 100, 1)):
+        for prefix in ("", "test_"):
+            assert f"{scale * row[prefix + metric]:.{digits}f} ±" in text
+    tables = {path.stem: pd.read_csv(path) for path in (tested_page.parent / "tables").glob("*.csv")}
+    for name in ("fronts", "fronts-by-seed", "confusions", "images"):
+        assert set(tables[name][results.ON]) == {"test", "validation"}, name
+    for name in ("metrics", "gains", "trials", "best", "pretraining", "codecs"):
+        assert tables[name].filter(regex="^test_").notna().all(axis=None), name
+    fronts_table = tables["fronts"].query("`pretraining.seed` == 0").set_index(results.ON)
+    assert fronts_table.loc["test", "hypervolume_psnr"] < fronts_table.loc["validation", "hypervolume_psnr"]
+    shown = tables["confusions"].query("true == predicted and lam == 0.1 and `pretraining.seed` == 0")
+    difference = shown.groupby(results.ON)["share"].mean()
+    assert difference["validation"] - difference["test"] == pytest.approx(0.03)
+    assert "41.00" in text  # of the pre-training on the test
+    assert "42.00" in text
+
+
+def test_an_axis_under_pretraining_is_named_everywhere(tested: Content, tested_page: Path) -> None:
+    assert results.axes(tested.summary) == ["pretraining.seed"]
+    assert set(tested.summary["seeds"]) == {2}
+    page = tested_page.read_text()
+    document = Document(page)
+    drawn = [value for tag, name, value in document.attributes if (tag, name) == ("svg", "aria-label")]
+    for seed in (0, 1):
+        for kind in ("Training progress, ", "Accuracy behind real encoders, ", "PSNR (dB) against accuracy, "):
+            assert any(label.startswith(kind) and label.endswith(f"pretraining.seed {seed}") for label in drawn), kind
+        assert f"<summary>Alpha · UNet · pretraining.seed {seed}</summary>" in page
+    missing = pd.read_csv(tested_page.parent / "tables" / "missing.csv")
+    assert missing["pretraining.seed"].value_counts().to_dict() == {0: 3, 1: 3}
+    claims = pd.read_csv(tested_page.parent / "tables" / "claims.csv").set_index("id")
+    assert claims.loc["joint-beats-fixed", ["verdict", "data"]].tolist() == [
+        "undecided",
+        "the study varies pretraining.seed",
+    ]
+    assert "the study varies pretraining.seed" in document.text
+
+
+def test_runs_that_did_not_log_an_axis_get_it_from_the_plan(tested: Content) -> None:
+    """As runs of earlier versions, where an axis under pretraining was no param."""
+    table = results.trials(tested.snapshot)
+    older = table.drop(columns="pretraining.seed")
+    with pytest.raises(ValueError, match="have the same settings and seed"):
+        results.summary(older)
+    found = results.of_plan(older, tested.plan)
+    pd.testing.assert_frame_equal(results.summary(found), tested.summary, check_like=True)
+
+
+def test_a_pretraining_of_another_state_of_the_study_file_is_not_shown(tested: Content) -> None:
+    other = results.pretrained(tested.snapshot).assign(nip_sha256="of another state")
+    assert results.used(other, tested.trials).empty
+    assert len(tested.pretrained) == 1
+
+
+def test_repeated_runs_are_named_with_all_axes(tested: Content) -> None:
+    twice = tested.trials.assign(superseded=[("the other run",), *[()] * (len(tested.trials) - 1)])
+    html = missing.section(replace(tested, trials=twice)).html
+    first = twice.iloc[0]
+    assert f"Alpha · UNet · pretraining.seed {first['pretraining.seed']} · λ = 0.001 · seed 1: run" in html

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from study.results import fronts
 
@@ -22,7 +23,8 @@ def trials(points: dict[float, list[tuple[float, float]]], camera: str = "Alpha"
         for seed, (psnr, accuracy) in enumerate(seeds)
         if not math.isnan(psnr)
     ]
-    return pd.DataFrame(rows).assign(mode="joint", status="FINISHED", failure="")
+    ids = [f"{row['camera']}/{row['isp']}/{row['lam']}/{row['seed']}" for row in rows]
+    return pd.DataFrame(rows).assign(mode="joint", status="FINISHED", failure="", trial_key=ids)
 
 
 @settings(max_examples=60, deadline=None)
@@ -77,28 +79,68 @@ def test_interpolation_along_the_front() -> None:
     assert fronts.fidelity_at(table, "ssim", 0.6)["ssim"].iloc[0] == pytest.approx(38 / 50)
 
 
-def test_intervals_are_over_seeds_drawn_together() -> None:
-    """Of two seeds, a draw has the first twice (25 %), the second twice (25 %) or both (50 %): its bounds are seeds."""
+def test_intervals_are_those_of_the_jackknife_over_seeds() -> None:
     table = trials({0.1: [(30.0, 0.9), (32.0, 0.7)], 1.0: [(40.0, 0.5), (40.0, 0.3)]})
     mean, single = fronts.accuracy_at(table, "psnr", 35.0), fronts.accuracy_at(table, "psnr", 35.0, each_seed=True)
-    assert list(single["accuracy"]) == pytest.approx([0.7, 0.3 + 0.4 * 5 / 8])
+    one, other = 0.7, 0.3 + 0.4 * 5 / 8
+    assert list(single["accuracy"]) == pytest.approx([one, other])
     row = mean.iloc[0]
-    assert row["accuracy"] == pytest.approx(0.4 + 0.4 * 5 / 9)  # of the front of the means, (31, 0.8) and (40, 0.4)
-    assert (row["accuracy_low"], row["accuracy_high"]) == pytest.approx((0.55, 0.7))
+    value = 0.4 + 0.4 * 5 / 9  # of the front of the means, (31, 0.8) and (40, 0.4)
+    half = 12.7062 * (one - other) / 2  # t of one degree of freedom; without one seed there is the other
+    assert row["accuracy"] == pytest.approx(value)
+    assert (row["accuracy_low"], row["accuracy_high"]) == pytest.approx((max(0, value - half), min(1, value + half)))
     assert row["seeds"] == 2
     volumes = fronts.hypervolume(table, "psnr", each_seed=True)
     expected = [10 * 0.7 + 10 * 0.3, 12 * 0.5 + 8 * 0.1]
     assert list(volumes["hypervolume"]) == pytest.approx(expected)
     row = fronts.hypervolume(table, "psnr").iloc[0]
-    assert (row["hypervolume_low"], row["hypervolume_high"]) == pytest.approx((min(expected), max(expected)))
+    bounds = row["hypervolume"] + 12.7062 * (expected[0] - expected[1]) / 2 * np.array([-1, 1])
+    assert (row["hypervolume_low"], row["hypervolume_high"]) == pytest.approx(tuple(bounds), rel=1e-5)
 
 
-def test_a_bound_that_some_draws_do_not_reach_is_open() -> None:
+def test_the_jackknife_of_one_setting_is_students_interval() -> None:
+    """The area of one point is linear in its accuracy."""
+    accuracy = np.array([0.5, 0.6, 0.8, 0.55, 0.9])
+    row = fronts.hypervolume(trials({0.1: [(30.0, value) for value in accuracy]}), "psnr").iloc[0]
+    bounds = stats.t.interval(0.95, 4, 10 * (accuracy.mean() - 0.2), 10 * stats.sem(accuracy))
+    assert (row["hypervolume_low"], row["hypervolume_high"]) == pytest.approx(bounds)
+
+
+def test_where_a_front_does_not_reach_without_a_seed_there_is_no_interval() -> None:
     table = trials({0.1: [(30.0, 0.9), (30.0, 0.9)], 1.0: [(40.0, 0.5), (36.0, 0.3)]})
     row = fronts.accuracy_at(table, "psnr", 37.0).iloc[0]  # the mean front ends at 38 dB, that of the second seed at 36
     assert not math.isnan(row["accuracy"])
     assert math.isnan(row["accuracy_low"])
-    assert row["accuracy_high"] == pytest.approx(0.5 + 0.4 * 3 / 10)
+    assert math.isnan(row["accuracy_high"])
+
+
+def on_test(table: pd.DataFrame, places: dict[float, tuple[float, float]]) -> pd.DataFrame:
+    """λ -> (PSNR, accuracy) on the test photographs, of every seed."""
+    psnr, accuracy = (table["lam"].map({lam: place[number] for lam, place in places.items()}) for number in (0, 1))
+    return table.assign(test_psnr=psnr, test_ssim=psnr / 50, test_accuracy=accuracy)
+
+
+def test_validation_decides_which_settings_are_on_a_front() -> None:
+    """λ = 0.05 is dominated in validation: on the test it would be the best of all, and must not count."""
+    table = trials({0.1: [(30.0, 0.9)], 0.05: [(29.0, 0.8)], 1.0: [(40.0, 0.5)]})
+    tested = on_test(table, {0.1: (31.0, 0.7), 0.05: (45.0, 1.0), 1.0: (39.0, 0.5)})
+    assert fronts.hypervolume(tested, "psnr", on_test=True)["hypervolume"].iloc[0] == pytest.approx(11 * 0.5 + 8 * 0.3)
+    assert fronts.accuracy_at(tested, "psnr", 35.0, on_test=True)["accuracy"].iloc[0] == pytest.approx(0.6)
+    assert math.isnan(fronts.accuracy_at(tested, "psnr", 40.0, on_test=True)["accuracy"].iloc[0])
+    pd.testing.assert_frame_equal(fronts.hypervolume(tested, "psnr"), fronts.hypervolume(table, "psnr"))
+
+
+def test_a_trial_without_test_leaves_its_front_without() -> None:
+    table = trials({0.1: [(30.0, 0.9), (30.0, 0.8)], 1.0: [(40.0, 0.5), (40.0, 0.5)]})
+    tested = on_test(table, {0.1: (31.0, 0.7), 1.0: (39.0, 0.5)})
+    tested.loc[1, "test_psnr"] = math.nan
+    assert fronts.hypervolume(tested, "psnr", on_test=True)["hypervolume"].isna().all()
+
+
+def test_a_seed_that_comes_twice_is_not_overwritten() -> None:
+    table = trials({0.1: [(30.0, 0.9)]})
+    with pytest.raises(ValueError, match=r"2 trials of Alpha · UNet · λ 0\.1 · seed 0"):
+        fronts.hypervolume(pd.concat([table, table.assign(trial_key="other", accuracy=0.1)]), "psnr")
 
 
 def test_a_missing_trial_leaves_the_others() -> None:
@@ -125,7 +167,7 @@ def test_nothing_and_nonsense() -> None:
     assert fronts.front(empty, "psnr").empty
     assert fronts.hypervolume(empty, "psnr").empty
     assert list(fronts.accuracy_at(empty, "psnr", 40, each_seed=True).columns) == ["camera", "isp", "seed", "accuracy"]
-    with pytest.raises(ValueError, match="use psnr or ssim"):
+    with pytest.raises(ValueError, match="use psnr, ssim or ssim_paper"):
         fronts.front(empty, "PSNR")
-    with pytest.raises(ValueError, match="use psnr or ssim"):
+    with pytest.raises(ValueError, match="use psnr, ssim or ssim_paper"):
         fronts.fidelity_at(empty, "accuracy", 0.5)

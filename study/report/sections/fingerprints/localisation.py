@@ -16,8 +16,11 @@ square is flipped, which no eye sees. A cell is the best F1 score (over all thre
 square with the camera model that was learned from one pipeline (row) in photographs by another (column); the diagonal,
 framed, is the match. Shades run from {low} to {high}; rest on a cell for its 95 % interval. To declare every pixel
 tampered scores {chance} already; the paper found {0:.2f} to {1:.2f} (Nikon D90; crops of 1 Mpx, windows of 129 px,
-squares of 256 px). The difference is paired by image: an interval that holds 0 means that no model is measurably
-better."""
+squares of 256 px). Ours is another statistic than the paper’s: it leaves out the rim of the map, where no window has
+its centre. The difference is paired by image: an interval that holds 0 means that no model is measurably better.
+Intervals are Student’s t over images. They are about other photographs of these cameras, and too narrow where nearly
+all images score alike: in a simulation with six of seven at 1 they covered the mean in 57 % of cases for 6 images and
+in 88 % for 30."""
 ALONE = "There is only one pipeline, so no mismatch to speak of."
 
 

@@ -15,7 +15,9 @@ from study.report.tables import Cells, Table, as_printed, interval, number
 READING = """Every scene is taken with a long and with a short exposure; a UNet learns to make the short one look like
 the long one. A photograph is compared with the fingerprint of its own pipeline, so that a low PCE means that there is
 no stable fingerprint left; where photographs of other cameras match as well, it is the pipeline’s pattern and not the
-sensor’s. The last rows are the paper’s."""
+sensor’s. The last rows are the paper’s, and another statistic than ours: here a pixel counts for the PCE by the inverse
+variance of its noise, and the UNet was trained for this study by an L₂ loss, the paper’s (Chen et al. 2018) by L₁ on
+other scenes. Compare the order of the rows, not their PCE."""
 CAPTION = (
     "Low light: correlations between fingerprints, PCE of photographs with the fingerprint of their own pipeline, "
     f"and shares above {PCE_THRESHOLD:g} with 95 % intervals"
