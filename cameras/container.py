@@ -117,19 +117,20 @@ def _read_cr3(file: BinaryIO, tags: frozenset[int]) -> tuple[tuple[Directory, ..
     end = 0
     for kind, content, end in _boxes(file, 0, size):
         if kind == b"moov" and end <= size:
-            for entry in _canon_boxes(file, content, end):
+            for entry in _canon_directories(file, content, end):
                 directories += read_tiff(io.BytesIO(entry), tags).directories
     return tuple(directories), end
 
 
-def _canon_boxes(file: BinaryIO, start: int, end: int) -> Iterator[bytes]:
-    """The contents of CMT1 and CMT2 in the boxes between two positions."""
+def _canon_directories(file: BinaryIO, start: int, end: int) -> Iterator[bytes]:
+    """The contents of CMT1 and CMT2 in Canon's boxes between two positions."""
     for kind, content, following in _boxes(file, start, end):
         file.seek(content)
         if kind == b"uuid" and file.read(len(CANON_UUID)) == CANON_UUID:
-            yield from _canon_boxes(file, content + len(CANON_UUID), following)
-        elif kind in CR3_DIRECTORIES:
-            yield file.read(following - content)
+            for inner, position, limit in _boxes(file, content + len(CANON_UUID), following):
+                if inner in CR3_DIRECTORIES:
+                    file.seek(position)
+                    yield file.read(limit - position)
 
 
 def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:

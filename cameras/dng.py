@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cameras import atomic
+from cameras import atomic, folders
 from cameras.pairs import BYTES_PER_BAYER_PIXEL, BYTES_PER_CELL
 from cameras.scenes import scene_sources
 from cameras.simulate import SimulatedCamera, capture
@@ -89,7 +89,7 @@ def simulate_folder(
     """
     if height % 2 or width % 2 or min(height, width) < 32:
         raise ValueError(f"pictures of {height}×{width}: height and width must be even and at least 32")
-    folder, sources = Path(folder), scene_sources(scenes)
+    folder, sources = folders.expand(folder), scene_sources(scenes)
     settings = {
         "camera": asdict(camera),
         "height": height,

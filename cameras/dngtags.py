@@ -223,8 +223,10 @@ def _corner(raw: Directory) -> tuple[int, int]:
 
 def _black(raw: Directory) -> np.ndarray:
     rows, columns = (int(side) for side in _numbers(raw, "BlackLevelRepeatDim", (1, 1), count=2))
-    levels = _numbers(raw, "BlackLevel", (0,) * (rows * columns))
-    if not levels or len(levels) != rows * columns:
+    if TAGS["BlackLevel"] not in raw:
+        return np.zeros((1, 1))
+    levels = _numbers(raw, "BlackLevel")
+    if len(levels) != rows * columns:
         raise ValueError(f"BlackLevel has {len(levels)} values, BlackLevelRepeatDim says {rows}×{columns}")
     return np.array(levels).reshape(rows, columns)
 

@@ -14,6 +14,7 @@ HEADERS = {
 }
 SUB_DIRECTORIES, EXIF_DIRECTORY = 330, 34665
 EXTENTS = ((273, 279), (324, 325), (513, 514))  # (offsets, byte counts) of strips, tiles, embedded JPEG
+MOST_BYTES = 2**26  # of a value; the largest in practice is some hundred kB
 UNKNOWN = 0xFFFFFFFF  # RW2 has this offset where another tag says where the data are
 BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}  # by field type
 NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I"}
@@ -100,6 +101,8 @@ def _value(file: BinaryIO, order: str, field: Field) -> Value:
 
 
 def _exactly(file: BinaryIO, size: int) -> bytes:
+    if size > MOST_BYTES:
+        raise ValueError(f"damaged (a directory names a value of {size} bytes)")
     content = file.read(size)
     if len(content) < size:
         raise ValueError("truncated (its directory is incomplete)")

@@ -13,6 +13,7 @@ import torch
 import models
 from cameras import atomic
 from cameras.develop import develop, develop_libraw
+from cameras.folders import expand
 from cameras.importing import raw_files
 from cameras.raw import RawError, RawFrame
 from models.fidelity import psnr
@@ -39,7 +40,8 @@ def develop_files(paths: Iterable[Path], pipeline: str, folder: Path) -> Iterato
     from PIL import Image
 
     files = raw_files(paths)
-    nip: Any = None if pipeline in ("standard", "libraw") else models.load(pipeline)
+    nip: Any = None if pipeline in ("standard", "libraw") else models.load(expand(pipeline))
+    folder = expand(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for path, name in _picture_names(files).items():
         try:

@@ -28,7 +28,7 @@ def box(kind: bytes, content: bytes, long: bool = False) -> bytes:
 
 CANON = CANON_UUID + box(b"CNCV", b"CanonCR3") + box(b"CMT1", tiff((271, "Canon"), (272, "Canon EOS R6")))
 CANON += box(b"CMT2", tiff((42033, "012345678901")))
-TEXT = bytes(range(16)) + b"<?xpacket begin: text, no boxes"
+TEXT = bytes(range(16)) + struct.pack(">I", 3) + b"no boxes at all"
 MOOV = box(b"uuid", TEXT) + box(b"uuid", CANON) + box(b"trak", b"")
 HEAD = box(b"ftyp", b"crx \0\0\0\1crx isom") + box(b"moov", MOOV) + box(b"uuid", TEXT)
 CR3 = HEAD + box(b"mdat", bytes(1000), long=True)

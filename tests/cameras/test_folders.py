@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from cameras import folders
+from cameras.dng import simulate_folder
 from cameras.errors import one_line
 from cameras.importing import raw_files
 from cameras.scenes import scene_sources
+from cameras.simulate import PRESETS
 from prnu.exposures import find as find_exposures
 from prnu.photographs import photograph_files
 
@@ -72,6 +74,7 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert raw_files(["~/raw"]) == [tmp_path / "raw/1.dng"]
     assert photograph_files(["~/photos/1.jpg"]) == [tmp_path / "photos/1.jpg"]
     assert find_exposures("~/dark")[0].long == tmp_path / "dark/long/1_a.dng"
+    assert simulate_folder(PRESETS["sim-rggb"], "~/new", 1, 32, 48, seed=0) == [tmp_path / "new" / "sim-rggb-0000.dng"]
     with pytest.raises(ValueError, match=r"photos/1\.jpg is no readable photograph"):
         scene_sources("~/photos")
     with pytest.raises(ValueError, match=r"^~nobody-of-this-name/raw: no such file or folder"):

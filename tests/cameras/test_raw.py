@@ -339,6 +339,25 @@ def test_refuses_real_files_whose_end_never_arrived(shared_raw: Path, tmp_path: 
         RawFrame.open(path)
 
 
+def test_any_bytes_are_a_frame_or_a_raw_error(tmp_path: Path) -> None:
+    """Bytes of the directory replaced at random: nothing but a RawError, and no gigabytes of memory."""
+    whole, rng = (
+        dng(tmp_path / "whole.dng", noise(32, 48), black=(50714, SHORT, 1, 64)).read_bytes(),
+        np.random.default_rng(0),
+    )
+    refused = 0
+    for _ in range(300):
+        content = bytearray(whole)
+        for _ in range(rng.integers(1, 3)):
+            content[rng.integers(8, len(whole) - 2 * 32 * 48)] = rng.choice([0, 1, 2, 7, 10, 255])
+        (tmp_path / "odd.dng").write_bytes(content)
+        try:
+            RawFrame.open(tmp_path / "odd.dng")
+        except RawError:
+            refused += 1
+    assert 30 < refused < 300
+
+
 def test_refuses_a_simulated_file_cut_anywhere(tmp_path: Path) -> None:
     whole = dng(tmp_path / "whole.dng", noise(32, 48)).read_bytes()
     RawFrame.open(tmp_path / "whole.dng")

@@ -55,6 +55,15 @@ def test_files_of_one_name_get_pictures_of_their_own(photograph: Path, tmp_path:
     assert again == done
 
 
+def test_a_tilde_is_the_home_folder(photograph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    frame = RawFrame.open(photograph)
+    models.save(tmp_path / "nip.safetensors", models.build("INet", cfa=frame.cfa, cam2srgb=frame.cam2srgb.tolist()))
+    ((_, picture, _),) = develop_files([photograph], "~/nip.safetensors", Path("~/out"))
+    assert picture == tmp_path / "out" / f"{photograph.stem}.png"
+    assert picture.is_file()
+
+
 def test_a_nip_of_another_camera_is_refused(photograph: Path, tmp_path: Path) -> None:
     models.save(tmp_path / "nip.safetensors", models.build("UNet", cfa="RGGB"))
     ((_, picture, remark),) = develop_files([photograph], str(tmp_path / "nip.safetensors"), tmp_path)
