@@ -37,6 +37,14 @@ def photographs(poisoned: Sequence[int]) -> list[Photograph]:
     return images
 
 
+def faded(seed: int, height: int, width: int) -> Photograph:
+    """Noise whose contrast grows from left to right: the variance filter rejects places, keeps some, and keeps all."""
+    rng = np.random.default_rng(seed)
+    contrast = np.linspace(0, 0.9, 2 * width)[:, None]
+    target = 255 * (0.5 + contrast * (rng.random((2 * height, 2 * width, 3)) - 0.5))
+    return rng.integers(0, 65536, (height, width, 4), np.uint16), target.astype(np.uint8)
+
+
 def pairs_of(images: Iterable[Photograph]) -> Pairs:
     return Pairs.from_images(images, CFA, CAM2SRGB, "test")
 

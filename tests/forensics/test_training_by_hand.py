@@ -1,18 +1,22 @@
 """`train` against a training written out by hand, on pairs of which no validation pixel may be read."""
 
 import copy
+from dataclasses import replace
 
 import by_hand
 import pytest
 import torch
+from precisions import needs_bfloat16
 from small_trials import small_trial
 
+import forensics.training
 import models
 from cameras.pairs import Pairs
 from channel import Channel, Manipulations
 from forensics.fan import FAN
 from forensics.training import train
-from forensics.trial import Split, Training, Trial, Validation
+from forensics.trial import Distribution, Split, Training, Trial, Validation
+from forensics.validation import validation_set
 
 RATES = [2e-4, 2e-4, 1e-4, 1e-4, 5e-5, 5e-5]  # of the six iterations
 
@@ -33,25 +37,38 @@ def pairs_of(trial: Trial) -> tuple[list[by_hand.Photograph], list[int], Pairs]:
     return photographs, train_images, by_hand.pairs_of(photographs)
 
 
+PAPER = ("sharpen", "gaussian", "jpeg:80", "resample"), Distribution(2, "jpeg:50", "sin", "4:4:4")
+OTHER = ("resample:1.7", "gaussian:1.5"), Distribution(1, "jpeg:70", "harmonic", "4:2:0")
+
+
 @pytest.mark.parametrize("lam", [0.1, "fixed"])
-@pytest.mark.parametrize("isp", ["INet", "DNet"])
-def test_weights_are_those_of_a_training_by_hand(isp: str, lam: float | str, monkeypatch: pytest.MonkeyPatch) -> None:
-    trial = trial_of(isp, lam)
+@pytest.mark.parametrize(
+    ("isp", "manipulations", "distribution"), [("INet", *PAPER), ("DNet", *PAPER), ("INet", *OTHER)]
+)
+def test_weights_are_those_of_a_training_by_hand(
+    isp: str,
+    lam: float | str,
+    manipulations: tuple[str, ...],
+    distribution: Distribution,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trial = trial_of(isp, lam, manipulations=manipulations, channel=distribution)
     photographs, train_images, pairs = pairs_of(trial)
     start = models.build(isp, torch.Generator().manual_seed(8), cfa=by_hand.CFA, cam2srgb=by_hand.CAM2SRGB)
     by_hand.poison(monkeypatch)
     outcome = train(trial, pairs, start)
     assert torch.tensor([metrics["psnr"] for metrics in outcome.history.values()]).isnan().all(), "nothing was poisoned"
 
-    nip, fan = copy.deepcopy(start), FAN(5, torch.Generator().manual_seed(3))
-    manipulations, channel = Manipulations(("sharpen", "gaussian", "jpeg:80", "resample")), Channel(2, "jpeg:50")
+    nip, fan = copy.deepcopy(start), FAN(1 + len(manipulations), torch.Generator().manual_seed(3))
+    settings = distribution.downsample, distribution.codec, distribution.rounding, distribution.subsampling
+    manipulate, channel = Manipulations(manipulations), Channel(*settings)
     adam = by_hand.Adam([*fan.parameters(), *(nip.parameters() if lam != "fixed" else ())])
     generator = torch.Generator().manual_seed(3)
     losses = []
     for rate in RATES:
         bayer, target = by_hand.draw(photographs, train_images, 2, 16, generator)
         developed = nip(bayer)
-        l_fan = by_hand.class_loss(fan(channel(manipulations(developed))))
+        l_fan = by_hand.class_loss(fan(channel(manipulate(developed))))
         l_nip = by_hand.fidelity_loss(developed, target)
         adam.step(l_fan + 0.1 * l_nip if lam != "fixed" else l_fan, rate)
         losses.append((l_fan.item(), l_nip.item()))
@@ -64,3 +81,42 @@ def test_weights_are_those_of_a_training_by_hand(isp: str, lam: float | str, mon
         for number, name in enumerate(("loss_fan", "loss_nip")):
             expected = sum(loss[number] for loss in losses[step - 2 : step]) / 2
             assert metrics[name] == pytest.approx(expected, rel=1e-3), (step, name)
+
+
+@pytest.mark.parametrize("textured", [False, True])
+def test_only_textured_patches_are_trained_on_where_that_is_set(
+    textured: bool, pairs: Pairs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variances: list[float] = []
+
+    def loss_nip(developed: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        variances.extend(target.flatten(1).var(dim=1, unbiased=False).tolist())
+        return by_hand.fidelity_loss(developed, target)
+
+    monkeypatch.setattr(forensics.training, "loss_nip", loss_nip)
+    trial = trial_of("INet", 0.1, training=Training(iterations=6, batch=8, patch=16, textured=textured))
+    images = [by_hand.faded(seed, 24, 60) for seed in range(5)]
+    train(trial, by_hand.pairs_of(images), models.build("INet", cfa=by_hand.CFA))
+    assert len(variances) == 48
+    assert (min(variances) >= 0.01) == textured
+
+
+@needs_bfloat16
+def test_precision_reaches_the_training(pairs: Pairs) -> None:
+    nip = models.build("UNet", cfa=pairs.cfa)
+    trial = small_trial(0.1, isp="UNet", training=Training(iterations=1, batch=1, patch=16))
+    reduced = replace(trial, training=replace(trial.training, precision="bfloat16"))
+    (full,), (coarse,) = (train(each, pairs, nip).history.values() for each in (trial, reduced))
+    assert full["loss_fan"] != pytest.approx(coarse["loss_fan"], rel=1e-5)  # the memory layout alone changes 1e-7
+    assert full["loss_nip"] != pytest.approx(coarse["loss_nip"], rel=1e-5)
+    assert full["loss_nip"] == pytest.approx(coarse["loss_nip"], rel=0.05)
+
+
+def test_examples_are_rounded_to_8_bits(pairs: Pairs, nip: models.NIP) -> None:
+    trial = small_trial("fixed", split=Split(3, 1, seed=4))
+    examples = train(trial, pairs, nip).examples
+    _, validation_images = by_hand.divide(4, 3, 1, 4)
+    fidelity = validation_set(trial, pairs, torch.tensor(validation_images)).fidelity
+    with torch.no_grad():
+        for name, images in (("target", fidelity.target), ("native", nip(fidelity.bayer))):
+            assert torch.equal(examples[name], (255 * images + 0.5).floor().to(torch.uint8)), name

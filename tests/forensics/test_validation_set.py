@@ -1,5 +1,6 @@
 """The validation patches against a brute-force search: every place of every image, its variance by NumPy."""
 
+import by_hand
 import numpy as np
 import torch
 from small_trials import small_trial
@@ -13,15 +14,7 @@ PATCH = 16
 VALIDATION = [2, 0]
 
 
-def faded(seed: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Noise whose contrast grows from left to right: places that are rejected, kept at 50 %, and always kept."""
-    rng = np.random.default_rng(seed)
-    contrast = np.linspace(0, 0.9, 2 * width)[:, None]
-    target = 255 * (0.5 + contrast * (rng.random((2 * height, 2 * width, 3)) - 0.5))
-    return rng.integers(0, 65536, (height, width, 4), np.uint16), target.astype(np.uint8)
-
-
-IMAGES = [faded(1, 20, 60), faded(2, 24, 40), faded(3, 18, 50)]
+IMAGES = [by_hand.faded(1, 20, 60), by_hand.faded(2, 24, 40), by_hand.faded(3, 18, 50)]
 
 
 def variance(target: np.ndarray) -> float:

@@ -13,6 +13,7 @@ from precisions import needs_bfloat16
 import models
 from cameras.develop import develop
 from cameras.raw import CFA_PATTERNS, RawFrame
+from models.classic import _Gamma
 from models.dnet import BatchNorm
 from models.fidelity import psnr
 from models.nip import autocast, clip, layout, move
@@ -165,6 +166,14 @@ def test_clip_passes_the_gradient_straight_through() -> None:
     assert y.grad is not None
     assert y.grad.tolist() == [1, 1, 1, 1, 1]
     assert clip(y.bfloat16()).dtype == torch.float32
+
+
+def test_gradient_of_the_gamma_curve_is_bounded_below_one_level() -> None:
+    x = torch.tensor([0.0, 0.5 / 255, 1 / 255, 0.02, 0.5, 1.0], requires_grad=True)
+    _Gamma.apply(x).sum().backward()
+    levels = [1 / 255, 1 / 255, 1 / 255, 0.02, 0.5, 1.0]
+    assert x.grad is not None
+    assert x.grad.tolist() == pytest.approx([level ** (1 / 2.2 - 1) / 2.2 for level in levels])
 
 
 def test_what_starts_as_the_standard_pipeline_is_near_it_before_training(generator: torch.Generator) -> None:

@@ -1,13 +1,16 @@
 """`pretrain` against a training written out by hand, on pairs of which no validation pixel may be read in training."""
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import by_hand
 import pytest
 import torch
+from precisions import needs_bfloat16
 
 import models
+import models.pretrain
 from cameras.patches import Patches
 from models.fidelity import METRICS
 from models.pretrain import Pretraining, pretrain
@@ -68,3 +71,43 @@ def test_weights_are_those_of_a_training_by_hand(
     for since, step in ((0, 2), (2, 4), (4, 5)):
         mean = sum(by_step[since:step]) / (step - since)
         assert history[step]["loss_train"] == pytest.approx(mean, rel=1e-6)
+
+
+@pytest.mark.parametrize("textured", [False, True])
+def test_patches_are_those_that_the_settings_ask_for(textured: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = by_hand.pairs_of(by_hand.faded(seed, 24, 60) for seed in range(5))
+    variances: dict[str, list[float]] = {"training": [], "validation": []}
+
+    def note(kind: str, target: torch.Tensor) -> None:
+        variances[kind].extend(target.flatten(1).var(dim=1, unbiased=False).tolist())
+
+    def squared_error(developed: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        note("training", target)
+        return (developed - target).square()
+
+    def evaluate(_: models.NIP, patches: Patches, *others: Any) -> dict[str, float]:
+        note("validation", patches.target)
+        return dict.fromkeys(METRICS, 1.0)
+
+    monkeypatch.setattr(models.pretrain, "squared_error", squared_error)
+    monkeypatch.setattr(models.pretrain, "evaluate", evaluate)
+    settings = replace(SETTINGS, batch=10, validation_per_image=20, textured=textured)
+    nip = models.build("INet", cfa=by_hand.CFA)
+    pretrain(nip, pairs, torch.tensor(TRAIN), torch.tensor(VALIDATION), settings)
+    assert {kind: len(values) for kind, values in variances.items()} == {"training": 5 * 10, "validation": 4 * 2 * 20}
+    assert all((min(values) >= 0.01) == textured for values in variances.values())
+
+
+@needs_bfloat16
+def test_precision_reaches_the_training() -> None:
+    pairs = by_hand.pairs_of(by_hand.photographs(poisoned=()))
+    losses = []
+    for precision in ("float32", "bfloat16"):
+        settings = replace(SETTINGS, max_iterations=1, validation_patch=8, precision=precision)
+        history: dict[int, dict[str, float]] = {}
+        nip = models.build("UNet", cfa=by_hand.CFA)
+        pretrain(nip, pairs, torch.tensor(TRAIN), torch.tensor(VALIDATION), settings, on_metrics=history.__setitem__)
+        losses.append(history[1]["loss_train"])
+    full, coarse = losses
+    assert full != pytest.approx(coarse, rel=1e-5)  # the memory layout alone changes 1e-7
+    assert full == pytest.approx(coarse, rel=0.05)

@@ -117,7 +117,7 @@ def main(words: str = "") -> int:
             verdict = verdict_on(fault, tree)
             survivors += verdict != "killed"
             package, seconds = fault.file.partition("/")[0], time.monotonic() - start
-            print(f"{number:3} {verdict:9} {seconds:5.1f} s  {package:9}  {fault.name}  [{fault.test}]", flush=True)
+            print(f"{number:3} {seconds:5.1f} s  {package:9}  {fault.name}  [{fault.test}]  {verdict}", flush=True)
     print(f"{len(chosen) - survivors} of {len(chosen)} faults killed in {time.monotonic() - begin:.0f} s")
     return 1 if survivors else 0
 

@@ -187,6 +187,13 @@ FAULTS = (
         PRETRAINING,
     ),
     Fault(
+        "pre-training without variance filter",
+        "models/pretrain.py",
+        "generator, settings.textured)",
+        "generator, False)",
+        PRETRAINING,
+    ),
+    Fault(
         "pre-training stops too early",
         "models/pretrain.py",
         "< tolerance * before",
@@ -284,6 +291,20 @@ FAULTS = (
         "forensics/training.py",
         "manual_seed(trial.seed)",
         "manual_seed(0)",
+        TRAINING,
+    ),
+    Fault(
+        "the channel of a trial is the paper's, whatever its settings say",
+        "forensics/training.py",
+        "trial.channel.build()",
+        "type(trial.channel)().build()",
+        TRAINING,
+    ),
+    Fault(
+        "the variance filter of the training patches is not switched on",
+        "forensics/training.py",
+        "generator, training.textured)",
+        "generator, False)",
         TRAINING,
     ),
     Fault(
