@@ -4,7 +4,8 @@
 
 Mıhçak, Kozintsev & Ramchandran, "Spatially adaptive statistical modeling of wavelet image coefficients and its
 application to denoising", ICASSP 1999, in the form that Lukáš, Fridrich & Goljan (IEEE TIFS 2006, appendix A)
-gave it; all PRNU toolboxes use this form.
+gave it, with Daubechies' wavelet of eight taps (db4). The code of these authors uses this form; other PRNU software
+uses other wavelets or other denoisers.
 """
 
 import torch
@@ -81,7 +82,7 @@ def _noise(x: Tensor, variance: float, levels: int) -> Tensor:
     if levels == 0:
         return torch.zeros_like(x)
     low, *details = analysis(x)
-    margin = (REACH,) * 4  # zeros beyond the edges, as in the toolboxes
+    margin = (REACH,) * 4  # zeros beyond the edges, as in the authors' code
     details = [band * noise_share(least_energy(F.pad(band, margin)), variance) for band in details]
     return synthesis([_noise(low, variance, levels - 1), *details], *x.shape[1:])
 

@@ -1,13 +1,19 @@
 """A camera's fingerprint: its PRNU pattern K, estimated from photographs and stored in a file.
 
 A photograph I carries the noise residual W = I·K + Ξ (Chen, Fridrich, Goljan & Lukáš, "Determining image origin and
-integrity using sensor noise", IEEE TIFS 2008). For white Ξ the maximum likelihood estimate from many photographs is
-ΣWI / ΣI². This module computes, like the authors' own code,
+integrity using sensor noise", IEEE TIFS 2008). Let Ξ be Gaussian with a local variance σ², larger on texture and edges
+than on sky. Then the most probable K, if its own standard deviation is s a priori, is
+
+    K = Σ W·I/σ² / (Σ I²/σ² + 1/s²)
+
+The last term limits the noise of pixels that were dark or textured in all photographs, which matters when there are
+few photographs; a pixel that was never exposed has K = 0. The authors of this method assume the same σ everywhere.
+Their own code computes
 
     K = Σ W·I / (Σ I² + 1)
 
-which is the most probable K if K and Ξ have the same variance a priori. It limits the noise of pixels that were dark in
-all photographs, which matters when there are few photographs; a pixel that was never exposed has K = 0.
+which is here for comparison (`weighted=False`). With weights, more photographs are recognised and more forgeries found
+(NOTES.md).
 """
 
 import os
@@ -20,20 +26,23 @@ from torch import Tensor
 
 from models import tensorfile
 from prnu.denoise import SIGMA
-from prnu.residual import channel_residual, check, grey, saturation, wiener_dft, zero_mean
+from prnu.residual import channel_residual, check, grey, local_variance, saturation, wiener_dft, zero_mean
 
 KIND = "PRNU fingerprint"
-PRIOR = 1.0  # variance of Ξ over that of K, for images in [0,1]
+DEVIATION = 0.0037  # s: standard deviation of K a priori
+PRIOR = 1.0  # without weights: variance of Ξ over that of K, for images in [0,1]
 
 
 @dataclass
 class Accumulator:
     """The two sums over any number of photographs; they need the memory of one.
 
-    sigma: σ₀ of the denoiser. images: number of photographs added. WI, II: ΣWI and ΣI², (C,H,W), None at first.
+    sigma: σ₀ of the denoiser. weighted: weigh every pixel by 1/σ². images: number of photographs added.
+    WI, II: ΣWI/σ² and ΣI²/σ², or ΣWI and ΣI² without weights, (C,H,W), None at first.
     """
 
     sigma: float = SIGMA
+    weighted: bool = True
     images: int = field(default=0, init=False)
     WI: Tensor | None = field(default=None, init=False, repr=False)
     II: Tensor | None = field(default=None, init=False, repr=False)
@@ -64,12 +73,13 @@ class Accumulator:
         if self.WI is None or self.II is None:
             self.WI, self.II = torch.zeros_like(seen[0]), torch.zeros_like(seen[0])
         for W, I in zip(noise, seen, strict=True):  # noqa: E741 (the paper's symbol)
-            self.WI.addcmul_(W, I)
-            self.II.addcmul_(I, I)
+            weight = I / local_variance(W) if self.weighted else I
+            self.WI.addcmul_(W, weight)
+            self.II.addcmul_(I, weight)
         self.images += len(image)
 
     def estimate(self, clean: bool = True) -> Tensor:
-        """Estimate K (H,W): in each channel, then grey by luma weights, as the toolboxes do it.
+        """Estimate K (H,W): in each channel, then grey by luma weights, as the authors' code does it.
 
         clean: remove what cameras of one model share, by `zero_mean` and `wiener_dft`.
 
@@ -78,7 +88,7 @@ class Accumulator:
         """
         if self.WI is None or self.II is None:
             raise ValueError("a fingerprint needs at least one image")
-        K = grey((self.WI / (self.II + PRIOR))[None])[0]
+        K = grey((self.WI / (self.II + (DEVIATION**-2 if self.weighted else PRIOR)))[None])[0]
         return wiener_dft(zero_mean(K)) if clean else K
 
 

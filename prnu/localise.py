@@ -4,10 +4,11 @@
       └──── I · K ───────┴─ correlation ρ of every window ─┐
       └──── features ─ predictor ─ expected ρ̂ ─────────────┴─ likelihood ratio ── probability at the window's centre
 
-In an authentic window (H1), ρ has the expected value, up to the predictor's error; in a tampered window (H0), ρ is that
-of unrelated noise. The result of a sliding window applies to its central pixel. Where the expected ρ is small, in dark,
-textured or saturated parts, the probability stays near 0.5. The same may happen in areas without any noise, such as
-synthetic ones: the predictor has seen nothing like them in authentic photographs.
+In an authentic window (H1), ρ has the expected value, up to the predictor's error; in a tampered window (H0), ρ is
+that of unrelated noise. The result of a sliding window applies to its central pixel. The smaller the expected ρ is, in
+dark or textured parts, the more the two cases resemble each other, and the nearer to 0.5 is the probability. It is
+exactly 0.5 where nothing can be told (`Predictor.knows`): where pixels have no noise, as in blown-out or synthetic
+areas, and where darker than almost everywhere in the photographs that the predictor was trained on.
 
 M. Chen, J. Fridrich, M. Goljan, J. Lukáš, "Determining image origin and integrity using sensor noise", IEEE TIFS 2008;
 P. Korus, J. Huang, "Multi-scale analysis strategies in PRNU-based tampering localization", IEEE TIFS 2017.
@@ -27,12 +28,14 @@ from prnu.windows import image_correlation, window_positions
 class Map:
     """Results of sliding windows in N images.
 
-    probability: (N, h, w) float32 in [0, 1], of tampering; about 0.5 where a window gives no information.
+    probability: (N, h, w) float32 in [0, 1], of tampering; exactly 0.5 where a window gives no information.
+    known: (N, h, w) bool, false in such windows.
     correlation, expected: (N, h, w) float32, measured and predicted.
     rows (h,), columns (w,): of the windows' centres, in pixels of the image.
     """
 
     probability: Tensor
+    known: Tensor
     correlation: Tensor
     expected: Tensor
     rows: Tensor
@@ -64,16 +67,27 @@ def localise(
     if predictor.window != window:
         raise ValueError(f"the predictor was trained for windows of {predictor.window} pixels, not of {window}")
     correlation = image_correlation(image, fingerprint, window, stride, residual)
-    expected = predictor.predict(features(image, window, stride))
-    probability = tampering_probability(correlation, expected, predictor.unrelated, predictor.error)
+    content = features(image, window, stride)
+    expected, known = predictor.predict(content), predictor.knows(content)
+    probability = tampering_probability(correlation, content, predictor)
     rows, columns = window_positions(image.shape[-2], image.shape[-1], window, stride)
-    return Map(probability, correlation, expected.float(), rows.to(image.device), columns.to(image.device))
+    return Map(probability, known, correlation, expected.float(), rows.to(image.device), columns.to(image.device))
 
 
-def tampering_probability(correlation: Tensor, expected: Tensor, unrelated: float, error: float) -> Tensor:
-    """P(H0 | ρ) = 1 / (1 + p(ρ|H1) / p(ρ|H0)) with H0: ρ ~ N(0, unrelated²), H1: ρ ~ N(expected, error²)."""
+def tampering_probability(correlation: Tensor, features: Tensor, predictor: Predictor) -> Tensor:
+    """The probability of tampering by the correlations (N, ...) and features (N, 15, ...) of windows: (N, ...) float32.
+
+    It is exactly 0.5 where the predictor knows nothing.
+    """
+    expected = predictor.predict(features)
+    probability = likelihood_ratio(correlation, expected, predictor.unrelated, predictor.spread(expected))
+    return torch.where(predictor.knows(features), probability, 0.5)
+
+
+def likelihood_ratio(correlation: Tensor, expected: Tensor, unrelated: float, spread: Tensor) -> Tensor:
+    """P(H0 | ρ) = 1 / (1 + p(ρ|H1) / p(ρ|H0)) with H0: ρ ~ N(0, unrelated²), H1: ρ ~ N(expected, spread²)."""
     rho, expected = correlation.double(), expected.double()
-    ratio = (rho / unrelated) ** 2 / 2 + math.log(unrelated) - ((rho - expected) / error) ** 2 / 2 - math.log(error)
+    ratio = (rho / unrelated) ** 2 / 2 + math.log(unrelated) - ((rho - expected) / spread) ** 2 / 2 - spread.log()
     return torch.sigmoid(-ratio).float()
 
 

@@ -213,7 +213,8 @@ def examine(
         ValueError: files that do not fit each other.
     """
     examined = scenes[training:]
-    images = split(len(examined), len(examined) - evaluation, 0, evaluation, seed)
+    names = [scene.long.name for scene in examined]
+    images = split(names, len(names) - evaluation, 0, evaluation, seed)
     others = of_others(images.evaluation)
     check(scenes, others, pixels)
     learnt = learn(scenes[:training], max(1, training // 5), pretraining, pixels, device, on_step)

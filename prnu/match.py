@@ -6,9 +6,9 @@
 
 An image of the camera has W = I·K + Ξ (Chen et al., IEEE TIFS 2008). Let Ξ be Gaussian with a local variance σ², which
 is much larger on texture and edges than on sky. Then the likelihood ratio of "with K" and "without K" depends on
-Σ W·I·K/σ², the inner product of W·I/σ² with K: smooth places have more weight. The toolboxes assume a constant σ², and
-therefore miss more photographs (NOTES.md). "Clean" removes what images of different cameras share: rows, columns and
-everything periodic. The weighting brings some of it back, so the product is cleaned again.
+Σ W·I·K/σ², the inner product of W·I/σ² with K: smooth places have more weight. The usual query W·I assumes a constant
+σ², and therefore misses more photographs (NOTES.md). "Clean" removes what images of different cameras share: rows,
+columns and everything periodic. The weighting brings some of it back, so the product is cleaned again.
 
 In this form, a shift moves only K. This has three advantages. An image with unknown position in the sensor's frame (a
 crop) gets the exact product at every shift. The transform of a fingerprint serves for any number of images. And the
@@ -24,15 +24,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from prnu.residual import grey, wiener_dft, zero_mean
+from prnu.residual import ROUNDED, grey, local_variance, wiener_dft, zero_mean
 from prnu.residual import residual as noise_residual
 
 NEIGHBOURHOOD = 11  # side of the square around the peak that does not count as noise
-VICINITY = 9  # side of the square in which the noise's variance is measured
-ROUNDED = 1 / 255**2 / 12  # variance of rounding to 8 bits: the least variance of noise
 ROUNDING = 1e-6  # relative deviations up to this value are float32 rounding
 
 # Customary threshold of PCE: false alarms in 2.4e-5 of the pairs (Goljan, Fridrich & Filler, SPIE 7254, 2009).
@@ -63,7 +60,11 @@ class Match:
 
 
 def pce(
-    fingerprint: Tensor, image: Tensor, residual: Tensor | None = None, shifts: Literal["none", "crop"] = "none"
+    fingerprint: Tensor,
+    image: Tensor,
+    residual: Tensor | None = None,
+    shifts: Literal["none", "crop"] = "none",
+    weighted: bool = True,
 ) -> Match:
     """Search for a fingerprint in images.
 
@@ -73,6 +74,7 @@ def pce(
         residual: `prnu.residual.residual(image)`, (N,h,w), if it was computed before. It is cleaned here.
         shifts: "none": image and fingerprint are aligned pixel by pixel and equally large; "crop": the image is a part
             of the sensor's frame, compared at all (H−h+1)·(W−w+1) positions where it lies wholly within.
+        weighted: the query is W·I/σ²; otherwise it is W·I, as in the paper and in the code of its authors.
 
     A constant image or fingerprint gives no information: its PCE is 0, its correlation 0, its p-value 1.
 
@@ -88,7 +90,9 @@ def pce(
     if shifts == "none" and (h, w) != (H, width):
         raise ValueError(f'an image of {h}×{w} against a fingerprint of {H}×{width}: a part of it needs shifts="crop"')
 
-    surface = cross_correlation(_query(W, I), fingerprint)  # (N, H, W); ValueError for a larger image
+    surface = cross_correlation(
+        _query(W, I) if weighted else W * I, fingerprint
+    )  # (N, H, W); ValueError for a larger image
     reach = (H - h, width - w)
     energy, peak = peak_to_correlation_energy(surface, reach)
     K = torch.stack([fingerprint[y : y + h, x : x + w] for y, x in peak.tolist()])
@@ -226,10 +230,8 @@ def log_pvalue(pce: Tensor, positions: int = 1) -> Tensor:
 
 
 def _query(W: Tensor, I: Tensor) -> Tensor:  # noqa: E741 (the paper's symbol)
-    """W·I/σ² of a cleaned residual (N,h,w), cleaned again; σ² is the mean of W² over 9×9 pixels, plus a floor."""
-    around = F.pad(W.square()[:, None], (VICINITY // 2,) * 4, mode="reflect")
-    variance = F.avg_pool2d(around, VICINITY, stride=1)[:, 0] + ROUNDED
-    return wiener_dft(zero_mean(W * I * (ROUNDED / variance)))
+    """W·I/σ² of a cleaned residual (N,h,w), cleaned again."""
+    return wiener_dft(zero_mean(W * I * (ROUNDED / local_variance(W))))
 
 
 def _clean_residual(image: Tensor, residual: Tensor | None) -> Tensor:

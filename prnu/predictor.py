@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -24,7 +25,13 @@ from prnu.residual import residual as noise_residual
 from prnu.windows import image_correlation, window_mean, window_positions
 
 KIND = "PRNU predictor"
+TENSORS = ("coefficients", "lowest", "highest")  # of a predictor's file
 FEATURES = 15  # 1, four features, and their ten products of second order
+
+BASE = 4  # of the features: those that are no product
+NO_NOISE = 0.05  # variance over 5×5 pixels, in squared levels of 255: a neighbourhood below it is constant
+DARKEST = 0.02  # share of the windows in training, the darkest ones, that are too rare to be learnt from
+FEWEST = 0.5  # share of a window's pixels that must show noise, or nothing can be told about the window
 
 CRITICAL_INTENSITY, ATTENUATION = 250.0, 6.0  # I_crit and τ of att(I), for images in [0, 255]
 FLATNESS = 0.03  # c: a neighbourhood whose deviation is below this share of I counts as flat
@@ -43,11 +50,15 @@ def features(image: Tensor, window: int = 129, stride: int = 8) -> Tensor:
     dilated by 2): about the two finest octaves. The paper does not specify this filter. Korus & Huang remove the
     approximation of a two-level wavelet transform, whose result depends on a pixel's position.
 
+    Pixels without any noise cannot show a fingerprint: those amid 5×5 equal ones, and those that are blown out in all
+    channels. They do not count in the means. If the other pixels, a share s of the window, have the correlation ρ, all
+    of them together have √s·ρ; so all features are multiplied by √s. In most photographs, s is 1.
+
     Args:
         image: (N, 3, H, W) or (N, 1, H, W) in [0, 1].
 
     Returns:
-        (N, 15, h, w) float64: 1, the four features, their products f_I², f_I·f_T, ... f_TI². All lie in [0, 1].
+        (N, 15, h, w) float64: √s times 1, the four features and their products f_I², f_I·f_T, ... f_TI², in [0, 1].
 
     Raises:
         ValueError: other shapes or values; and as `window_positions`.
@@ -61,11 +72,37 @@ def features(image: Tensor, window: int = 129, stride: int = 8) -> Tensor:
     above = (I - CRITICAL_INTENSITY).clamp(min=0)
     attenuated = torch.where(above > 0, torch.exp(-(above**2) / ATTENUATION), I / CRITICAL_INTENSITY)
     smoothness = 1 / (1 + _variance(_high_pass(I)))
-    flat = (_variance(I).sqrt() < FLATNESS * I).double()
-    maps = torch.stack((attenuated, smoothness, flat, attenuated * smoothness), 1)  # (N, 4, H, W)
-    f = window_mean(maps, window, stride).unbind(1)
-    products = [f[i] * f[j] for i, j in combinations_with_replacement(range(4), 2)]
-    return torch.stack((torch.ones_like(f[0]), *f, *products), 1)
+    variance = _variance(I)
+    flat = variance.sqrt() < FLATNESS * I
+    seen = (variance > NO_NOISE) & (255 * image.amin(1) < CRITICAL_INTENSITY + 0.5)
+    maps = torch.stack((torch.ones_like(I), attenuated, smoothness, flat, attenuated * smoothness), 1) * seen[:, None]
+    means = window_mean(maps, window, stride)  # (N, 5, h, w)
+    share = means[:, :1].clamp(0, 1)
+    share = torch.where(share * window**2 < 0.5, 0, share)  # less than one pixel is rounding
+    return _products(torch.where(share > 0, means[:, 1:] / share, 0), share.sqrt())
+
+
+def _products(base: Tensor, scale: Tensor) -> Tensor:
+    """All features of the four base features (N, 4, ...) and √s (N, 1, ...): (N, 15, ...)."""
+    f = base.unbind(1)
+    products = [f[i] * f[j] for i, j in combinations_with_replacement(range(BASE), 2)]
+    return torch.stack((torch.ones_like(f[0]), *f, *products), 1) * scale
+
+
+def _base(features: Tensor) -> tuple[Tensor, Tensor]:
+    """The inverse of `_products`: the four base features, 0 where nothing is seen, and √s."""
+    scale = features[:, :1]
+    return torch.where(scale > 0, features[:, 1 : 1 + BASE] / scale, 0), scale
+
+
+def _apart(base: Tensor) -> Tensor:
+    """f_I, f_T, f_S and f_TI − f_I·f_T of base features (N, 4, ...): f_TI alone hardly says more than f_I·f_T."""
+    return torch.cat((base[:, :3], base[:, 3:] - base[:, :1] * base[:, 1:2]), 1)
+
+
+def _together(apart: Tensor) -> Tensor:
+    """The inverse of `_apart`."""
+    return torch.cat((apart[:, :3], apart[:, 3:] + apart[:, :1] * apart[:, 1:2]), 1)
 
 
 def _high_pass(x: Tensor) -> Tensor:
@@ -87,25 +124,35 @@ def _variance(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Predictor:
-    """The correlation that a camera's fingerprint should show in an authentic window.
+    """The correlation that a camera's fingerprint should show in an authentic window, and what it was trained on.
 
     coefficients: θ (15,) float64 of the features.
-    error: standard deviation of measured minus predicted correlation.
+    lowest, highest: (4,) float64, ranges in training of f_I, f_T, f_S and f_TI − f_I·f_T.
+    error: standard deviation of measured minus predicted correlation, in training.
     unrelated: standard deviation of the correlation with a fingerprint that is not in the window.
+    relative: standard deviation of the part of the error that is proportional to the prediction, relative to it.
+    darkest: f_I that 2 % of the windows in training had less of. most: the largest prediction in training.
     window: size of the windows in pixels; another size needs another predictor.
 
     Raises ValueError for impossible values, for example from a fingerprint that is all zero.
     """
 
     coefficients: Tensor
+    lowest: Tensor
+    highest: Tensor
     error: float
     unrelated: float
+    relative: float
+    darkest: float
+    most: float
     window: int
 
     def __post_init__(self) -> None:
         if self.coefficients.shape != (FEATURES,) or not self.coefficients.isfinite().all():
             raise ValueError(f"a predictor needs {FEATURES} finite coefficients")
-        if not (0 < self.error < math.inf and 0 < self.unrelated < math.inf):
+        if self.lowest.shape != (BASE,) or self.highest.shape != (BASE,) or not (self.lowest <= self.highest).all():
+            raise ValueError(f"a predictor needs the ranges of {BASE} features")
+        if not (0 < self.error < math.inf and 0 < self.unrelated < math.inf and 0 <= self.relative < math.inf):
             raise ValueError(
                 f"a predictor needs positive deviations, not error={self.error} and unrelated={self.unrelated}: "
                 "is the fingerprint all zero, or are the images constant?"
@@ -115,7 +162,10 @@ class Predictor:
     def fit(
         cls, features: Tensor, correlations: Tensor, window: int = 129, unrelated: float | None = None
     ) -> "Predictor":
-        """Fit by least squares over windows of authentic images.
+        """Fit by least squares over windows of authentic images; windows in which too little shows noise do not count.
+
+        The error has two parts: that of chance, which is there without any fingerprint, too, and one proportional to
+        the prediction.
 
         Args:
             features: (N, 15, ...) from `features`. correlations: (N, ...) measured in the same windows.
@@ -131,17 +181,51 @@ class Predictor:
             )
         x = features.movedim(1, -1).reshape(-1, FEATURES).double().cpu()
         y = correlations.reshape(-1).double().cpu()
+        telling = x[:, 0] ** 2 >= FEWEST
+        x, y = x[telling], y[telling]
         if len(y) <= FEATURES:
             raise ValueError(f"{len(y)} windows are too few for {FEATURES} coefficients: give more or larger images")
         # By singular values, because the features of very similar images depend on each other.
         coefficients = torch.linalg.lstsq(x, y[:, None], driver="gelsd").solution[:, 0]
-        error = (y - x @ coefficients).square().sum() / (len(y) - FEATURES)
-        return cls(coefficients, math.sqrt(error), 1 / window if unrelated is None else unrelated, window)
+        base, _ = _base(x)
+        error = (y - x @ coefficients).square().sum().item() / (len(y) - FEATURES)
+        chance = 1 / window if unrelated is None else unrelated
+        predicted = (x @ coefficients).clamp(min=0).square().mean().item()
+        relative = math.sqrt(max(0.0, error - chance**2) / predicted) if predicted > 0 else 0.0
+        darkest = np.quantile(base[:, 0].numpy(), DARKEST).item()  # torch's takes no more than 16 million values
+        ranges = _apart(base).aminmax(dim=0)
+        most = max(0.0, (x @ coefficients).max().item())
+        return cls(coefficients, *ranges, math.sqrt(error), chance, relative, darkest, most, window)
 
     def predict(self, features: Tensor) -> Tensor:
-        """Expected correlation, not below 0: (N, 15, ...) -> (N, ...) float64."""
-        expected = torch.einsum("nf...,f->n...", features, self.coefficients.to(features.device))
-        return expected.clamp(min=0)
+        """Expected correlation, not below 0: (N, 15, ...) -> (N, ...) float64.
+
+        Features beyond those of the training count as the nearest ones of the training, and no prediction is larger
+        than the largest one there.
+        """
+        base, scale = _base(features)
+        shape = (BASE, *(1,) * (features.ndim - 2))
+        lowest, highest = (edge.to(features.device).view(shape) for edge in (self.lowest, self.highest))
+        within = _products(_together(_apart(base).clamp(lowest, highest)), scale)
+        expected = torch.einsum("nf...,f->n...", within, self.coefficients.to(features.device))
+        return expected.clamp(0, self.most)
+
+    def knows(self, features: Tensor) -> Tensor:
+        """Whether anything can be told about a window: (N, 15, ...) -> (N, ...) bool.
+
+        Nothing can be told if half of its pixels show no noise; if it is darker than 98 % of the windows in training
+        (by f_I, so it may be blown out, too); or if its expected correlation is no larger than one by chance.
+        Windows that are brighter or smoother than all in training show the fingerprint even more clearly.
+        """
+        base, scale = _base(features)
+        return (scale[:, 0] ** 2 >= FEWEST) & (base[:, 0] >= self.darkest) & (self.predict(features) > self.unrelated)
+
+    def spread(self, expected: Tensor) -> Tensor:
+        """Standard deviation of the correlation in an authentic window, by the expected one (...): (...) float64.
+
+        It is that of unrelated noise where nothing is expected.
+        """
+        return (self.unrelated**2 + (self.relative * expected.double()) ** 2).sqrt()
 
 
 def train(
@@ -178,10 +262,13 @@ def save(path: str | os.PathLike[str], predictor: Predictor, **provenance: Any) 
     document = {
         "error": predictor.error,
         "unrelated": predictor.unrelated,
+        "relative": predictor.relative,
+        "darkest": predictor.darkest,
+        "most": predictor.most,
         "window": predictor.window,
         "provenance": provenance,
     }
-    tensorfile.write(path, KIND, {"coefficients": predictor.coefficients}, document)
+    tensorfile.write(path, KIND, {name: getattr(predictor, name) for name in TENSORS}, document)
 
 
 def load(path: str | os.PathLike[str]) -> tuple[Predictor, dict[str, Any]]:
@@ -192,6 +279,7 @@ def load(path: str | os.PathLike[str]) -> tuple[Predictor, dict[str, Any]]:
     tensors, document = tensorfile.read(path, KIND)
     try:
         provenance = document.pop("provenance")
-        return Predictor(tensors["coefficients"], **document), provenance
+        coefficients, lowest, highest = (tensors[name] for name in TENSORS)
+        return Predictor(coefficients, lowest, highest, **document), provenance
     except (LookupError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: a predictor of another version: {error}") from error

@@ -8,13 +8,15 @@ from prnu.denoise import REACH, SIGMA, least_energy, noise_share, wavelet_noise
 
 LUMA = (0.298936021293775, 0.587043074451121, 0.114020904255103)  # Matlab's rgb2gray: ITU-R BT.601 to 15 digits
 SATURATED = 250 / 255  # a channel with a lower maximum is not saturated anywhere
+VICINITY = 9  # side of the square in which the noise's variance is measured
+ROUNDED = 1 / 255**2 / 12  # variance of rounding to 8 bits: the least variance of noise
 PEAK = 12.0  # energy relative to the neighbourhood's: noise exceeds it at one of e¹² = 160,000 frequencies
 
 
 def residual(image: Tensor, sigma: float = SIGMA) -> Tensor:
     """Noise residual W = image − denoised image: each channel by itself, then grey.
 
-    This is the toolboxes' order for a query; a fingerprint becomes grey only after its estimation per channel
+    This is the order of the authors' code for a query; a fingerprint becomes grey only after its estimation per channel
     (`prnu.fingerprint`). The residual is not cleaned: see `zero_mean` and `wiener_dft`.
 
     Args:
@@ -69,6 +71,19 @@ def saturation(image: Tensor) -> Tensor:
     return brightest & (beside | around[..., :-2, 1:-1] | around[..., 2:, 1:-1])
 
 
+def local_variance(noise: Tensor) -> Tensor:
+    """The variance σ² of the noise around every pixel: its mean square over 9×9 pixels, plus that of rounding.
+
+    Args:
+        noise: residuals (N,H,W).
+
+    Returns:
+        (N,H,W), positive.
+    """
+    around = F.pad(noise.square()[:, None], (VICINITY // 2,) * 4, mode="reflect")
+    return F.avg_pool2d(around, VICINITY, stride=1)[:, 0] + ROUNDED
+
+
 def zero_mean(x: Tensor) -> Tensor:
     """Subtract the mean of every row and every column, in each of the four phases of the Bayer cell by itself.
 
@@ -93,9 +108,9 @@ def wiener_dft(x: Tensor) -> Tensor:
     """Remove periodic patterns: JPEG's block grid, patterns of columns or rows, demosaicing.
 
     The spectrum passes the denoiser's local Wiener filter, with the variance of x as that of the noise. This is the
-    toolboxes' clean-up. Because this filter averages over windows, it lets single peaks pass with up to 80 times the
-    noise's energy. So values that exceed the energy of their neighbourhood more than noise does are reduced to that
-    energy first. The spectrum is periodic, and so are the neighbourhoods.
+    clean-up of the authors' code. Because this filter averages over windows, it lets single peaks pass with up to 80
+    times the noise's energy. So values that exceed the energy of their neighbourhood more than noise does are reduced
+    to that energy first. The spectrum is periodic, and so are the neighbourhoods.
 
     Args:
         x: (N,H,W) or (H,W).

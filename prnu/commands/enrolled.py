@@ -5,10 +5,12 @@ from pathlib import Path
 
 from torch import Tensor
 
+from cameras.errors import printable
 from prnu.commands.output import pixels
 from prnu.commands.reading import cropped, device
+from prnu.copies import NEAR, nearest, pixel_hash
 from prnu.fingerprint import load
-from prnu.photographs import Size
+from prnu.photographs import Size, sha256
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,7 +18,8 @@ class Enrolled:
     """A camera's fingerprint from a file.
 
     K: (H,W). sigma: σ₀ of the denoiser. frame: height and width of the photographs that it was estimated from.
-    crop: side of their central square, if they were cropped. own: SHA-256 of their files.
+    crop: side of their central square, if they were cropped. own: SHA-256 of their files, and of their pixels.
+    thumbnails: small pictures of them, to recognise near copies; none in files of earlier versions.
     """
 
     path: Path
@@ -26,6 +29,7 @@ class Enrolled:
     frame: Size
     crop: int | None
     own: frozenset[str]
+    thumbnails: tuple[str, ...]
 
     @classmethod
     def open(cls, path: Path) -> "Enrolled":
@@ -39,13 +43,32 @@ class Enrolled:
             sigma=provenance["sigma"],
             frame=(height, width),
             crop=provenance.get("crop"),
-            own=frozenset(provenance.get("photographs", ())),
+            own=frozenset((*provenance.get("photographs", ()), *provenance.get("pixels", ()))),
+            thumbnails=tuple(provenance.get("thumbnails", ())),
         )
 
-    def check_unknown(self, sha256: str) -> None:
-        """Raise ValueError if the fingerprint was estimated from this file: the same noise always matches itself."""
-        if sha256 in self.own:
-            raise ValueError(f"is one of the photographs that {self.path.name} was estimated from, and proves nothing")
+    def check_unknown(self, path: Path, photograph: Tensor) -> None:
+        """Raise ValueError if the fingerprint was estimated from this file, or from the same pixels in another file.
+
+        The same noise always matches itself. photograph: (1,3,H,W), the whole file.
+        """
+        if pixel_hash(photograph) in self.own or sha256(path) in self.own:
+            name = printable(self.path.name)
+            raise ValueError(f"is one of the photographs that {name} was estimated from, and proves nothing")
+
+    def near_copy(self, photograph: Tensor) -> bool | None:
+        """Whether a photograph looks like one that the fingerprint was estimated from; None if that is not known."""
+        return nearest(photograph, self.frame, self.thumbnails) > NEAR if self.thumbnails else None
+
+    @property
+    def remark(self) -> str | None:
+        """What people should know about a fingerprint without thumbnails."""
+        if self.thumbnails:
+            return None
+        return (
+            f"{printable(self.path.name)} is of an earlier version: copies of its own photographs that were saved "
+            "again, resized or cropped cannot be recognised, and match without proving anything"
+        )
 
     def part(self, photograph: Tensor) -> Tensor:
         """The part of a photograph (1,3,H,W) to compare with K: the crop of a whole one, all of a smaller one.
@@ -60,7 +83,7 @@ class Enrolled:
             cut = f", cropped to {pixels(self.K.shape)}" if self.crop else ""
             turned = "; it has been turned" if (width, height) == self.frame else ""
             raise ValueError(
-                f"is {pixels((height, width))}, but {self.path.name} is of photographs of {pixels(self.frame)}"
-                f"{cut}{turned}"
+                f"is {pixels((height, width))}, but {printable(self.path.name)} is of photographs of "
+                f"{pixels(self.frame)}{cut}{turned}"
             )
         return photograph

@@ -10,8 +10,10 @@ import torch
 import typer
 
 import prnu
+from cameras.errors import printable
 from prnu.commands.output import JsonOption, Refused, line, pixels, print_json, show_refused
 from prnu.commands.reading import cropped, none_left, of_size, photographs, sizes
+from prnu.copies import pixel_hash, thumbnail
 from prnu.fingerprint import Accumulator, save
 from prnu.photographs import photograph_files, sha256
 
@@ -45,26 +47,31 @@ def fingerprint(
 
     sums = Accumulator()
     hashes: dict[str, Path] = {}
+    same: dict[str, Path] = {}  # by the hash of their pixels
+    thumbnails: list[str] = []
     for path, photograph in photographs(files, f"fingerprint of {len(files)} photographs", refused):
-        file_hash = sha256(path)
-        if file_hash in hashes:
-            refused[path] = f"is the same file as {hashes[file_hash].name}"
+        pixels_hash = pixel_hash(photograph)
+        if pixels_hash in same:
+            refused[path] = f"has the same pixels as {same[pixels_hash].name}"
             continue
         try:
             sums.add(cropped(photograph, crop))
         except ValueError as error:
             refused[path] = str(error)
             continue
-        hashes[file_hash] = path
+        hashes[sha256(path)] = same[pixels_hash] = path
+        thumbnails.append(thumbnail(photograph))
     if not sums.images:
         none_left(refused)
     provenance: dict[str, Any] = {
-        "camera": camera or out_file.stem,
+        "camera": printable(camera or out_file.stem),
         "pipeline": "photographs",
         "images": sums.images,
         "sigma": sums.sigma,
         "sha256": _hash_of_all(hashes),
         "photographs": sorted(hashes),
+        "pixels": sorted(same),
+        "thumbnails": sorted(thumbnails),
         "frame": list(frame),
         "crop": crop,
         "version": prnu.VERSION,
@@ -73,7 +80,7 @@ def fingerprint(
     K = sums.estimate()
     save(out_file, K, **provenance)
     if as_json:
-        print_json({"fingerprint": str(out_file), "size": list(K.shape), **provenance}, refused)
+        print_json({"fingerprint": printable(out_file), "size": list(K.shape), **provenance}, refused)
         return
     show_refused(refused)
     line(

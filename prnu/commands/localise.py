@@ -1,19 +1,24 @@
 """``prnu localise``: where was a photograph altered?"""
 
 import io
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
+from torch import Tensor
 
 from cameras import atomic
+from cameras.errors import printable
 from prnu.commands.enrolled import Enrolled
 from prnu.commands.output import JsonOption, Refused, line, pixels, print_json, show_refused
 from prnu.commands.reading import device, none_left, of_size, photographs, sizes
+from prnu.copies import pixel_hash
 from prnu.localise import localise as probability_map
 from prnu.match import PCE_THRESHOLD, pce
-from prnu.photographs import overlay, photograph_files, read, sha256
+from prnu.photographs import overlay, photograph_files, read
 from prnu.predictor import train
 from prnu.residual import residual
 from prnu.windows import window_positions
@@ -40,10 +45,9 @@ def localise(
         raise ValueError(f"{out_file}: the map is a PNG file, name it so")
     try:
         whole = read(photo)
-        in_question = sha256(photo)
-        camera.check_unknown(in_question)
+        camera.check_unknown(photo, whole)
     except ValueError as error:
-        raise ValueError(f"{photo}: {error}") from None
+        raise ValueError(f"{printable(photo)}: {error}") from None
     height, width = whole.shape[-2:]
     if (height, width) != camera.frame:
         raise ValueError(f"{photo}: is {height}×{width}, the photographs of {fingerprint} are {pixels(camera.frame)}")
@@ -53,9 +57,13 @@ def localise(
     out_file.parent.mkdir(parents=True, exist_ok=True)
 
     refused: Refused = {}
-    files = _authentic_files(authentic, camera, in_question, refused)
-    unaltered = photographs(files, f"prediction by {len(files)} photographs", refused)
-    predictor = train((camera.part(image) for _, image in unaltered), camera.K, window, sigma=camera.sigma)
+    files = photograph_files(authentic)
+    files = of_size(files, camera.frame, sizes(files, refused), refused)
+    unaltered = _unaltered(files, camera, pixel_hash(whole), refused)
+    first = next(unaltered, None)
+    if first is None:
+        none_left(refused)
+    predictor = train(itertools.chain([first], unaltered), camera.K, window, sigma=camera.sigma)
 
     noise = residual(photograph, camera.sigma)
     energy = pce(camera.K, photograph, noise).pce.item()
@@ -66,16 +74,18 @@ def localise(
     atomic.write(out_file.with_suffix(".npy"), numbers.getvalue())
     atomic.write(out_file, overlay(photograph, found, stride))
     result = {
-        "photograph": str(photo),
+        "photograph": printable(photo),
         "camera": camera.camera,
         "pce": energy,
         "suspicious": float((probability > SUSPICIOUS).mean()),
+        "unknown": 1 - found.known.double().mean().item(),
+        "near_copy": camera.near_copy(whole),
         "expected_correlation": found.expected.mean().item(),
         "error": predictor.error,
         "unrelated": predictor.unrelated,
-        "authentic": len(files),
-        "map": str(out_file),
-        "numbers": str(out_file.with_suffix(".npy")),
+        "authentic": sum(path not in refused for path in files),
+        "map": printable(out_file),
+        "numbers": printable(out_file.with_suffix(".npy")),
         "window": window,
         "stride": stride,
     }
@@ -90,25 +100,29 @@ def localise(
     line(f"{photo.name}: PCE {energy:.1f} with {camera.camera} as a whole")
     if energy <= PCE_THRESHOLD:
         line("this is no match: another camera took it, or almost all of it was altered, and the map says little")
+    if result["near_copy"]:
+        line(f"it looks like a photograph that {fingerprint.name} was estimated from; a copy of it always matches")
+    if camera.remark:
+        line(camera.remark)
+    line(
+        f"in {result['unknown']:.1%} of the windows nothing can be told: they are too dark, blown out or without "
+        "noise, and count as 0.5"
+    )
     line(f"suspicious: {result['suspicious']:.1%} of the area; map in {out_file}, numbers in {result['numbers']}")
 
 
-def _authentic_files(paths: list[Path], camera: Enrolled, in_question: str, refused: Refused) -> list[Path]:
-    """The photographs to train the predictor on: whole ones, neither in the fingerprint nor in question.
+def _unaltered(files: list[Path], camera: Enrolled, in_question: str, refused: Refused) -> Iterator[Tensor]:
+    """Read the photographs to train the predictor on; those of the fingerprint and the one in question are refused.
 
-    Raises ValueError if there are none.
+    in_question: hash of the pixels of the photograph in question.
     """
-    files = photograph_files(paths)
-    for path in files:
+    for path, photograph in photographs(files, f"prediction by {len(files)} photographs", refused):
         try:
-            file_hash = sha256(path)
-            camera.check_unknown(file_hash)
+            camera.check_unknown(path, photograph)
         except ValueError as error:
             refused[path] = str(error)
+            continue
+        if pixel_hash(photograph) == in_question:
+            refused[path] = "is the photograph in question"
         else:
-            if file_hash == in_question:
-                refused[path] = "is the photograph in question"
-    files = of_size(files, camera.frame, sizes(files, refused), refused)
-    if not files:
-        none_left(refused)
-    return files
+            yield camera.part(photograph)

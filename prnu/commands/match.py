@@ -11,17 +11,23 @@ import torch
 import typer
 from torch import Tensor
 
+from cameras.errors import printable
 from prnu.commands.enrolled import Enrolled
-from prnu.commands.output import JsonOption, Refused, err, out, print_json, show_refused, table
+from prnu.commands.output import JsonOption, Refused, err, line, out, print_json, show_refused, table
 from prnu.commands.reading import none_left, photographs
 from prnu.match import PCE_THRESHOLD, pce
-from prnu.photographs import photograph_files, sha256
+from prnu.photographs import photograph_files
 from prnu.residual import residual
+
+NEAR_COPY = "a photograph that {} was estimated from: if it is a copy of it, it matches and proves nothing"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A photograph and a fingerprint; `dy`, `dx` is the position of the photograph's top left corner in it."""
+    """A photograph and a fingerprint; `dy`, `dx` is the position of the photograph's top left corner in it.
+
+    near_copy: whether it looks like a photograph that the fingerprint was estimated from; None if that is not known.
+    """
 
     photograph: str
     fingerprint: str
@@ -33,6 +39,7 @@ class Comparison:
     pvalue: float
     log10_pvalue: float
     match: bool
+    near_copy: bool | None
 
 
 def match(
@@ -43,7 +50,9 @@ def match(
 ) -> None:
     """Which of these cameras took which photograph? PCE above 60 is a match.
 
-    A photograph that is smaller than the fingerprint counts as a crop: it is compared at all positions.
+    A photograph that is smaller than the fingerprint counts as a crop: it is compared at all positions. Photographs
+    that the fingerprint was estimated from are refused, because they always match. A photograph that looks like one of
+    them may be a copy of it, and its match then proves nothing: it is marked.
     """
     if as_json and as_csv:
         raise ValueError("--json and --csv exclude each other")
@@ -60,7 +69,9 @@ def match(
         none_left(refused)
 
     if as_json:
-        print_json({"threshold": PCE_THRESHOLD, "comparisons": [asdict(one) for one in comparisons]}, refused)
+        remarks = [camera.remark for camera in cameras if camera.remark]
+        compared = [asdict(one) for one in comparisons]
+        print_json({"threshold": PCE_THRESHOLD, "comparisons": compared, "remarks": remarks}, refused)
     elif as_csv:
         show_refused(refused, err)
         writer = csv.DictWriter(sys.stdout, [field.name for field in fields(Comparison)], lineterminator="\n")
@@ -70,16 +81,22 @@ def match(
         show_refused(refused)
         columns = ("photograph", "camera", "PCE", "peak", "correlation", "p-value", "")
         out.print(table("Match", columns, [_row(one) for one in comparisons]))
+        for one in comparisons:
+            if one.near_copy:
+                line(f"{Path(one.photograph).name} looks like {NEAR_COPY.format(Path(one.fingerprint).name)}")
+    if not as_json:
+        for camera in cameras:
+            if camera.remark:
+                err.print(camera.remark, markup=False, highlight=False, soft_wrap=True)
 
 
 def _compare(path: Path, photograph: Tensor, cameras: list[Enrolled]) -> tuple[list[Comparison], list[str]]:
     """Compare a photograph with every fingerprint that fits; also return the reasons why others do not fit."""
     comparisons, reasons = [], []
-    file_hash = sha256(path)
     residuals: dict[tuple[torch.Size, float], Tensor] = {}
     for camera in cameras:
         try:
-            camera.check_unknown(file_hash)
+            camera.check_unknown(path, photograph)
             part = camera.part(photograph)
             key = (part.shape, camera.sigma)
             if key not in residuals:
@@ -91,8 +108,8 @@ def _compare(path: Path, photograph: Tensor, cameras: list[Enrolled]) -> tuple[l
         dy, dx = found.peak[0].tolist()
         comparisons.append(
             Comparison(
-                photograph=str(path),
-                fingerprint=str(camera.path),
+                photograph=printable(path),
+                fingerprint=printable(camera.path),
                 camera=camera.camera,
                 pce=found.pce.item(),
                 dy=dy,
@@ -101,6 +118,7 @@ def _compare(path: Path, photograph: Tensor, cameras: list[Enrolled]) -> tuple[l
                 pvalue=found.pvalue.item(),
                 log10_pvalue=found.log_pvalue.item() / math.log(10),
                 match=found.pce.item() > PCE_THRESHOLD,
+                near_copy=camera.near_copy(photograph),
             )
         )
     return comparisons, reasons
@@ -114,5 +132,5 @@ def _row(one: Comparison) -> tuple[str, ...]:
         f"{one.dy}, {one.dx}",
         f"{one.correlation:.4f}",
         f"{one.pvalue:.1e}" if one.log10_pvalue > -300 else f"1e{one.log10_pvalue:.0f}",
-        "match" if one.match else "no match",
+        ("match" if one.match else "no match") + (", a copy?" if one.near_copy else ""),
     )

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cameras.errors import printable
+
 out = Console()
 err = Console(stderr=True)
 
@@ -20,13 +22,13 @@ Refused = dict[Path, str]  # file -> reason
 
 def stop(reason: str) -> NoReturn:
     """Print an error that the user can correct, in one line; exit with code 2."""
-    err.print(f"[bold red]error:[/] {escape(reason)}", soft_wrap=True, highlight=False)
+    err.print(f"[bold red]error:[/] {escape(printable(reason))}", soft_wrap=True, highlight=False)
     sys.exit(2)
 
 
 def line(text: str) -> None:
     """Print one line of the result."""
-    out.print(text, markup=False, highlight=False, soft_wrap=True)
+    out.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> Table:
@@ -34,7 +36,7 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> 
     for column in columns:
         made.add_column(escape(column), overflow="fold")  # long names continue on further lines
     for row in rows:
-        made.add_row(*(escape(str(cell)) for cell in row))
+        made.add_row(*(escape(printable(str(cell))) for cell in row))
     return made
 
 
@@ -44,7 +46,7 @@ def show_refused(refused: Refused, console: Console = out) -> None:
 
 
 def print_json(content: dict[str, Any], refused: Refused) -> None:
-    refusals = [{"file": str(path), "reason": reason} for path, reason in refused.items()]
+    refusals = [{"file": printable(path), "reason": printable(reason)} for path, reason in refused.items()]
     print(json.dumps({**content, "refused": refusals}, indent=1))
 
 

@@ -25,6 +25,7 @@ from prnu.crops import GRID, central_crop, crop_box
 from prnu.experiment.attribution import (
     Attribution,
     Proportion,
+    Score,
     attributions,
     photographs_of_others,
     scores,
@@ -71,6 +72,7 @@ __all__ = [
     "Pipeline",
     "Progress",
     "Proportion",
+    "Score",
     "Settings",
     "Split",
     "View",

@@ -47,12 +47,15 @@ class Attribution:
 
     pipeline: its name. view: "developed", or "received" if fingerprint and photographs went through the channel.
     same: of photographs of the fingerprint's camera. other: of photographs of other cameras.
+    same_unweighted, other_unweighted: the same with the query W·I, the paper's PCE; empty in results of version 1.
     """
 
     pipeline: str
     view: str
     same: tuple[float, ...]
     other: tuple[float, ...]
+    same_unweighted: tuple[float, ...] = ()
+    other_unweighted: tuple[float, ...] = ()
 
     @property
     def auc(self) -> float | None:
@@ -86,19 +89,30 @@ class Attribution:
             *kinds.pop(),
             same=tuple(itertools.chain(*(attribution.same for attribution in attributions))),
             other=tuple(itertools.chain(*(attribution.other for attribution in attributions))),
+            same_unweighted=tuple(itertools.chain(*(attribution.same_unweighted for attribution in attributions))),
+            other_unweighted=tuple(itertools.chain(*(attribution.other_unweighted for attribution in attributions))),
         )
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
         """Read the output of `to_json`."""
-        return cls(document["pipeline"], document["view"], tuple(document["same"]), tuple(document["other"]))
+        return cls(
+            document["pipeline"],
+            document["view"],
+            tuple(document["same"]),
+            tuple(document["other"]),
+            tuple(document.get("same_unweighted", ())),
+            tuple(document.get("other_unweighted", ())),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Every PCE, and what is computed from them."""
         return {
             **asdict(self),
-            "mean_same": sum(self.same) / len(self.same) if self.same else None,
-            "mean_other": sum(self.other) / len(self.other) if self.other else None,
+            "mean_same": _mean(self.same),
+            "mean_other": _mean(self.other),
+            "mean_same_unweighted": _mean(self.same_unweighted),
+            "mean_other_unweighted": _mean(self.other_unweighted),
             "auc": self.auc,
             "threshold": PCE_THRESHOLD,
             "matches": self.matches().to_json(),
@@ -106,15 +120,32 @@ class Attribution:
         }
 
 
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+@dataclass(frozen=True)
+class Score:
+    """PCE of one photograph with one fingerprint, by the query W·I/σ² and by the paper's W·I."""
+
+    pce: float
+    unweighted: float
+
+
 def scores(
     photograph: Tensor, K: Mapping[str, Tensor], views: Mapping[str, View], settings: Settings
-) -> dict[str, float]:
+) -> dict[str, Score]:
     """For every view, the PCE of a photograph (1, 3, h, w) with the fingerprint of this view, aligned pixel by pixel.
 
     Raises ValueError for a photograph that differs in size from the fingerprint.
     """
     seen = {view: see(photograph) for view, see in views.items()}
-    return {view: pce(K[view], image, residual(image, settings.sigma)).pce.item() for view, image in seen.items()}
+    found = {}
+    for view, image in seen.items():
+        W = residual(image, settings.sigma)
+        by_query = (pce(K[view], image, W, weighted=weighted).pce.item() for weighted in (True, False))
+        found[view] = Score(*by_query)
+    return found
 
 
 def photographs_of_others(
@@ -131,9 +162,17 @@ def photographs_of_others(
 
 
 def attributions(
-    pipeline: str, same: Sequence[Mapping[str, float]], other: Sequence[Mapping[str, float]]
+    pipeline: str, same: Sequence[Mapping[str, Score]], other: Sequence[Mapping[str, Score]]
 ) -> list[Attribution]:
     """One attribution for every view, from the `scores` of photographs of the same camera (at least one) and others."""
     return [
-        Attribution(pipeline, view, tuple(by[view] for by in same), tuple(by[view] for by in other)) for view in same[0]
+        Attribution(
+            pipeline,
+            view,
+            same=tuple(by[view].pce for by in same),
+            other=tuple(by[view].pce for by in other),
+            same_unweighted=tuple(by[view].unweighted for by in same),
+            other_unweighted=tuple(by[view].unweighted for by in other),
+        )
+        for view in same[0]
     ]

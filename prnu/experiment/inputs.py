@@ -1,7 +1,7 @@
 """Inputs of an experiment: pipelines, other cameras, settings, the split of the images; and the photographs."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -72,22 +72,34 @@ class Split:
     evaluation: tuple[int, ...]
 
 
-def split(count: int, estimation: int = 90, prediction: int = 30, evaluation: int = 30, seed: int = 0) -> Split:
-    """Divide a camera's `count` images at random, once for all pipelines, as the paper does.
+def split(
+    names: Sequence[str], estimation: int = 90, prediction: int = 30, evaluation: int = 30, seed: int = 0
+) -> Split:
+    """Divide a camera's images at random, once for all pipelines, as the paper does.
+
+    The division depends on the names of the images, not on their order.
+
+    Args:
+        names: of all images; the split has their indices.
 
     Raises:
-        ValueError: there are fewer images than requested, or a part is negative.
+        ValueError: there are fewer images than requested, two have one name, or a part is negative.
     """
     sizes = (estimation, prediction, evaluation)
     wanted = " + ".join(map(str, sizes))
     if min(sizes) < 0:
         raise ValueError(f"no part of a split can be negative: {wanted}")
-    if sum(sizes) > count:
+    if sum(sizes) > len(names):
         raise ValueError(
-            f"the split asks for {wanted} images, but there are only {count}: import more, or choose a smaller split"
+            f"the split asks for {wanted} images, but there are only {len(names)}: "
+            "import more, or choose a smaller split"
         )
-    shuffled = iter(torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist())
-    return Split(*(tuple(itertools.islice(shuffled, size)) for size in sizes))
+    if len(set(names)) < len(names):
+        raise ValueError("two images have one name, so that a split by names is not possible")
+    by_name = sorted(range(len(names)), key=lambda index: names[index])
+    shuffled = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed)).tolist()
+    drawn = (by_name[place] for place in shuffled)
+    return Split(*(tuple(itertools.islice(drawn, size)) for size in sizes))
 
 
 def as_file(image: Tensor) -> Tensor:

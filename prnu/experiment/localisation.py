@@ -19,7 +19,8 @@ class Forgery:
     """A forged photograph, and the maps of all camera models: Fig. 5c.
 
     image: (3, h, w) uint8. truth: (h, w) bool, true where it is forged.
-    probability: (P, m, n), probability of tampering by every model, at the pixels rows (m,) × columns (n,).
+    probability: (P, m, n), probability of tampering by every model, at the pixels rows (m,) × columns (n,); exactly 0.5
+        where nothing can be told.
     f1: (P,) float64, the best over all thresholds.
     """
 
@@ -36,6 +37,27 @@ class Forgery:
         forged = self.truth[self.rows[:, None], self.columns].double().mean().item()
         return 2 * forged / (1 + forged)
 
+    @property
+    def unknown(self) -> list[float]:
+        """For every model, the share of windows in which nothing can be told."""
+        return (self.probability == 0.5).double().mean((-2, -1)).tolist()
+
+    @property
+    def f1_with_rim(self) -> Tensor:
+        """`f1` over the whole photograph: pixels where no window is centred are like the nearest window's centre."""
+        down, across = (
+            _continued(centres, side) for centres, side in zip((self.rows, self.columns), self.truth.shape, strict=True)
+        )
+        probability = self.probability[:, down[1][:, None], across[1]]
+        return best_f1(probability, self.truth[down[0][:, None], across[0]])
+
+
+def _continued(centres: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Positions from edge to edge, as far apart as the windows' centres, and the nearest centre's number."""
+    stride = int(centres[1] - centres[0]) if len(centres) > 1 else side
+    positions = torch.arange(int(centres[0]) % stride, side, stride, device=centres.device)
+    return positions, (positions[:, None] - centres).abs().argmin(1)
+
 
 def tamper(models: Sequence[CameraModel], photograph: Tensor, settings: Settings) -> Forgery:
     """Forge a photograph (1, 3, h, w) and search for the forgery with every model.
@@ -50,7 +72,7 @@ def tamper(models: Sequence[CameraModel], photograph: Tensor, settings: Settings
     predictors = [model.predictor for model in models]
     probability = torch.stack(
         [
-            tampering_probability(measured, predictor.predict(content)[0], predictor.unrelated, predictor.error)
+            tampering_probability(measured[None], content, predictor)[0]
             for measured, predictor in zip(rho, predictors, strict=True)
         ]
     )

@@ -22,7 +22,8 @@ class CameraResult:
     camera: its name. pipelines: the P names. images, settings: as given.
     fingerprints: (P, h, w) of developed photographs. correlations: (P, P) between them: Fig. 5a.
     f1: (P, P, n) best F1 score of camera models (rows) on photographs of pipelines (columns), for every evaluation
-        image; their means over images are Fig. 5b.
+        image; their means over images are Fig. 5b. Pixels near the edge, where no window is centred, do not count.
+    f1_with_rim: the same with them, each as the nearest window's centre; None in results of version 1.
     example: the first evaluation image, developed by the pipeline `example_pipeline`: Fig. 5c.
     attributions: one for every pipeline and every view.
     recoveries: likewise; none if the camera's true pattern is unknown.
@@ -39,6 +40,7 @@ class CameraResult:
     example: Forgery
     attributions: tuple[Attribution, ...]
     recoveries: tuple[Recovery, ...] = ()
+    f1_with_rim: Tensor | None = None
 
     @property
     def mean_f1(self) -> Tensor:
@@ -55,8 +57,11 @@ class CameraResult:
             "correlations": self.correlations.tolist(),
             "f1": self.f1.tolist(),
             "mean_f1": self.mean_f1.tolist(),
+            "f1_with_rim": None if self.f1_with_rim is None else self.f1_with_rim.tolist(),
+            "mean_f1_with_rim": None if self.f1_with_rim is None else self.f1_with_rim.mean(-1).tolist(),
             "chance_f1": self.example.chance,
             "example_pipeline": self.example_pipeline,
+            "example_unknown": self.example.unknown,
             "attributions": [attribution.to_json() for attribution in self.attributions],
             "recoveries": [recovery.to_json() for recovery in self.recoveries],
         }
@@ -70,6 +75,8 @@ def save(path: str | os.PathLike[str], result: CameraResult) -> None:
         "f1": result.f1,
         **{f"example.{name}": tensor for name, tensor in vars(result.example).items()},
     }
+    if result.f1_with_rim is not None:
+        tensors["f1_with_rim"] = result.f1_with_rim
     tensorfile.write(path, KIND, tensors, result.to_json())
 
 
@@ -89,4 +96,5 @@ def load(path: str | os.PathLike[str]) -> CameraResult:
         example=Forgery(**example),
         attributions=tuple(Attribution.from_json(entry) for entry in document["attributions"]),
         recoveries=tuple(Recovery.from_json(entry) for entry in document["recoveries"]),
+        f1_with_rim=tensors.get("f1_with_rim"),
     )

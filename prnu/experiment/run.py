@@ -7,7 +7,7 @@ from dataclasses import asdict
 import torch
 from torch import Tensor
 
-from prnu.experiment.attribution import attributions, photographs_of_others, scores
+from prnu.experiment.attribution import Score, attributions, photographs_of_others, scores
 from prnu.experiment.camera_model import correlations, enrol
 from prnu.experiment.inputs import (
     AS_DEVELOPED,
@@ -81,21 +81,24 @@ def experiment(
 
     truth = {view: K.to(device) for view, K in truth.items()}
     models = [enrol(pipeline, images, views, settings, device, advance, truth) for pipeline in pipelines]
-    f1, shown, attributed = [], None, []
+    f1, f1_with_rim, shown, attributed = [], [], None, []
     for pipeline, model in zip(pipelines, models, strict=True):  # column by column
         column: list[Tensor] = []
-        same: list[dict[str, float]] = []
+        with_rim: list[Tensor] = []
+        same: list[dict[str, Score]] = []
         for photograph in photographs(pipeline.develop, images.evaluation, settings, device, advance):
             forgery = tamper(models, photograph, settings)
             if pipeline.name == example and not column:
                 shown = forgery
             column.append(forgery.f1.cpu())
+            with_rim.append(forgery.f1_with_rim.cpu())
             same.append(scores(photograph, model.K, views, settings))
             for _ in models:
                 advance()
         theirs_developed = photographs_of_others(pipeline.name, others, settings, device, advance)
         other = [scores(photograph, model.K, views, settings) for photograph in theirs_developed]
         f1.append(torch.stack(column, dim=1))  # (P, n)
+        f1_with_rim.append(torch.stack(with_rim, dim=1))
         attributed += attributions(pipeline.name, same, other)
 
     K = torch.stack([model.K[DEVELOPED] for model in models])
@@ -108,6 +111,7 @@ def experiment(
         fingerprints=K.cpu(),
         correlations=correlations(K).cpu(),
         f1=torch.stack(f1, dim=1),
+        f1_with_rim=torch.stack(f1_with_rim, dim=1),
         example_pipeline=example,
         example=Forgery(**{name: tensor.cpu() for name, tensor in vars(shown).items()}),
         attributions=tuple(attributed),

@@ -103,7 +103,7 @@ class FingerprintJob(BaseJob):
         pairs, files = self._pairs(context, self.camera, self.data_hash)
         nips = self._nips(context)
         own = developments(pairs, files, nips, settings.pixels, context.device)
-        images = split(len(pairs.names), settings.estimation, settings.prediction, settings.evaluation, settings.seed)
+        images = split(pairs.names, settings.estimation, settings.prediction, settings.evaluation, settings.seed)
         others = []
         for name, data_hash in self.others.items():
             other, other_files = self._pairs(context, name, data_hash)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import prnu
 from cameras.develop import develop
 from cameras.simulate import PRESETS, SimulatedCamera, capture, frame
 from prnu.__main__ import main, spread
+from prnu.copies import NEAR, nearest, pixel_hash, thumbnail
 from prnu.experiment import central_crop
 from prnu.localise import best_f1, forge
 from prnu.match import pce
@@ -223,6 +225,8 @@ def test_fingerprint_of_a_folder(folders: Folders, command: Any, tmp_path: Path)
     K, provenance = prnu.load(tmp_path / "new" / "a.safetensors")
     assert torch.equal(K, prnu.load(folders.fingerprint)[0])
     assert json.loads(done.out).items() >= provenance.items()
+    assert set(provenance["pixels"]) == {pixel_hash(read(path)) for path in folders.estimation.iterdir()}
+    assert len(provenance["thumbnails"]) == 6
     assert set(provenance["photographs"]) == {sha256(path) for path in folders.estimation.iterdir()}
     assert (provenance["camera"], provenance["images"], provenance["frame"]) == ("a", 6, [HEIGHT, WIDTH])
 
@@ -234,7 +238,7 @@ def test_fingerprint_of_a_folder(folders: Folders, command: Any, tmp_path: Path)
     (mixed / "copy.png").write_bytes((folders.estimation / "00.png").read_bytes())
     take(MINE, 20).rotate(90, expand=True).save(mixed / "turned.png")
     Image.new("RGB", (WIDTH, HEIGHT), "grey").save(mixed / "constant.png")
-    expected = {"copy.png": "same file", "turned.png": "turned", "constant.png": "constant"}
+    expected = {"copy.png": "same pixels", "turned.png": "turned", "constant.png": "constant"}
     broken = broken_files(mixed).keys() - {"raw.dng"}  # which is not looked for
     done = command("fingerprint", mixed, "--camera", "my body", "--out", tmp_path / "b.safetensors", "--json")
     refused = {Path(entry["file"]).name: entry["reason"] for entry in json.loads(done.out)["refused"]}
@@ -306,6 +310,102 @@ def test_the_fingerprint_of_a_crop_knows_where_it_lies(folders: Folders, command
     ]
 
 
+def resaved(path: Path, folder: Path) -> dict[str, Path]:
+    """Copies of a photograph: with the same pixels in other files, and with nearly the same ones."""
+    with Image.open(path) as picture:
+        picture.load()
+    exif = Image.Exif()
+    exif[315] = "somebody else"
+    copies = {name: folder / name for name in ("meta.png", "other.tif", "again.jpg", "small.png", "cut.png")}
+    picture.save(copies["meta.png"], exif=exif, compress_level=1)
+    picture.save(copies["other.tif"])
+    picture.save(copies["again.jpg"], quality=70)
+    picture.resize((WIDTH * 3 // 5, HEIGHT * 3 // 5)).save(copies["small.png"])
+    picture.crop((60, 30, 60 + WIDTH * 7 // 10, 30 + HEIGHT * 7 // 10)).save(copies["cut.png"])
+    assert len({sha256(copy) for copy in copies.values()} | {sha256(path)}) == 6
+    return copies
+
+
+def test_a_match_with_itself_is_no_evidence(folders: Folders, command: Any, tmp_path: Path) -> None:
+    """The same pixels in another file are refused; a near copy is marked; other photographs are neither."""
+    enrolled = tmp_path / "mine.safetensors"
+    assert command("fingerprint", folders.estimation, "--out", enrolled).code == 0
+    copies = resaved(folders.estimation / "00.png", tmp_path)
+    done = command("match", enrolled, "--json", "--photos", *copies.values(), folders.mine)
+    content = json.loads(done.out)
+    assert {Path(one["file"]).name for one in content["refused"]} == {"meta.png", "other.tif"}
+    assert all("proves nothing" in one["reason"] for one in content["refused"])
+    marked = {Path(one["photograph"]).name for one in content["comparisons"] if one["near_copy"]}
+    assert marked == {"again.jpg", "small.png", "cut.png"}
+    assert sum(one["near_copy"] is False for one in content["comparisons"]) == 5
+    assert content["remarks"] == []
+    done = command("match", enrolled, "--photos", copies["again.jpg"])
+    assert "again.jpg looks like a photograph that mine.safetensors was estimated from" in done.out
+
+    for name in ("meta.png", "other.tif"):
+        done = command("localise", copies[name], "--fingerprint", enrolled, "--authentic", folders.mine)
+        assert (done.code, "proves nothing" in done.err) == (2, True)
+    arguments = ("--fingerprint", enrolled, "--out", tmp_path / "map.png", "--stride", 64, "--window", 65, "--json")
+    done = command("localise", copies["again.jpg"], *arguments, "--authentic", folders.mine, copies["meta.png"])
+    result = json.loads(done.out)
+    assert result["near_copy"] is True and result["authentic"] == 5
+    assert [Path(one["file"]).name for one in result["refused"]] == ["meta.png"]
+    in_question = resaved(folders.mine / "06.png", tmp_path)["meta.png"]
+    result = json.loads(command("localise", in_question, *arguments, "--authentic", folders.mine).out)
+    assert result["near_copy"] is False and result["authentic"] == 4
+    assert [one["reason"] for one in result["refused"]] == ["is the photograph in question"]
+
+
+def test_a_fingerprint_of_an_earlier_version_cannot_recognise_near_copies(folders: Folders, command: Any) -> None:
+    done = command("match", folders.fingerprint, "--json", "--photos", folders.mine / "06.png")
+    content = json.loads(done.out)
+    assert content["comparisons"][0]["near_copy"] is None
+    assert "cannot be recognised" in content["remarks"][0]
+    done = command("match", folders.fingerprint, "--photos", folders.mine / "06.png")
+    assert done.code == 0 and "cannot be recognised" in done.err
+
+
+def test_copies_of_real_photographs_are_recognised_and_others_are_not(shared_photos: Path) -> None:
+    taken = [read(path)[..., :672, :] for path in sorted(shared_photos.glob("*.webp"))[1::2][:12]]
+    known = [thumbnail(photograph) for photograph in taken]
+    crops = 0
+    for number, photograph in enumerate(taken[:6]):
+        others = known[:number] + known[number + 1 :]
+        smaller = F.interpolate(photograph, scale_factor=0.4, mode="bilinear", antialias=True)
+        assert nearest(photograph, (672, 1200), known) > NEAR
+        assert nearest(smaller, (672, 1200), known) > NEAR
+        assert nearest(photograph, (672, 1200), others) < NEAR
+        crops += nearest(photograph[..., 40:580, 101:1100], (672, 1200), known) > NEAR
+    assert crops >= 5  # between the pixels of a small picture, some are missed
+    assert nearest(taken[0], (672, 1200), ()) == -1
+    assert nearest(torch.full_like(taken[0], 0.5), (672, 1200), known) == -1
+
+
+def test_names_that_are_no_utf8_are_used_and_named(folders: Folders, command: Any, tmp_path: Path) -> None:
+    """A camera's photograph, a damaged one and one of another size, all named in Latin 1, among good ones."""
+    old = tmp_path / "old"
+    old.mkdir()
+    for path in folders.estimation.iterdir():
+        (old / path.name).write_bytes(path.read_bytes())
+    latin = {word: Path(os.fsdecode(os.fsencode(old) + b"/" + word + b"\xe4r.png")) for word in (b"b", b"no-b", b"m")}
+    latin[b"b"].write_bytes((folders.mine / "06.png").read_bytes())
+    latin[b"no-b"].write_text("no picture")
+    latin[b"m"].write_bytes((folders.mine / "08.png").read_bytes()[:-900])
+    enrolled = tmp_path / "old.safetensors"
+    done = command("fingerprint", old, "--out", enrolled)
+    assert done.code == 0 and "fingerprint of 7 photographs (2 refused)" in done.out
+    assert "no-b\\xe4r.png" in done.out and "m\\xe4r.png" in done.out
+    for output in ("--json", "--csv", None):
+        done = command("match", enrolled, *filter(None, [output]), "--photos", old, folders.mine / "07.jpg")
+        assert done.code == 0, done.err
+        done.out.encode("utf-8")
+        done.err.encode("utf-8")
+        assert "b\\xe4r.png" in done.out.replace("\\\\", "\\") + done.err
+        assert "07.jpg" in done.out
+    done = command("match", enrolled, "--photos", latin[b"m"])
+    assert done.code == 2 and "m\\xe4r.png" in done.err
+
+
 def test_localise_paints_a_map(folders: Folders, command: Any, tmp_path: Path) -> None:
     forged, truth = forge(torch.from_numpy(np.array(take(MINE, 40))).movedim(-1, 0)[None], 128)
     Image.fromarray(forged[0].movedim(0, -1).numpy()).save(tmp_path / "forged.png")
@@ -323,6 +423,7 @@ def test_localise_paints_a_map(folders: Folders, command: Any, tmp_path: Path) -
     assert probability.shape == inside.shape
     assert best_f1(torch.from_numpy(probability), torch.from_numpy(inside)) > 0.85
     assert result["suspicious"] == pytest.approx((probability > 0.5).mean())
+    assert result["unknown"] == pytest.approx((probability == 0.5).mean())
     with Image.open(tmp_path / "maps" / "map.png") as picture:
         pixels = np.array(picture).astype(int)
     assert pixels.shape == (HEIGHT, WIDTH, 3)
@@ -331,6 +432,18 @@ def test_localise_paints_a_map(folders: Folders, command: Any, tmp_path: Path) -
     assert at_centres[probability > 0.52].all()
     assert not at_centres[probability < 0.5].any()
     assert not red[:24].any()  # no window is centred there
+
+
+def test_localise_says_where_nothing_can_be_told(folders: Folders, command: Any, tmp_path: Path) -> None:
+    white = np.array(take(MINE, 41))
+    white[:, : WIDTH // 2] = 255
+    Image.fromarray(white).save(tmp_path / "white.png")
+    arguments = ("--fingerprint", folders.fingerprint, "--authentic", folders.mine, "--window", 65)
+    arguments = ("localise", tmp_path / "white.png", *arguments, "--out", tmp_path / "map.png")
+    result = json.loads(command(*arguments, "--json").out)
+    assert 0.45 < result["unknown"] < 0.55
+    assert result["suspicious"] < 0.03
+    assert f"in {result['unknown']:.1%} of the windows nothing can be told" in command(*arguments).out
 
 
 def test_localise_says_when_the_photograph_is_of_another_camera(folders: Folders, command: Any, tmp_path: Path) -> None:

@@ -45,7 +45,8 @@ from prnu.match import correlation, pce
 
 HEIGHT, WIDTH = 192, 256
 SETTINGS = Settings(window=33, forgery=96)
-SPLIT = split(14, 8, 3, 3, seed=1)
+NAMES = [f"{index:03}.dng" for index in range(150)]
+SPLIT = split(NAMES[:14], 8, 3, 3, seed=1)
 IMAGES_OF_OTHERS = (20, 21, 22)
 K_1 = 0.02 * torch.randn(HEIGHT, WIDTH, generator=torch.Generator().manual_seed(1))  # of body 1
 COMMON = 0.02 * torch.randn(HEIGHT, WIDTH, generator=torch.Generator().manual_seed(99))  # a trace of the pipeline
@@ -211,7 +212,10 @@ def test_scores_are_pce_with_the_fingerprint_of_the_same_view() -> None:
     assert estimates[RECEIVED].shape == (HEIGHT // 2, WIDTH // 2)
     for view, see in views.items():
         K = fingerprint(see(as_file(camera(1)(index))) for index in SPLIT.estimation)
-        assert values[view] == pytest.approx(pce(K, see(photograph)).pce.item(), rel=1e-4)
+        assert values[view].pce == pytest.approx(pce(K, see(photograph)).pce.item(), rel=1e-4)
+        unweighted = pce(K, see(photograph), weighted=False).pce.item()
+        assert values[view].unweighted == pytest.approx(unweighted, rel=1e-4)
+        assert values[view].unweighted != values[view].pce
 
 
 def test_auc_is_the_statistic_of_mann_and_whitney() -> None:
@@ -262,7 +266,7 @@ def test_it_counts_its_steps_and_holds_few_photographs(monkeypatch: pytest.Monke
     experiment(
         "body 1",
         [Pipeline(name, developed(1, name)) for name in ("plain", "blurred")],
-        split(12, 5, 2, 5),
+        split(NAMES[:12], 5, 2, 5),
         others("plain"),
         settings=SETTINGS,
         on_progress=lambda done, total: reported.append((done, total)),
@@ -315,17 +319,28 @@ def test_what_cannot_work_is_refused_before_the_work(change: dict[str, Any], mes
 
 
 def test_a_split_divides_images_once_and_for_all() -> None:
-    parts = asdict(split(150)).values()
+    parts = asdict(split(NAMES)).values()
     assert [len(part) for part in parts] == [90, 30, 30]
     assert sorted(index for part in parts for index in part) == list(range(150))
-    assert split(150) == split(150, seed=0) != split(150, seed=1)
-    assert split(24, 14, 0, 6).prediction == ()
+    assert split(NAMES) == split(NAMES, seed=0) != split(NAMES, seed=1)
+    assert split(NAMES[:24], 14, 0, 6).prediction == ()
+
+
+def test_a_split_goes_by_names_and_not_by_the_order_of_import() -> None:
+    """The same photographs, imported in another order, are used for the same things in the same order."""
+    order = torch.randperm(len(NAMES), generator=torch.Generator().manual_seed(5)).tolist()
+    imported = [NAMES[index] for index in order]
+    for part, indices in asdict(split(NAMES, seed=3)).items():
+        others = getattr(split(imported, seed=3), part)
+        assert [imported[index] for index in others] == [NAMES[index] for index in indices]
+    with pytest.raises(ValueError, match="two images have one name"):
+        split(["a", "a", "b"], 1, 1, 1)
 
 
 @pytest.mark.parametrize(("sizes", "message"), [((14, 4, 7), "only 24"), ((14, -1, 6), "negative")])
 def test_a_split_of_too_few_images_is_refused(sizes: tuple[int, int, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        split(24, *sizes)
+        split(NAMES[:24], *sizes)
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,15 @@ def photographs(count: int, channels: int = 3, height: int = 33, width: int = 42
 # --- the formula ---
 
 
+def slow_variance(W: np.ndarray) -> np.ndarray:
+    """Mean of W² over 9×9 pixels, mirrored at the border, and the variance of rounding to 8 bits."""
+    around = np.lib.stride_tricks.sliding_window_view(np.pad(W**2, 4, mode="reflect"), (9, 9))
+    return around.mean((-2, -1)) + (1 / 255) ** 2 / 12
+
+
+@pytest.mark.parametrize("weighted", [True, False])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_equals_the_formula(channels: int) -> None:
+def test_equals_the_formula(channels: int, weighted: bool) -> None:
     images = photographs(5, channels)
     assert saturation(images).any()
     numerator, denominator = np.zeros((2, channels, 33, 42))
@@ -42,13 +49,31 @@ def test_equals_the_formula(channels: int) -> None:
         for c, channel in enumerate(image):
             W = wavelet_noise(channel[None], 2 / 255)[0].double().numpy()
             I = np.where(saturation(image[None])[0, c], 0, channel.double())  # noqa: E741 (the paper's symbol)
-            numerator[c] += W * I
-            denominator[c] += I * I
-    K = numerator / (denominator + 1)
+            weight = 1 / slow_variance(W) if weighted else 1
+            numerator[c] += W * I * weight
+            denominator[c] += I * I * weight
+    K = numerator / (denominator + (1 / 0.0037**2 if weighted else 1))
     expected = K[0] if channels == 1 else 0.298936 * K[0] + 0.587043 * K[1] + 0.114021 * K[2]
-    raw = fingerprint([images], sigma=2 / 255, clean=False)
+    sums = Accumulator(sigma=2 / 255, weighted=weighted)
+    sums.add(images)
+    raw = sums.estimate(clean=False)
     np.testing.assert_allclose(raw.numpy(), expected, rtol=0, atol=1e-6 * np.abs(expected).max() + 1e-9)
-    torch.testing.assert_close(fingerprint([images], sigma=2 / 255), wiener_dft(zero_mean(raw)))
+    torch.testing.assert_close(sums.estimate(), wiener_dft(zero_mean(raw)))
+    if weighted:
+        assert torch.equal(fingerprint([images], sigma=2 / 255), sums.estimate())
+
+
+def test_weights_find_more_of_the_pattern_where_photographs_have_texture() -> None:
+    """Photographs of which other halves are rough: every pixel's estimate should come from where it was smooth."""
+    generator = torch.Generator().manual_seed(3)
+    K = 0.01 * torch.randn(128, 128, generator=generator)
+    sums = {weighted: Accumulator(weighted=weighted) for weighted in (True, False)}
+    for number in range(8):
+        noise = 0.003 * torch.randn(128, 128, generator=generator)
+        noise[:, 64 * (number % 2) :][:, :64] *= 4
+        for its in sums.values():
+            its.add((0.5 * (1 + K) + noise)[None, None])
+    assert correlation(sums[True].estimate(), K) > correlation(sums[False].estimate(), K) + 0.05
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5])
@@ -112,15 +137,18 @@ def test_flat_fields_recover_the_pattern_exactly_as_theory_says() -> None:
     size, intensity, prnu, sigma = 256, 0.5, 0.01, 0.01
     generator = torch.Generator().manual_seed(5)
     K = prnu * torch.randn(size, size, generator=generator)
-    sums = Accumulator()
+    sums, weighted = Accumulator(weighted=False), Accumulator()
     snr = (intensity * prnu / sigma) ** 2  # 1/4 with one image
     for N in range(1, 17):
         Xi = sigma * torch.randn(size, size, generator=generator)
-        sums.add((intensity * (1 + K) + Xi)[None, None])
+        for its in (sums, weighted):
+            its.add((intensity * (1 + K) + Xi)[None, None])
         if N in (1, 2, 4, 8, 16):
             expected = (N * snr / (1 + N * snr)) ** 0.5
             # Three standard deviations of a correlation, of which cleaning takes one: it costs 0.5 %.
             assert correlation(sums.estimate(), K) == pytest.approx(expected, abs=3 / size)
+            # Where the noise is the same everywhere, weights by estimates of it cost 2 to 3 %.
+            assert correlation(weighted.estimate(), K) == pytest.approx(0.975 * expected, abs=3 / size)
 
 
 SIZE, COUNT = 160, 32

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -119,13 +120,18 @@ def slow_features(image: np.ndarray, window: int, stride: int) -> np.ndarray:
         for axis in (0, 1):
             smooth = convolve1d(smooth, np.array(kernel) / 16, axis, mode="mirror")
     burnt = intensity > 250
+    seen = (deviation(intensity) ** 2 > 0.05) & (image.min(0) * 255 < 250.5)
     attenuated = np.where(burnt, np.exp(-(np.where(burnt, intensity - 250, 0) ** 2) / 6), intensity / 250)
     texture = 1 / (1 + deviation(intensity - smooth) ** 2)
     flat = deviation(intensity) < 0.03 * intensity
 
     def vector(place: np.ndarray) -> list[float]:
-        f = [x[place == 1].mean() for x in (attenuated, texture, flat, attenuated * texture)]
-        return [1, *f, *(f[i] * f[j] for i in range(4) for j in range(i, 4))]
+        counted = (place == 1) & seen
+        share = counted.sum() / (place == 1).sum()
+        if share == 0:
+            return [0] * 15
+        f = [x[counted].mean() for x in (attenuated, texture, flat, attenuated * texture)]
+        return [share**0.5 * x for x in (1, *f, *(f[i] * f[j] for i in range(4) for j in range(i, 4)))]
 
     rows, columns = window_positions(*intensity.shape, window, stride)
     place = np.zeros((len(rows), len(columns), *intensity.shape))
@@ -145,14 +151,22 @@ def test_features_are_those_of_every_window(
         np.testing.assert_allclose(found[i], slow_features(image[i].numpy(), window, stride), atol=1e-9)
 
 
+def test_pixels_without_noise_do_not_count(generator: torch.Generator) -> None:
+    """A window of which the left 12 of 16 columns are one colour, or white, has the features of the others, times ½."""
+    noisy = (0.5 + 0.05 * torch.randn(1, 3, 20, 16, generator=generator)).clamp(0, 0.9)
+    for colour in (0.3, 1.0, 0.0):
+        image = noisy.clone()
+        image[..., :12] = colour
+        found = features(image[..., :16, 1:16], 15, 1)[0, :, 0, 0]  # 11 of 15 columns
+        counted = round(float(found[0] ** 2 * 15 * 15))
+        # Beside the edge, 5×5 pixels are not constant: two columns more if the colour itself is not blown out.
+        assert counted == 15 * (4 if colour == 1 else 6)
+
+
 def test_features_of_plain_images() -> None:
-    """Black, mid-grey, and white, all flat: f_I, f_T, f_S, f_TI as their definitions say."""
+    """Black, mid-grey and white, without any noise: nothing is there to be seen."""
     image = torch.tensor([0, 0.5, 1]).view(3, 1, 1, 1).expand(3, 1, 32, 40)
-    white = np.exp(-25 / 6)  # (255 − 250)² / 6
-    expected = [[0, 1, 0, 0], [127.5 / 250, 1, 1, 127.5 / 250], [white, 1, 1, white]]
-    found = features(image, 17, 8)
-    torch.testing.assert_close(found[:, 1:5, 0, 0], torch.tensor(expected, dtype=torch.float64), atol=1e-6, rtol=0)
-    torch.testing.assert_close(found, found[..., :1, :1].expand_as(found))
+    assert (features(image, 17, 8) == 0).all()
 
 
 # --- predictor ---
@@ -165,7 +179,8 @@ def test_predictor_recovers_coefficients_and_error(generator: torch.Generator, t
     exact = Predictor.fit(content, clear, 17)
     torch.testing.assert_close(exact.coefficients, theta, atol=1e-6, rtol=0)
     assert exact.error < 1e-9
-    torch.testing.assert_close(exact.predict(content), clear.clamp(min=0), atol=1e-9, rtol=0)
+    trained = content[:, 0] ** 2 >= 0.5  # in the others, too few pixels show noise
+    torch.testing.assert_close(exact.predict(content)[trained], clear.clamp(min=0)[trained], atol=1e-9, rtol=0)
 
     noisy = Predictor.fit(content, clear + 0.1 * torch.randn(clear.shape, generator=generator), 17)
     assert noisy.error == pytest.approx(0.1, rel=0.03)
@@ -175,15 +190,77 @@ def test_predictor_recovers_coefficients_and_error(generator: torch.Generator, t
     loaded, provenance = load(tmp_path / "predictor.safetensors")
     assert (loaded.coefficients == noisy.coefficients).all()
     assert (loaded.error, loaded.unrelated, loaded.window) == (noisy.error, noisy.unrelated, 17)
+    for name in ("relative", "darkest", "most"):
+        assert getattr(loaded, name) == getattr(noisy, name)
+    assert torch.equal(loaded.lowest, noisy.lowest) and torch.equal(loaded.highest, noisy.highest)
     assert provenance == {"camera": "one", "images": ["a", "b"]}
 
 
 def test_predictor_of_images_that_are_all_alike_predicts_their_mean(generator: torch.Generator) -> None:
     """Features that depend on each other leave the coefficients open, but not what they predict."""
-    content = features(torch.full((2, 1, 64, 64), 0.5), 17, 8)
+    content = features((0.5 + 0.05 * torch.randn(1, 1, 64, 64, generator=generator)), 17, 8).expand(2, -1, -1, -1)
+    content = content[..., :1, :1].expand(2, -1, 6, 6)
     measured = 0.3 + 0.01 * torch.randn(content[:, 0].shape, generator=generator)
     predicted = Predictor.fit(content, measured, 17).predict(content)
     torch.testing.assert_close(predicted, torch.full_like(predicted, measured.double().mean().item()))
+
+
+def slow_products(f: list[float], share: float = 1) -> Tensor:
+    """(1, 15) of four base features."""
+    products = [f[i] * f[j] for i in range(4) for j in range(i, 4)]
+    return share**0.5 * torch.tensor([[1, *f, *products]], dtype=torch.float64)
+
+
+def test_prediction_stops_at_the_edge_of_what_was_trained(generator: torch.Generator) -> None:
+    """Beyond the range of a feature, the prediction is that at the edge; darker than all training, nothing is known."""
+    base = 0.3 + 0.4 * torch.rand(400, 4, generator=generator, dtype=torch.float64)
+    content = torch.cat([slow_products(f) for f in base.tolist()])
+    rho = 0.2 * base[:, 0] + 0.1 * base[:, 1] ** 2 + 0.02 * torch.randn(400, generator=generator, dtype=torch.float64)
+    predictor = Predictor.fit(content, rho, 65, unrelated=0.01)
+    apart = torch.cat((base[:, :3], base[:, 3:] - base[:, :1] * base[:, 1:2]), 1)
+    assert torch.equal(predictor.lowest, apart.amin(0)) and torch.equal(predictor.highest, apart.amax(0))
+    assert predictor.most == pytest.approx((content @ predictor.coefficients).max().item())
+    inside = [0.5, 0.5, 0.5, 0.25]
+    for feature in range(3):
+        for edge, beyond in ((base.amin(0), 0.01), (base.amax(0), 0.99)):
+            out, at = inside.copy(), inside.copy()
+            out[feature], at[feature] = beyond, edge[feature].item()
+            for f in (out, at):
+                f[3] = f[0] * f[1]
+            torch.testing.assert_close(predictor.predict(slow_products(out)), predictor.predict(slow_products(at)))
+            dark = feature == 0 and beyond < 0.5
+            assert predictor.knows(slow_products(out)).item() is not dark
+    low = replace(predictor, most=0.05)
+    assert low.predict(slow_products(inside)).item() == 0.05 < predictor.predict(slow_products(inside)).item()
+    assert predictor.knows(slow_products(inside, 0.51)).item() is True
+    assert predictor.knows(slow_products(inside, 0.49)).item() is False  # half of the pixels show nothing
+    assert predictor.darkest == pytest.approx(base[:, 0].quantile(0.02).item())
+    for light in (0.99, 1.01):
+        assert predictor.knows(slow_products([light * predictor.darkest, *inside[1:]])).item() is (light > 1)
+    half = predictor.predict(slow_products(inside, 0.5))
+    torch.testing.assert_close(half, predictor.predict(slow_products(inside)) * 0.5**0.5)
+
+
+def test_a_prediction_no_larger_than_chance_tells_nothing() -> None:
+    theta = torch.zeros(FEATURES, dtype=torch.float64)
+    theta[1] = 0.02
+    predictor = Predictor(theta, torch.zeros(4), torch.ones(4), 0.03, 0.01, 0.2, 0, 1, 65)
+    below, above = (slow_products([f, 0.5, 0.5, 0.5]) for f in (0.49, 0.51))
+    assert not predictor.knows(below) and predictor.knows(above)
+
+
+def test_the_spread_shrinks_to_that_of_chance(generator: torch.Generator) -> None:
+    """Correlations with two kinds of error, 0.01 by chance and 20 % of the prediction: both are found again."""
+    base = torch.rand(20000, 4, generator=generator, dtype=torch.float64)
+    content = torch.cat([slow_products(f) for f in base.tolist()])
+    expected = 0.3 * base[:, 0]
+    noise = torch.randn(2, 20000, generator=generator, dtype=torch.float64)
+    predictor = Predictor.fit(content, expected * (1 + 0.2 * noise[0]) + 0.01 * noise[1], 65, unrelated=0.01)
+    assert predictor.relative == pytest.approx(0.2, rel=0.03)
+    spread = predictor.spread(torch.tensor([0.0, 0.1, 0.3]))
+    assert spread.tolist() == pytest.approx([0.01, (1e-4 + 0.02**2) ** 0.5, (1e-4 + 0.06**2) ** 0.5], rel=0.03)
+    quiet = Predictor.fit(content, expected, 65, unrelated=0.01)
+    assert quiet.relative == 0 and quiet.spread(expected).max() == 0.01
 
 
 def test_training_predicts_strong_and_weak_fingerprints(generator: torch.Generator) -> None:
@@ -221,7 +298,10 @@ def test_training_predicts_strong_and_weak_fingerprints(generator: torch.Generat
         (lambda: Predictor.fit(torch.ones(15, 15), torch.ones(15)), "15 windows are too few for 15 coefficients"),
         (lambda: train([], torch.zeros(200, 200)), "at least one image"),
         (lambda: train([torch.rand(1, 3, 80, 80)], torch.zeros(80, 80), 9), "is the fingerprint all zero"),
-        (lambda: Predictor(torch.ones(14), 0.1, 0.1, 129), "15 finite coefficients"),
+        (
+            lambda: Predictor(torch.ones(14), torch.zeros(4), torch.ones(4), 0.1, 0.1, 0, 0, 1, 129),
+            "15 finite coefficients",
+        ),
         (lambda: local_correlation(torch.full((40, 40), torch.nan), torch.ones(40, 40), 9), "not finite"),
         (lambda: features(torch.full((1, 3, 40, 40), 255.0), 9), "divide 8-bit images by 255"),
         (lambda: features(torch.zeros(3, 40, 40), 9), "not (3, 40, 40)"),
