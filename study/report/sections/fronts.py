@@ -26,10 +26,10 @@ AT_ACCURACY = (0.5, 0.75, 0.9)  # where PSNR is read off them
 MARKS = """Dots are seeds and thin lines their fronts, circles their means in the order of λ (small numbers; where there
 is no room they are left out, and stand in the table below). A filled marker is on its ISP’s front: no other of its
 settings is better in both. Diamonds: the ISP fixed, only the forensic network trained."""
-TESTED = """ All stand where the test photographs put them; which settings are on a front, the validation photographs
-decide."""
+TESTED = """ All positions are measured on the test photographs; the validation photographs decide which settings are on
+a front."""
 UNTESTED = " All is measured on the validation photographs: there are no others."
-BESIDE_PAPER = " Dashed: the paper’s means over ten seeds, beside SSIM of its kind alone."
+BESIDE_PAPER = " Dashed: the paper’s means over ten seeds on its validation photographs, beside SSIM of its kind alone."
 MEASURES = """The hypervolume is the area between a front and a reference point of {psnr[0]:g} dB (SSIM {ssim[0]:g})
 and {accuracy:g} % accuracy, the latter counted as a fraction. Between two settings of a front, numbers are
 interpolated linearly; a dash stands where the front does not reach. Brackets are 95 % intervals over seeds by the

@@ -8,8 +8,8 @@ from study.report.content import BUDGETS, Content
 from study.report.parts import Part, Section, note, paragraph, show
 from study.report.tables import NOTHING, Cells, Table, as_printed, count, flat, interval, lambda_label, named, number
 
-CHOSEN = """λ is the one with the greatest gain on the validation photographs among those that cost no more PSNR there.
-Gains are paired by seed."""
+CHOSEN = """λ is the one with the greatest gain on the validation photographs, among those that keep within the loss of
+PSNR there. Gains are paired by seed."""
 TESTED = """ The result is what is measured on the test photographs, which chose nothing. Numbers of the validation
 photographs tend to be too good, since these chose λ."""
 UNTESTED = """ There are no test photographs: accuracy is measured where λ was chosen, which tends to be too good."""

@@ -74,7 +74,7 @@ def fingerprints_page(folder: Path) -> Path:
 
 def study_page(folder: Path) -> Path:
     uri = synthetic_tracking.fill(
-        folder, "browser", CAMERAS, ISPS, LAMBDAS, SEEDS, examples=True, evaluated=True, pretrained=True
+        folder, "browser", CAMERAS, ISPS, LAMBDAS, SEEDS, examples=True, evaluated=True, pretrained=True, tested=True
     )
     planned = [
         {"camera": camera, "isp": isp, "lambda": lam, "seed": seed, "key": f"{camera}/{isp}/{lam}/{seed}"}

@@ -381,7 +381,7 @@ def test_the_headline_is_of_the_test_photographs(tested: Content, tested_page: P
     assert f"to {100 * (best['fixed_accuracy'] + best['accuracy']):.1f} %" not in document.text.partition("Camera")[0]
     for text in (
         "The result is what is measured on the test photographs, which chose nothing.",
-        "All stand where the test photographs put them; which settings are on a front, the validation photographs",
+        "All positions are measured on the test photographs; the validation photographs decide which settings are on a",
         "Percent, mean over seeds, on the test photographs",
         "Means over seeds, on the test photographs (20 a camera)",
         "in place of the differentiable one it was trained with (first row), on the test photographs.",
