@@ -81,9 +81,9 @@ def _fingerprint_jobs(
     raw = all(raw_files(index) for index in session.cameras.values())
     jobs = []
     for camera in session.study.cameras:
-        images = len(session.cameras[camera.name].images)
+        names = session.cameras[camera.name].names
         with user_errors(f"camera '{camera.name}', prnu: "):
-            experiment.split(images, settings.estimation, settings.prediction, settings.evaluation)
+            experiment.split(names, settings.estimation, settings.prediction, settings.evaluation)
         pretrained = {
             job.nip: PretrainedNip(name=job.trial.isp, file=job.nip, sha256=job.nip_sha256)
             for job in ready
