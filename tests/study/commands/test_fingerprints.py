@@ -277,7 +277,7 @@ def test_other_cameras_show_other_scenes_than_the_fingerprint(storage: Path) -> 
     assert scenes[0] != scenes[1]
     assert sorted(scenes[0]) == sorted(scenes[1]) == list(range(7))
     for seed in range(20):
-        split = experiment.split(len(own), SMALL.estimation, SMALL.prediction, SMALL.evaluation, seed)
+        split = experiment.split(own, SMALL.estimation, SMALL.prediction, SMALL.evaluation, seed)
         chosen = images_of_other_camera(other, own, split, SMALL.evaluation, seed)
         assert len(set(chosen)) == SMALL.evaluation
         assert {scenes[1][i] for i in chosen}.isdisjoint(scenes[0][i] for i in split.estimation)
