@@ -117,17 +117,16 @@ class Adam:
 
 
 def assert_same_weights(trained: torch.nn.Module, by_hand: torch.nn.Module, learning_rate: float) -> None:
-    """All finite, and equal to a fiftieth of a step.
+    """All finite, and 99 % of them equal to a tenth of a step.
 
     Adam divides a gradient by its own size: where it is nearly zero, the rounding errors of float32 count as much as
-    any other gradient. So one weight in ten thousand may differ by up to half a step.
+    any other gradient, and a ReLU may take the other side. How many weights that moves depends on the processor; 0.1 %
+    were seen. A wrong λ moves two thirds of INet's, a wrong learning rate half of the FAN's.
     """
     differences = []
     for key, expected in by_hand.state_dict().items():
         weight = trained.state_dict()[key]
         assert weight.isfinite().all(), key
         differences.append((weight.double() - expected.double()).abs().flatten() / learning_rate)
-    steps = torch.cat(differences)
-    assert steps.max() < 0.5, f"a weight of {type(trained).__name__} differs by {steps.max():g} steps"
-    different = (steps > 0.02).double().mean()
-    assert different < 1e-4, f"{different:.1%} of the weights of {type(trained).__name__} differ"
+    different = (torch.cat(differences) > 0.1).double().mean()
+    assert different < 0.01, f"{different:.1%} of the weights of {type(trained).__name__} differ"
