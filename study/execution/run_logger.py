@@ -71,7 +71,7 @@ class RunLogger:
             if ending.status == "FINISHED":
                 self.checkpoint = ""  # its checkpoints will be removed
             run_id = self._flush()
-            self.client.log_artifacts(run_id, str(artifacts))
+            tracking.log_artifacts(self.client, run_id, str(artifacts))
             for name, value in ending.tags.items():
                 self.client.set_tag(run_id, name, value)
             if ending.status == "FINISHED":

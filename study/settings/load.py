@@ -31,7 +31,7 @@ def load_study(source: str) -> Study:
     else:
         raise StudyError(f"there is no study '{source}': name a YAML file or a preset ({', '.join(presets())})")
     try:
-        content = yaml.load(text, _OneOfEachKey)
+        content = _OneOfEachKey(text).get_single_data()
     except yaml.YAMLError as error:
         raise StudyError(f"{source}: not valid YAML: {one_line(error)}") from None
     if not isinstance(content, dict):

@@ -1,5 +1,6 @@
 """The settings of a study file: what each may be, and its default."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -7,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from cameras.simulate import PRESETS
 from models.registry import NIPS
+from study import NO_HOME
 from study.settings.messages import StudyError
 from study.settings.secrets import without_password
 
@@ -45,10 +47,10 @@ def at_home(path: Path) -> Path:
     Raises:
         StudyError: there is no home folder.
     """
-    try:
-        return path.expanduser()
-    except RuntimeError:
-        raise StudyError(f"{path}: there is no home folder here: set HOME, or name another folder") from None
+    found = Path(os.path.expanduser(path))  # noqa: PTH111 (Path.expanduser raises an error without such a user)
+    if found != path and found.is_relative_to(NO_HOME):
+        raise StudyError(f"{path}: there is no home folder here: set HOME, or name another folder")
+    return found
 
 
 def _absolute(folder: Path) -> Path:

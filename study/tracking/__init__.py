@@ -12,6 +12,7 @@ from study.tracking.runs import (
     fail,
     find,
     finish,
+    log_artifacts,
     log_metrics,
     log_texts,
     metrics,

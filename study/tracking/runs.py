@@ -16,6 +16,7 @@ from pathlib import Path
 import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
 from cameras.errors import one_line
@@ -212,8 +213,22 @@ def write_texts(folder: Path, texts: Mapping[str, object]) -> None:
             path.write_text(str(content), "utf-8")
 
 
+def log_artifacts(client: MlflowClient, run_id: str, folder: str) -> None:
+    """Attach the files of a folder.
+
+    Raises:
+        OSError, MlflowException: they could not be sent, whatever library carries files to that store.
+    """
+    try:
+        client.log_artifacts(run_id, folder)
+    except (OSError, MlflowException):
+        raise
+    except Exception as error:  # of botocore, for instance
+        raise OSError(f"artifacts cannot be sent: {one_line(error)}") from error
+
+
 def log_texts(client: MlflowClient, run_id: str, texts: Mapping[str, object]) -> None:
     """Attach objects as :func:`write_texts` writes them."""
     with tempfile.TemporaryDirectory() as folder:
         write_texts(Path(folder), texts)
-        client.log_artifacts(run_id, folder)
+        log_artifacts(client, run_id, folder)
