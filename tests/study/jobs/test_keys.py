@@ -130,10 +130,11 @@ def test_known_keys_of_the_prnu_experiments() -> None:
         f'{{"identity": {{"camera": "camera", "data_hash": "{DATA}", "joint": [{{"lam": 0.1, "name": "UNet '
         '\\u03bb=0.1", "trial_key": "aa"}], "others": {"other": "' + NIP + '"}, "preset": "sim-rggb", "pretrained": '
         f'[{{"file": "nips/inet.safetensors", "name": "INet", "sha256": "{NIP}"}}], "raw": true}}, "kind": "prnu", '
-        '"settings": {}}'
+        '"settings": {}, "versions": {"prnu": 2}}'
     )
     assert low_light_job().key == key_of(
-        '{"identity": {"camera": "camera", "preset": "sim-rggb"}, "kind": "low_light", "settings": {}}'
+        '{"identity": {"camera": "camera", "preset": "sim-rggb"}, "kind": "low_light", "settings": {}, '
+        '"versions": {"prnu": 2}}'
     )
 
 
