@@ -28,4 +28,4 @@ def ray_folder() -> str | None:
             f"{chosen} is too long a path for Ray, and {folder} is not a folder of this user alone: name another in "
             f"RAY_TMPDIR, of {LONGEST - len('/ray')} characters at most"
         )
-    return str(folder)
+    return str(folder / "ray")  # Ray opens its own folder to everybody

@@ -60,9 +60,10 @@ def test_workers_start_below_a_long_temporary_folder_and_find_the_users_packages
     temporary.mkdir()
     (tmp_path / "packages").mkdir()
     (tmp_path / "packages" / "extra.py").touch()
-    ran = python("-c", RAY, env={"TMPDIR": str(temporary), "PYTHONPATH": str(tmp_path / "packages")})
-    assert ran.returncode == 0, ran.stderr
-    assert "packages/extra.py" in ran.stdout
+    for _ in range(2):  # what the first leaves behind does not disturb the second
+        ran = python("-c", RAY, env={"TMPDIR": str(temporary), "PYTHONPATH": str(tmp_path / "packages")})
+        assert ran.returncode == 0, ran.stderr
+        assert "packages/extra.py" in ran.stdout
 
 
 def test_the_users_packages_come_after_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +82,7 @@ def test_a_short_temporary_folder_for_ray_is_this_users_own(tmp_path: Path, monk
     assert ray_folder.ray_folder() is None
     monkeypatch.setenv("TMPDIR", "/" + 75 * "x")
     own = tmp_path / f"ray-{os.getuid()}"
-    assert ray_folder.ray_folder() == ray_folder.ray_folder() == str(own)
+    assert ray_folder.ray_folder() == ray_folder.ray_folder() == str(own / "ray")
     assert own.stat().st_mode & 0o777 == 0o700
     own.chmod(0o777)
     with pytest.raises(StudyError, match="not a folder of this user alone: name another in RAY_TMPDIR"):
