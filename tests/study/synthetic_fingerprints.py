@@ -100,7 +100,7 @@ def low_light(name: str) -> LowLight:
         pipelines=pipelines,
         correlations=((1.0, 0.3, 0.2), (0.3, 1.0, 0.1), (0.2, 0.1, 1.0)),
         attributions=tuple(
-            Attribution(pipeline, DEVELOPED, same, (1.0,) * 16)
+            Attribution(pipeline, DEVELOPED, same, (1.0,) * 16, same_unweighted=tuple(pce / 2 for pce in same))
             for pipeline, same in zip(pipelines, energies, strict=True)
         ),
     )

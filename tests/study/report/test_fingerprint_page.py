@@ -166,7 +166,7 @@ def test_the_tables_hold_what_the_synthetic_results_say(written: Path, document:
     assert example.idxmin() == LOST
     for text in (
         "difference 8 0.100 [0.100, 0.100]",
-        "libraw (short) 0.30 1.00 0.10 8 265 87.5 [52.9, 97.8] 16 0.0 [0.0, 19.4]",
+        "libraw (short) 0.30 1.00 0.10 8 265 132 87.5 [52.9, 97.8] 16 0.0 [0.0, 19.4]",
         "UNet, fixed as developed 40 145 [120, 170] 100.0 [91.2, 100.0] 80 0.0 [0.0, 4.6] 1.000 [0.963, 1.000]",
         "UNet, λ = 0.0005 as developed 1 −0.001 ± 0.005",
         "standard – as developed 0.125 0.171 0.229 0.295 0.306 ± 0.005 4.0 + 60/N 0.0",
@@ -345,7 +345,7 @@ def test_one_camera_one_pipeline_one_image(tmp_path: Path) -> None:
     for text in (
         "There is only one pipeline, and nothing to compare its fingerprint with.",
         "There is only one pipeline, so no mismatch to speak of.",
-        "only libraw (long) 1.00 1 70 100.0 [20.7, 100.0] 0 – –",
+        "only libraw (long) 1.00 1 70 – 100.0 [20.7, 100.0] 0 – –",
         "No jointly trained pipeline has developed photographs of another camera",
         "as developed",
     ):
