@@ -50,8 +50,8 @@ class Split:
         Raises:
             ValueError: there are fewer images than requested.
         """
-        test = held_out(names, self.train, self.validation, self.test, self.seed)
-        return *split(names, self.train, self.validation, self.seed), test
+        train, validation = split(names, self.train, self.validation, self.seed)
+        return train, validation, held_out(names, self.train, self.validation, self.test, self.seed)
 
 
 @dataclass(frozen=True)
