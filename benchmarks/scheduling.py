@@ -25,8 +25,9 @@ from mlflow import MlflowClient
 
 from study import tracking
 from study.execution.delivery import delivering
-from study.jobs import Callbacks, Context, JobResult, TrialJob
+from study.jobs import Callbacks, Context, JobResult
 from study.jobs.plan import context
+from study.jobs.trial import TrialJob
 from study.settings import Study, load_study, planned
 from study.storage import Storage
 

@@ -138,8 +138,7 @@ class ToyJob(BaseJob):
 ''',
     "study/jobs/__init__.py",
     {
-        "from study.jobs.trial import TrialJob": "from study.jobs.toy import ToyJob",
-        "        TrialJob,": "        ToyJob,",
+        "CLASSES = (": '    "study.jobs.toy:ToyJob",',
     },
 )
 

@@ -11,9 +11,12 @@ from cameras.console import say
 from forensics.evaluation import DIFFERENTIABLE
 from study import tracking
 from study.execution.driver_lock import driving
-from study.jobs import EvaluationJob, PretrainingJob, TrialJob, keys
+from study.jobs import keys
+from study.jobs.evaluation import EvaluationJob
 from study.jobs.keys import KEY_RECIPE, KEY_TAG
 from study.jobs.plan import resolve
+from study.jobs.pretraining import PretrainingJob
+from study.jobs.trial import TrialJob
 from study.settings import Study
 from study.tracking import KEY, Snapshot
 

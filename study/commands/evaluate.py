@@ -6,8 +6,7 @@ import pandas as pd
 
 from forensics.evaluation import DIFFERENTIABLE
 from study.execution.driver import Preflight, at_work, stage
-from study.jobs import EvaluationJob
-from study.jobs.evaluation import metric, parse_codecs
+from study.jobs.evaluation import EvaluationJob, metric, parse_codecs
 from study.settings import Study, StudyError
 
 

@@ -11,11 +11,12 @@ from models.registry import NIPS
 from prnu import experiment, exposures, lowlight
 from study import tracking
 from study.execution.driver import Preflight, Session, at_work, stage
-from study.jobs import FingerprintJob, Job, LowLightJob, PretrainingJob, TrialJob, fingerprints, low_light
-from study.jobs.fingerprints import JointNip, PretrainedNip, raw_files
-from study.jobs.low_light import DarkFolders
+from study.jobs import Job, fingerprints, low_light
+from study.jobs.fingerprints import FingerprintJob, JointNip, PretrainedNip, raw_files
+from study.jobs.low_light import DarkFolders, LowLightJob
 from study.jobs.plan import resolve
-from study.jobs.pretraining import NIP_HASH
+from study.jobs.pretraining import NIP_HASH, PretrainingJob
+from study.jobs.trial import TrialJob
 from study.report.fingerprint_page import page
 from study.settings import Simulation, Study, StudyError, planned, user_errors
 

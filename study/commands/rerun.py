@@ -18,9 +18,9 @@ from cameras.errors import one_line
 from forensics.repetition import differences
 from study import tracking
 from study.execution.worker import set_up_process
-from study.jobs import Callbacks, Context, TrialJob
+from study.jobs import Callbacks, Context
 from study.jobs.pretraining import NIP_FILE
-from study.jobs.trial import FAN_FILE
+from study.jobs.trial import FAN_FILE, TrialJob
 from study.settings import Resources, StudyError, user_errors, without_password
 from study.storage import Storage
 

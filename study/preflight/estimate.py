@@ -13,9 +13,10 @@ from forensics.sizes import checkpoint_size, outcome_size
 from models.pretrain import Pretraining
 from models.sizes import nip_size, pretraining_checkpoint_size
 from study.execution.checkpoints import KEPT
-from study.jobs import PretrainingJob, TrialJob
 from study.jobs.keys import flat
 from study.jobs.plan import Grid
+from study.jobs.pretraining import PretrainingJob
+from study.jobs.trial import TrialJob
 from study.settings import Study
 from study.storage import Storage
 from study.tracking import Snapshot

@@ -13,7 +13,7 @@ from own_process import Run, is_one_line
 from study import tracking
 from study.execution import delivery, worker
 from study.execution.driver import at_work
-from study.jobs import PretrainingJob
+from study.jobs.pretraining import PretrainingJob
 from study.settings import Study, StudyError
 from study.tracking import client as module
 

@@ -17,7 +17,8 @@ import models
 from cameras.pairs import Index, append
 from study import tracking
 from study.execution import delivery, driver_lock, worker
-from study.jobs import Context, Job, TrialJob, from_text, to_text
+from study.jobs import Context, Job, from_text, to_text
+from study.jobs.trial import TrialJob
 from study.settings import Resources, load_study
 from study.storage import Storage
 from study.storage.cache import file_sha256

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from forensics.trial import Split, Training, Trial, Validation
-from study.jobs import TrialJob
+from study.jobs.trial import TrialJob
 from study.storage import Storage
 
 

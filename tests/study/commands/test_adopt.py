@@ -18,8 +18,11 @@ from study.execution import driver, driver_lock, worker
 from study.execution.cameras import prepare_cameras
 from study.execution.driver import older_keys
 from study.execution.driver_lock import driving
-from study.jobs import EvaluationJob, Job, PretrainingJob, TrialJob
+from study.jobs import Job
+from study.jobs.evaluation import EvaluationJob
 from study.jobs.plan import context, resolve
+from study.jobs.pretraining import PretrainingJob
+from study.jobs.trial import TrialJob
 from study.settings import Study, StudyError, load_study
 from study.storage import Storage
 

@@ -22,9 +22,9 @@ from prnu.pipelines import developments, images_of_other_camera
 from study.commands import fingerprints
 from study.execution import worker
 from study.execution.driver import Session
-from study.jobs import Context, FingerprintJob, LowLightJob
-from study.jobs.fingerprints import JointNip, PretrainedNip, raw_files
-from study.jobs.low_light import DarkFolders
+from study.jobs import Context
+from study.jobs.fingerprints import FingerprintJob, JointNip, PretrainedNip, raw_files
+from study.jobs.low_light import DarkFolders, LowLightJob
 from study.settings import Fingerprints, LowLight, Simulation, Study, StudyError
 from study.storage.cache import file_sha256
 

@@ -9,7 +9,8 @@ from small_study import Record, recorded, results
 
 from study.execution import run_logger, worker
 from study.execution.checkpoints import Checkpoints, key_of
-from study.jobs import Callbacks, Context, TrialJob
+from study.jobs import Callbacks, Context
+from study.jobs.trial import TrialJob
 from study.storage import Storage
 
 KEY, OTHER = "aa" * 16, "aaa" + "a" * 29 + "b"

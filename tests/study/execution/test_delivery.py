@@ -15,7 +15,8 @@ from small_study import Line, Record, recorded, results
 from study.execution import delivery, run_logger, worker
 from study.execution.delivery import deliver, delivering, enqueue, is_pending, pending
 from study.execution.run_logger import Ending, RunLogger
-from study.jobs import BaseJob, Callbacks, Context, JobResult, TrialJob
+from study.jobs import BaseJob, Callbacks, Context, JobResult
+from study.jobs.trial import TrialJob
 from study.settings import StudyError
 from study.storage import Storage
 from study.tracking import Description

@@ -14,7 +14,10 @@ from forensics import Trial
 from forensics.trial import Distribution, Split
 from models.pretrain import Pretraining
 from study.execution import scheduler, worker
-from study.jobs import Context, EvaluationJob, Job, PretrainingJob, TrialJob, to_text
+from study.jobs import Context, Job, to_text
+from study.jobs.evaluation import EvaluationJob
+from study.jobs.pretraining import PretrainingJob
+from study.jobs.trial import TrialJob
 
 DATA, NIP = "d" * 64, "e" * 64
 CONTEXT = Context(storage="/storage", cache=None, tracking_uri="http://nobody", experiment_id="7", threads=3)

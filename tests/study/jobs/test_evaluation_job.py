@@ -21,10 +21,11 @@ from study.execution import worker
 from study.execution.cameras import prepare_cameras
 from study.execution.driver import at_work, stage
 from study.execution.run_logger import RunLogger
-from study.jobs import Context, EvaluationJob, TrialJob
-from study.jobs.evaluation import metric, parse_codecs, short_name
+from study.jobs import Context
+from study.jobs.evaluation import EvaluationJob, metric, parse_codecs, short_name
 from study.jobs.plan import context, resolve
 from study.jobs.pretraining import open_pairs
+from study.jobs.trial import TrialJob
 from study.settings import Study, StudyError, load_study
 from study.storage import Storage
 

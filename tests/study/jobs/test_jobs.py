@@ -7,19 +7,12 @@ import pytest
 from forensics import Trial
 from forensics.trial import Distribution, Split, Training
 from models.pretrain import Pretraining
-from study.jobs import (
-    KINDS,
-    EvaluationJob,
-    FingerprintJob,
-    Job,
-    LowLightJob,
-    PretrainingJob,
-    TrialJob,
-    from_text,
-    to_text,
-)
-from study.jobs.fingerprints import JointNip, PretrainedNip
-from study.jobs.low_light import DarkFolders
+from study.jobs import KINDS, Job, from_text, to_text
+from study.jobs.evaluation import EvaluationJob
+from study.jobs.fingerprints import FingerprintJob, JointNip, PretrainedNip
+from study.jobs.low_light import DarkFolders, LowLightJob
+from study.jobs.pretraining import PretrainingJob
+from study.jobs.trial import TrialJob
 from study.settings import Fingerprints, LowLight, Simulation, load_study, planned
 
 DATA, NIP = "d" * 64, "e" * 64

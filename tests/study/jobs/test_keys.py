@@ -17,10 +17,12 @@ from forensics import Trial, evaluation
 from forensics.trial import Distribution, Split, Training, Validation
 from models import pretrain
 from models.pretrain import Pretraining
-from study.jobs import EvaluationJob, FingerprintJob, LowLightJob, PretrainingJob, TrialJob, keys
-from study.jobs.fingerprints import JointNip, PretrainedNip
-from study.jobs.low_light import DarkFolders
-from study.jobs.trial import trial_key
+from study.jobs import keys
+from study.jobs.evaluation import EvaluationJob
+from study.jobs.fingerprints import FingerprintJob, JointNip, PretrainedNip
+from study.jobs.low_light import DarkFolders, LowLightJob
+from study.jobs.pretraining import PretrainingJob
+from study.jobs.trial import TrialJob, trial_key
 from study.settings import Fingerprints, LowLight, Simulation, load_study, planned
 
 DATA, NIP = "d" * 64, "e" * 64

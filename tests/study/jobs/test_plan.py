@@ -11,8 +11,8 @@ from cameras.pairs import Index, append
 from forensics.trial import Split
 from models.pretrain import Pretraining
 from study import tracking
-from study.jobs import PretrainingJob
 from study.jobs.plan import Grid, context, data_hashes, resolve
+from study.jobs.pretraining import PretrainingJob
 from study.jobs.trial import trial_key
 from study.preflight.status import status
 from study.settings import Study, planned

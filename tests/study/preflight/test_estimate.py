@@ -18,8 +18,9 @@ from channel import Manipulations
 from forensics import FAN
 from models.checkpoint import save_checkpoint
 from study import tracking
-from study.jobs import PretrainingJob, TrialJob
 from study.jobs.plan import Grid, resolve
+from study.jobs.pretraining import PretrainingJob
+from study.jobs.trial import TrialJob
 from study.preflight.estimate import Estimate, estimate
 from study.settings import Study, load_study, planned
 from study.tracking import Snapshot
