@@ -59,12 +59,7 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     with no_autocast(a):  # as channels of one image: ten times faster than as images of one channel
         rows = F.conv2d(moments, g[..., None, :], groups=len(moments))
         moments = F.conv2d(rows, g[..., None], groups=len(moments))
-    mean_a, mean_b, aa, bb, ab = moments.reshape(5, len(a), -1)
-    C1, C2 = 0.01**2, 0.03**2
-    product, squares = mean_a * mean_b, mean_a.square() + mean_b.square()
-    luminance = (2 * product + C1) / (squares + C1)
-    structure = (2 * (ab - product) + C2) / (aa + bb - squares + C2)
-    return (luminance * structure).mean(dim=1)
+    return _similarity(moments.reshape(5, len(a), -1), 1)
 
 
 def ssim_paper(a: Tensor, b: Tensor) -> Tensor:
@@ -85,9 +80,14 @@ def ssim_paper(a: Tensor, b: Tensor) -> Tensor:
     if min(a.shape[-2:]) < UNIFORM_WINDOW:
         raise ValueError(f"SSIM needs {UNIFORM_WINDOW}×{UNIFORM_WINDOW} pixels, an image has {tuple(a.shape[-2:])}")
     moments = torch.stack([a, b, a * a, b * b, a * b]).flatten(0, 2)  # (5·N·C, H, W)
-    mean_a, mean_b, aa, bb, ab = F.avg_pool2d(moments, UNIFORM_WINDOW, stride=1).reshape(5, len(a), -1)
-    unbiased = UNIFORM_WINDOW**2 / (UNIFORM_WINDOW**2 - 1)
-    C1, C2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2
+    moments = F.avg_pool2d(moments, UNIFORM_WINDOW, stride=1).reshape(5, len(a), -1)
+    return _similarity(moments, 2, unbiased=UNIFORM_WINDOW**2 / (UNIFORM_WINDOW**2 - 1))
+
+
+def _similarity(moments: Tensor, data_range: float, unbiased: float = 1) -> Tensor:
+    """Mean SSIM (N,) from local means of a, b, a², b² and ab (5,N,places); ``unbiased`` corrects the variances."""
+    mean_a, mean_b, aa, bb, ab = moments
+    C1, C2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     product, squares = mean_a * mean_b, mean_a.square() + mean_b.square()
     luminance = (2 * product + C1) / (squares + C1)
     structure = (2 * unbiased * (ab - product) + C2) / (unbiased * (aa + bb - squares) + C2)
