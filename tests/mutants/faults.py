@@ -154,8 +154,8 @@ FAULTS = (
     Fault(
         "the constants of SSIM are wrong",
         "models/fidelity.py",
-        "0.03**2",
-        "0.02**2",
+        "(0.03 * data_range)",
+        "(0.02 * data_range)",
         "models/test_fidelity.py",
     ),
     Fault(
