@@ -73,7 +73,7 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> 
     """A table to print."""
     drawn = Table(title=escape(title), title_justify="left")
     for column in columns:
-        drawn.add_column(escape(column))
+        drawn.add_column(escape(column), overflow="fold")  # a number is never cut
     for row in rows:
         drawn.add_row(*(escape(str(cell)) for cell in row))
     return drawn
