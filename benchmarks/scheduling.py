@@ -46,13 +46,13 @@ class NoOpTrial(TrialJob):
         return JobResult(self.steps)
 
 
-def run_no_op_on_worker(config: dict[str, Any], plan: dict[str, str], context: str) -> None:
+def run_no_op_on_worker(config: dict[str, Any], **parameters: Any) -> None:
     """Runs on a worker."""
     from study.execution.scheduler import run_on_worker
     from study.jobs import KINDS  # the worker's own, not a copy that travels
 
     KINDS[NoOpTrial.kind] = NoOpTrial
-    run_on_worker(config, plan, context)
+    run_on_worker(config, **parameters)
 
 
 @contextmanager

@@ -64,8 +64,6 @@ def connect(address: str) -> None:
     options: dict[str, Any] = {}
     if address == "local":
         options = {"include_dashboard": False, "object_store_memory": 256 * 2**20, "_temp_dir": ray_folder()}
-    else:  # on this machine alone, workers inherit them, and Ray does not write them down
-        environment |= {name: os.environ[name] for name in (*HANDED_ON, *secrets.moved) if name in os.environ}
     if not ray.is_initialized():
         try:
             ray.init(
@@ -81,6 +79,14 @@ def connect(address: str) -> None:
         except (ConnectionError, RuntimeError, ValueError) as error:
             reason = one_line(error)
             raise StudyError(f"no Ray cluster at '{address}': {reason}") from error
+
+
+def credentials() -> dict[str, str]:
+    """Names and passwords of tracker and bucket that workers need, by the variables of the environment that hold them.
+
+    They travel as arguments: Ray writes the environment that it gives to workers into its logs.
+    """
+    return {name: os.environ[name] for name in (*HANDED_ON, *secrets.moved) if name in os.environ}
 
 
 def python_path() -> dict[str, str]:
@@ -115,7 +121,10 @@ def schedule(
     folder.mkdir(parents=True, exist_ok=True)
     notes = tempfile.mkdtemp(dir=folder)
     run = tune.with_parameters(
-        trainable or run_on_worker, plan={job.key: to_text(job) for job in jobs}, context=context.model_dump_json()
+        trainable or run_on_worker,
+        plan={job.key: to_text(job) for job in jobs},
+        context=context.model_dump_json(),
+        credentials=credentials(),
     )
     tuner = tune.Tuner(
         tune.with_resources(run, {"cpu": resources.cpus, "gpu": resources.gpus}),
@@ -154,8 +163,11 @@ def _key(trial: Any) -> str:
     return trial.config["key"]
 
 
-def run_on_worker(config: dict[str, Any], plan: Mapping[str, str], context: str) -> None:
+def run_on_worker(
+    config: dict[str, Any], plan: Mapping[str, str], context: str, credentials: Mapping[str, str]
+) -> None:
     """What a worker does: run the job of a key."""
+    os.environ.update(credentials)
     from study.execution import worker  # imports torch and MLflow, which the driver's start need not wait for
 
     job = from_text(plan[config["key"]])

@@ -1,6 +1,7 @@
 """What every node tries before jobs run on it: the storage, the tracker, its packages, its GPU and its disk."""
 
 import hashlib
+import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -79,11 +80,13 @@ def probe_cluster(nodes: Sequence[Node], question: Question) -> list[Finding]:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    ask = ray.remote(num_cpus=0, max_retries=0)(probe)
+    from study.execution import scheduler
+
+    ask = ray.remote(num_cpus=0, max_retries=0)(_probe_there)
     asked = {}
     for node in nodes:
         there = NodeAffinitySchedulingStrategy(node.id, soft=False)
-        asked[ask.options(scheduling_strategy=there).remote(node, question)] = node
+        asked[ask.options(scheduling_strategy=there).remote(node, question, scheduler.credentials())] = node
     findings: list[Finding] = []
     answered, late = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_SECONDS) if asked else ([], [])
     for task in answered:
@@ -101,6 +104,12 @@ def probe_cluster(nodes: Sequence[Node], question: Question) -> list[Finding]:
         fault = f"has not answered in {ANSWER_SECONDS} s: is it overloaded, or do storage or tracking hang?"
         findings.append(Finding("node", asked[task].name, fault))
     return findings
+
+
+def _probe_there(node: Node, question: Question, credentials: Mapping[str, str]) -> list[Finding]:
+    """Runs on the node."""
+    os.environ.update(credentials)
+    return probe(node, question)
 
 
 def probe(node: Node, question: Question) -> list[Finding]:

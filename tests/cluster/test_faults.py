@@ -66,6 +66,7 @@ class Laboratory:
     pictures_of: "Laboratory | None" = None
     keys: Collection[str] = ()
     bucket: Bucket | None = None
+    environment: dict[str, str] = field(default_factory=dict)  # of drivers, beside the cluster's
     drivers: list[Machine] = field(default_factory=list)
 
     @property
@@ -86,7 +87,7 @@ class Laboratory:
         storage = f"{self.bucket.uri}/{self.name}" if self.bucket else self.results
         command = [BIN / "python", "-m", "study", verb, study, *options]
         command += ["--address", self.cluster.address, "--storage", storage]
-        environment = {"PYTHONPATH": str(ROOT), **self.cluster.environment}
+        environment = {"PYTHONPATH": str(ROOT), **self.cluster.environment, **self.environment}
         name = f"driver-{len(self.drivers) + 1}"
         self.drivers.append(Machine(name, command, environment, self.folder / f"{name}.log", self.folder))
         return self.drivers[-1]
@@ -392,3 +393,16 @@ def test_worker_node_killed_with_storage_on_s3(
     lose_a_node(laboratory)
     assert laboratory.outcome() == undisturbed
     assert not laboratory.checkpoints()
+
+
+def test_a_password_is_in_no_log(laboratory: Laboratory, undisturbed: dict[str, Result]) -> None:
+    """Of the driver's environment; workers get it as an argument, since Ray writes down what it sets for them."""
+    laboratory.environment = {"MLFLOW_TRACKING_USERNAME": "somebody", "MLFLOW_TRACKING_PASSWORD": "hunter2-of-the-test"}
+    laboratory.run()
+    assert laboratory.outcome() == undisturbed
+    cluster = laboratory.cluster
+    places = (cluster.scratch, cluster.folder, laboratory.folder, laboratory.server.folder)
+    files = [path for place in places for path in place.rglob("*") if path.is_file()]
+    logs = [path for path in files if "runtime_env_agent" in path.name]
+    assert logs, "Ray writes no such log any more: look where it writes them now"
+    assert [path for path in files if b"hunter2-of-the-test" in path.read_bytes()] == []

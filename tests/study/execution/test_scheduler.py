@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -77,7 +78,7 @@ def reports(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def run_on_worker(job: Job, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "run", run)
     plan = {other.key: to_text(other) for other in (*TRIALS, PRETRAINING)}
-    scheduler.run_on_worker({"key": job.key}, plan, CONTEXT.model_dump_json())
+    scheduler.run_on_worker({"key": job.key}, plan, CONTEXT.model_dump_json(), {})
 
 
 def test_a_worker_runs_the_job_of_its_key(reports: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,3 +152,21 @@ def test_the_watcher_passes_on_what_tune_reports(capsys: pytest.CaptureFixture[s
         "bbbbbbbb: its process or node was lost; it resumes from its last checkpoint",
     ]
     assert json.dumps(watcher.__getstate__()) == "{}", "Tune's notes hold nothing of it"
+
+
+def test_a_worker_has_the_credentials_of_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an argument, and before the job runs."""
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hunter2")
+    given = scheduler.credentials()
+    assert given == {"MLFLOW_TRACKING_PASSWORD": "hunter2"}
+    monkeypatch.delenv("MLFLOW_TRACKING_PASSWORD")
+    seen: list[str | None] = []
+
+    def run(*arguments: object) -> None:
+        seen.append(os.environ.get("MLFLOW_TRACKING_PASSWORD"))
+
+    monkeypatch.setattr(tune, "report", lambda metrics: None)
+    monkeypatch.setattr(worker, "run", run)
+    job = TRIALS[0]
+    scheduler.run_on_worker({"key": job.key}, {job.key: to_text(job)}, CONTEXT.model_dump_json(), given)
+    assert seen == ["hunter2"]
