@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-out = Console()
+out = Console(width=None if sys.stdout.isatty() else 200)  # a file or a pipe has room for every column
 err = Console(stderr=True)
 
 StudyArgument = Annotated[str, typer.Argument(help=f"a preset ({', '.join(presets())}) or a YAML file")]

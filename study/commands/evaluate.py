@@ -21,8 +21,8 @@ def evaluate(
     Returns:
         A table, and why some evaluations failed, by name. The table has a row for each evaluated trial, in the order of
         the plan: ``trial_key``, ``camera``, ``isp``, ``lambda`` (number or "fixed"), ``seed``, the further axes of the
-        study, and the accuracy of single patches (0–1) in a column ``dJPEG``, for the trial's own channel, and in one
-        for each codec.
+        study, ``photographs`` ("test" where the study has such, else "validation"), and the accuracy of single patches
+        on them (0–1) in a column ``dJPEG``, for the trial's own channel, and in one for each codec.
 
     Raises:
         StudyError: an unknown codec, no finished trial; cameras, tracking or cluster are not there.
@@ -38,8 +38,10 @@ def evaluate(
         runs = session.snapshot().by_key
     rows = []
     for trial in trials:
-        metrics = runs[trial.key].data.metrics
-        if all(metric(codec) in metrics for codec in codecs):
-            accuracies = {codec: metrics[metric(codec)] for codec in codecs}
-            rows.append({"trial_key": trial.key, **trial.axes, **accuracies})
-    return pd.DataFrame(rows, columns=["trial_key", *trials[0].axes, *codecs]), failures
+        metrics, on_test = runs[trial.key].data.metrics, trial.trial.split.test > 0
+        names = {codec: f"test_{metric(codec)}" if on_test else metric(codec) for codec in codecs}
+        if all(name in metrics for name in names.values()):
+            accuracies = {codec: metrics[name] for codec, name in names.items()}
+            photographs = "test" if on_test else "validation"
+            rows.append({"trial_key": trial.key, **trial.axes, "photographs": photographs, **accuracies})
+    return pd.DataFrame(rows, columns=["trial_key", *trials[0].axes, "photographs", *codecs]), failures

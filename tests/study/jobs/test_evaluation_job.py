@@ -100,8 +100,9 @@ def test_evaluated_once_and_added_to(study: Study, monkeypatch: pytest.MonkeyPat
     assert failures == {}
     assert list(table["lambda"]) == list(FINISHED)
     assert list(table["channel.downsample"]) == [2, 2]
-    expected = ["trial_key", "camera", "isp", "lambda", "seed", "channel.downsample", "dJPEG", "jpeg:50", "jpeg:30"]
-    assert list(table.columns) == expected
+    setting = ["trial_key", "camera", "isp", "lambda", "seed", "channel.downsample"]
+    assert list(table.columns) == [*setting, "photographs", "dJPEG", "jpeg:50", "jpeg:30"]
+    assert set(table["photographs"]) == {"test"}
     first = {trial.data.tags["trial_key"]: documents(study, trial) for trial in runs(study)}
     for trial in runs(study):
         key, logged = trial.data.tags["trial_key"], first[trial.data.tags["trial_key"]]
@@ -110,9 +111,10 @@ def test_evaluated_once_and_added_to(study: Study, monkeypatch: pytest.MonkeyPat
         assert trial.data.params == before[trial.info.run_id].data.params
         assert logged.keys() == {"dJPEG", "jpeg:30", "jpeg:50"}
         # On this machine, behind the trial's own channel, it repeats the trial's last validation.
-        assert row["dJPEG"] == logged["dJPEG"]["accuracy"] == trial.data.metrics["accuracy"]
-        assert row["dJPEG"] == trial.data.metrics["accuracy_dJPEG"]
-        assert row["jpeg:50"] == logged["jpeg:50"]["accuracy"] == trial.data.metrics["accuracy_jpeg_50"]
+        assert logged["dJPEG"]["accuracy"] == trial.data.metrics["accuracy"] == trial.data.metrics["accuracy_dJPEG"]
+        assert row["dJPEG"] == logged["dJPEG"]["test"]["accuracy"] == trial.data.metrics["test_accuracy"]
+        assert logged["jpeg:50"]["accuracy"] == trial.data.metrics["accuracy_jpeg_50"]
+        assert row["jpeg:50"] == logged["jpeg:50"]["test"]["accuracy"] == trial.data.metrics["test_accuracy_jpeg_50"]
         for document in logged.values():
             assert (document["patches_per_image"], document["images"]) == (5, 2)
             assert document["classes"] == ["native", "sharpen", "gaussian", "jpeg", "resample"]
