@@ -147,13 +147,16 @@ def auc_interval(auc: float, same: int, other: int) -> tuple[float, float]:
 def mean_interval(values: np.ndarray) -> np.ndarray:
     """Mean over the last axis with Student's 95 % interval: (..., n) -> (..., 3); NaN bounds for n < 2.
 
+    For scores and correlations: bounds are cut at -1 and 1.
+
     Of scores in [0, 1] that vary, it covers the mean of all photographs in about 95 % of cases, of 6 photographs or 30;
     where nearly all are 1 in 57 and 88 % (tests/study/results/test_coverage.py). A percentile bootstrap covers less.
     """
     n = values.shape[-1]
     unknown = np.full(values.shape[:-1], np.nan)
     mean, std = values.mean(-1) if n else unknown, values.std(-1, ddof=1) if n > 1 else unknown
-    return np.stack([mean, *interval_of_mean(mean, std, np.array(n))], axis=-1)
+    low, high = np.clip(interval_of_mean(mean, std, np.array(n)), -1, 1)
+    return np.stack([mean, low, high], axis=-1)
 
 
 def off_diagonal(matrix: torch.Tensor) -> np.ndarray:

@@ -11,7 +11,7 @@ from prnu.lowlight import LowLight
 from study.report import fingerprint_statistics as statistics
 from study.report.fingerprint_statistics import FingerprintContent
 from study.report.parts import Part, Section, note, paragraph, show
-from study.report.tables import Cells, Table, as_printed, interval, number
+from study.report.tables import NOTHING, Cells, Table, as_printed, interval, number
 
 READING = """Every scene is taken with a long and with a short exposure; a UNet learns to make the short one look like
 the long one. A photograph is compared with the fingerprint of its own pipeline, so that a low PCE means that there is
@@ -62,7 +62,7 @@ def _cells(row: Mapping[str, Any], correlations: Mapping[str, float]) -> Cells:
         ("", "Pipeline"): row["pipeline"],
         **{("Correlation with", name): number(rho, 2) for name, rho in correlations.items()},
         ("Same camera", "Pairs"): str(row.get("found_pairs", PUBLISHED_PAIRS)),
-        ("Same camera", "Average PCE"): statistics.energy(row["mean_pce"]),
+        ("Same camera", "Average PCE"): statistics.energy(row["mean_pce"]) if "found" in row else NOTHING,
         ("Same camera", "unweighted"): statistics.energy(row["mean_pce_unweighted"]),
     }
     if "found" not in row:  # the paper's
