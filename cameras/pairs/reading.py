@@ -170,13 +170,7 @@ def split(names: Sequence[str], train: int, validation: int, seed: int) -> tuple
     """
     if train < 1 or validation < 1:
         raise ValueError(f"a split needs at least one image on each side, not {train} + {validation}")
-    if train + validation > len(names):
-        raise ValueError(
-            f"the split asks for {train} + {validation} images, but there are only {len(names)}: "
-            "import more, or set a smaller split in the study"
-        )
-    by_name = torch.tensor(sorted(range(len(names)), key=names.__getitem__))
-    shuffled = by_name[torch.randperm(len(names), generator=torch.Generator().manual_seed(seed))]
+    shuffled = _shuffled(names, seed, (train, validation))
     return shuffled[validation : validation + train], shuffled[:validation]
 
 
@@ -191,13 +185,18 @@ def held_out(names: Sequence[str], train: int, validation: int, test: int, seed:
     Raises:
         ValueError: there are fewer images than requested.
     """
-    if train + validation + test > len(names):
+    return _shuffled(names, seed, (train, validation, test))[len(names) - test :]
+
+
+def _shuffled(names: Sequence[str], seed: int, parts: Sequence[int]) -> torch.Tensor:
+    """Indices into `names` in random order, of which parts of these sizes can be taken."""
+    if sum(parts) > len(names):
         raise ValueError(
-            f"the split asks for {train} + {validation} + {test} images, but there are only {len(names)}: "
+            f"the split asks for {' + '.join(map(str, parts))} images, but there are only {len(names)}: "
             "import more, or set a smaller split in the study"
         )
     by_name = torch.tensor(sorted(range(len(names)), key=names.__getitem__))
-    return by_name[torch.randperm(len(names), generator=torch.Generator().manual_seed(seed))][len(names) - test :]
+    return by_name[torch.randperm(len(names), generator=torch.Generator().manual_seed(seed))]
 
 
 def verify(folder: Path | str, on_progress: Callable[[int, int], None] = lambda done, total: None) -> Index:

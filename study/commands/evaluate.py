@@ -29,8 +29,8 @@ def evaluate(
     """
     codecs = (DIFFERENTIABLE, *parse_codecs(codecs))
     with at_work(study, preflight, address, retry_failed) as session:
-        finished = session.snapshot().finished
-        trials = [job for job in session.grid().ready if job.key in finished]
+        snapshot = session.snapshot()
+        trials = [job for job in session.grid(snapshot).ready if job.key in snapshot.finished]
         if not trials:
             raise StudyError(f"study {study.name} has no finished trial yet: python -m study run STUDY")
         jobs = [EvaluationJob.plan(trial, codec) for trial in trials for codec in codecs]

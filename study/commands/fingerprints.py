@@ -14,7 +14,6 @@ from study.execution.driver import Preflight, Session, at_work, stage
 from study.jobs import Job, fingerprints, low_light
 from study.jobs.fingerprints import FingerprintJob, JointNip, PretrainedNip, raw_files
 from study.jobs.low_light import DarkFolders, LowLightJob
-from study.jobs.plan import resolve
 from study.jobs.pretraining import NIP_HASH, PretrainingJob
 from study.jobs.trial import TrialJob
 from study.report.fingerprint_page import page
@@ -77,7 +76,7 @@ def _fingerprint_jobs(
     session: Session, further: Sequence[PretrainingJob], trials: Sequence[TrialJob]
 ) -> list[FingerprintJob]:
     snapshot, settings = session.snapshot(), session.study.prnu
-    finished, ready = snapshot.finished, resolve(session.study, snapshot).ready
+    finished, ready = snapshot.finished, session.grid(snapshot).ready
     hashes = {name: index.data_hash for name, index in session.cameras.items()}
     raw = all(raw_files(index) for index in session.cameras.values())
     jobs = []

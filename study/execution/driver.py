@@ -59,9 +59,10 @@ class Session:
     def snapshot(self) -> Snapshot:
         return self.ask(lambda: tracking.snapshot(self.client, self.context.experiment_id))
 
-    def grid(self) -> Grid:
-        snapshot = self.snapshot()
-        return retry(lambda: resolve(self.study, snapshot), say)
+    def grid(self, snapshot: Snapshot | None = None) -> Grid:
+        """The grid as a snapshot shows it, or as it is now."""
+        known = snapshot or self.snapshot()
+        return retry(lambda: resolve(self.study, known), say)
 
 
 def pretrain(study: Study, preflight: Preflight, address: str = "local", retry_failed: bool = False) -> dict[str, str]:

@@ -5,6 +5,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -168,7 +169,7 @@ def _from_newest_checkpoint(
     """Resume from the newest checkpoint that is sound, or start anew."""
     for name in retry(checkpoints.names, say, JOB_SECONDS):
         with tempfile.TemporaryDirectory() as folder:
-            path = retry(lambda name=name: context.store.local(name, Path(folder)), say, JOB_SECONDS)  # type: ignore[misc]
+            path = retry(partial(context.store.local, name, Path(folder)), say, JOB_SECONDS)
             try:
                 return job.run(context, callbacks, path, artifacts)
             except CheckpointError as error:
@@ -181,7 +182,7 @@ def _store(job: Job, storage: Storage, artifacts: Path) -> dict[str, str]:
     tags = {}
     for artifact, name in job.stored.items():
         path = artifacts / artifact
-        retry(lambda path=path, name=name: storage.upload(path, name), seconds=JOB_SECONDS)  # type: ignore[misc]
+        retry(partial(storage.upload, path, name), seconds=JOB_SECONDS)
         tags[hash_tag(artifact)] = file_sha256(path)
     return tags
 

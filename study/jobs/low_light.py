@@ -18,6 +18,7 @@ from prnu import exposures, lowlight
 from prnu.exposures import Exposures
 from study.jobs import keys
 from study.jobs.job import BaseJob, Callbacks, Context, JobResult
+from study.jobs.pretraining import NIP_FILE
 from study.settings import Frozen, LowLight, Simulation
 from study.tracking import write_texts
 
@@ -123,7 +124,7 @@ class LowLightJob(BaseJob):
                 callbacks.on_step,
             )
         write_texts(artifacts, {FILE: result.to_json()})
-        models.save(artifacts / "nip.safetensors", nip)
+        models.save(artifacts / NIP_FILE, nip)
         names = ("pce_libraw_long", "pce_libraw_short", "pce_unet_short")
         callbacks.on_metrics(self.steps, dict(zip(names, result.average_pce, strict=True)))
         return JobResult(self.steps)

@@ -14,7 +14,6 @@ from study.tracking.runs import (
     finish,
     log_artifacts,
     log_metrics,
-    log_texts,
     metrics,
     open_run,
     preferred,

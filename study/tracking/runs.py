@@ -5,7 +5,6 @@ Every call hands explicit run ids to the client; MLflow's fluent globals would r
 
 import gc
 import json
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -225,10 +224,3 @@ def log_artifacts(client: MlflowClient, run_id: str, folder: str) -> None:
         raise
     except Exception as error:  # of botocore, for instance
         raise OSError(f"artifacts cannot be sent: {one_line(error)}") from error
-
-
-def log_texts(client: MlflowClient, run_id: str, texts: Mapping[str, object]) -> None:
-    """Attach objects as :func:`write_texts` writes them."""
-    with tempfile.TemporaryDirectory() as folder:
-        write_texts(Path(folder), texts)
-        log_artifacts(client, run_id, folder)

@@ -1,5 +1,7 @@
 """Logging is idempotent: what is logged twice counts once."""
 
+from pathlib import Path
+
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
@@ -154,9 +156,10 @@ def test_a_job_that_adds_to_a_run_has_a_state_of_its_own(client: MlflowClient, s
         open_run(client, study, "guest", "nowhere")
 
 
-def test_artifacts_lie_in_the_storage(client: MlflowClient, study: Study) -> None:
+def test_artifacts_lie_in_the_storage(client: MlflowClient, study: Study, tmp_path: Path) -> None:
     run = open_run(client, study, "gg")
-    tracking.log_texts(client, run, {"confusion.json": {"classes": ["native"]}, "trial.yaml": {"seed": 1}})
+    tracking.write_texts(tmp_path, {"confusion.json": {"classes": ["native"]}, "trial.yaml": {"seed": 1}})
+    tracking.log_artifacts(client, run, str(tmp_path))
     stored = {path.name for path in (study.folder / "artifacts").rglob("*") if path.is_file()}
     assert stored == {"confusion.json", "trial.yaml"}
 
