@@ -11,7 +11,7 @@ import torch
 
 import models
 from benchmarks.timing import milliseconds
-from models.nip import autocast
+from models.precision import autocast
 
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 PRECISIONS = ("float32", "bfloat16")

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.precision import no_autocast
+
 # Raise it when a change of this code changes results: keys of finished work that used it then no longer match.
 VERSION = 1
 SLOPE = 0.2  # of the leaky ReLU, as in the NIPs
@@ -55,7 +57,7 @@ class ConstrainedConv2d(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         # The residual is a small difference of large terms, which bfloat16 would lose.
-        with torch.autocast(images.device.type, enabled=False):
+        with no_autocast(images):
             # Edges are replicated: zero padding would draw a frame of ±100 around each patch.
             padded = F.pad(images.float(), (self.padding,) * 4, mode="replicate")
             return F.conv2d(padded, self.kernel())

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from channel import Channel, Manipulations
 from forensics.fan import FAN
 from models.fidelity import squared_error
-from models.nip import NIP, autocast, develop, layout
+from models.nip import NIP, develop, layout
+from models.precision import autocast
 
 
 class JointModel(nn.Module):

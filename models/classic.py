@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from cameras.develop import GAMMA
 from models.bayer import SampleSelection, bilinear_kernels
-from models.nip import NIP, Matrix, clip, no_autocast
+from models.nip import NIP, Matrix, clip
+from models.precision import no_autocast
 
 
 class _Gamma(torch.autograd.Function):

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.bayer import SampleSelection
-from models.nip import NIP, Matrix, clip, no_autocast
+from models.nip import NIP, Matrix, clip
+from models.precision import no_autocast
 
 
 class BatchNorm(nn.BatchNorm2d):

@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cameras.patches import Patches
-from models.nip import NIP, develop, no_autocast
+from models.nip import NIP, develop
+from models.precision import no_autocast
 
 WINDOW, SIGMA = 11, 1.5
 UNIFORM_WINDOW = 7

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from cameras.develop import GAMMA
 from models.bayer import SampleSelection, bilinear_kernels
-from models.nip import NIP, Matrix, clip, no_autocast
+from models.nip import NIP, Matrix, clip
+from models.precision import no_autocast
 
 SLOPES = (1.0, 8.0, 64.0, 512.0)  # one tanh for each factor of eight between highlights and shadows
 

@@ -1,4 +1,4 @@
-"""The base class of all neural imaging pipelines (NIPs), and how they develop: precision and memory layout."""
+"""The base class of all neural imaging pipelines (NIPs), and how they develop: memory layout and movement."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from models.bayer import selection
+from models.precision import autocast, in_bfloat16
 
 Matrix = Sequence[Sequence[float]]
 
@@ -93,38 +94,12 @@ def develop(nip: NIP, bayer: Tensor, precision: str) -> Tensor:
         return nip(bayer.contiguous(memory_format=layout(bayer.device, precision)))
 
 
-def autocast(tensor: Tensor, precision: str) -> torch.autocast:
-    """Returns a context in which convolutions on the device of `tensor` compute in `precision`.
-
-    "float32" is an order, "bfloat16" a permission: where PyTorch would only emulate it, several times slower, they
-    compute in float32.
-    """
-    return torch.autocast(tensor.device.type, dtype=torch.bfloat16, enabled=in_bfloat16(tensor.device, precision))
-
-
-def in_bfloat16(device: torch.device, precision: str) -> bool:
-    """Whether convolutions compute in bfloat16: if `precision` permits it and the device is fast at it."""
-    if precision != "bfloat16":
-        return False
-    if device.type == "cuda":
-        with torch.cuda.device(device):
-            return torch.cuda.is_bf16_supported(including_emulation=False)
-    # oneDNN supports it on AVX-512 and on Arm's counterpart. PyTorch has no public function that tells.
-    has_onednn = device.type == "cpu" and torch.backends.mkldnn.is_available()
-    return has_onednn and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-
-
 def layout(device: torch.device, precision: str) -> torch.memory_format:
     """Returns the memory layout in which convolutions of this precision train fastest; NOTES.md has the times."""
-    fast = device.type == "cuda" or in_bfloat16(device, precision)
+    fast = device.type != "cpu" or in_bfloat16(device, precision)
     return torch.channels_last if fast else torch.contiguous_format
 
 
 def move(module: nn.Module, device: torch.device | str, precision: str) -> None:
     """Moves a network to a device, with its weights in the memory layout that `layout` returns."""
     module.to(device, memory_format=layout(torch.device(device), precision))  # type: ignore[call-overload]
-
-
-def no_autocast(tensor: Tensor) -> torch.autocast:
-    """Returns a context in which operations on `tensor` stay in float32 although a caller has chosen bfloat16."""
-    return autocast(tensor, "float32")

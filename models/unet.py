@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.nip import NIP, Matrix, clip, no_autocast
+from models.nip import NIP, Matrix, clip
+from models.precision import no_autocast
 
 WIDTHS = (32, 64, 128, 256, 512)
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.nip import in_bfloat16
+from models.precision import in_bfloat16
 
 needs_bfloat16 = pytest.mark.skipif(
     not in_bfloat16(torch.device("cpu"), "bfloat16"), reason="this processor does not compute in bfloat16"

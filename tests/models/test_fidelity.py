@@ -9,7 +9,7 @@ from precisions import PRECISIONS
 import models
 from cameras.patches import Patches
 from models.fidelity import METRICS, evaluate, psnr, squared_error, ssim, ssim_paper
-from models.nip import autocast
+from models.precision import autocast
 
 
 def images(size: tuple[int, int], generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:

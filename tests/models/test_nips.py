@@ -16,8 +16,9 @@ from cameras.raw import CFA_PATTERNS, RawFrame
 from models.classic import _Gamma
 from models.dnet import BatchNorm
 from models.fidelity import psnr
-from models.nip import autocast, clip, layout, move
+from models.nip import clip, layout, move
 from models.nip import develop as nip_develop
+from models.precision import autocast
 
 CAM2SRGB = [[1.8, -0.6, -0.2], [-0.2, 1.6, -0.4], [0.0, -0.5, 1.5]]
 PARAMETERS = {"INet": 321, "UNet": 7_760_268, "DNet": 493_976, "ClassicISP": 28_740}
