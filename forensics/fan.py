@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cameras.padding import replicate
 from models.precision import no_autocast
 
 # Raise it when a change of this code changes results: keys of finished work that used it then no longer match.
@@ -59,7 +60,7 @@ class ConstrainedConv2d(nn.Module):
         # The residual is a small difference of large terms, which bfloat16 would lose.
         with no_autocast(images):
             # Edges are replicated: zero padding would draw a frame of ±100 around each patch.
-            padded = F.pad(images.float(), (self.padding,) * 4, mode="replicate")
+            padded = replicate(images.float(), self.padding)
             return F.conv2d(padded, self.kernel())
 
 

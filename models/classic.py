@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cameras.develop import GAMMA
+from cameras.padding import reflect
 from models.bayer import SampleSelection, bilinear_kernels
 from models.nip import NIP, Matrix, clip
 from models.precision import no_autocast
@@ -78,7 +79,7 @@ class ClassicISP(NIP):
     def forward(self, bayer: Tensor) -> Tensor:
         with no_autocast(bayer):
             mosaic = self.select(bayer)
-            bilinear = F.conv2d(F.pad(mosaic, (1, 1, 1, 1), mode="reflect"), self.bilinear)
+            bilinear = F.conv2d(reflect(mosaic, 1), self.bilinear)
         correction = self.alpha * torch.tanh(self.cnn(mosaic))
         with no_autocast(bayer):
             srgb = F.conv2d(clip(bilinear + correction), self.M)

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cameras.padding import reflect
 from models.bayer import SampleSelection
 from models.nip import NIP, Matrix, clip
 from models.precision import no_autocast
@@ -27,10 +28,17 @@ class BatchNorm(nn.BatchNorm2d):
         return super().train(mode and not self.frozen)
 
 
+class Reflection(nn.Module):
+    """Mirrors one pixel at every border, back to the size before a 3×3 convolution."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return reflect(x, 1)
+
+
 def layer(inputs: int, features: int) -> nn.Sequential:
     """cᵢ: 3×3 convolution without padding, BN, ReLU, and reflection padding back to the size of its input."""
     convolution = nn.Conv2d(inputs, features, 3, bias=False)
-    return nn.Sequential(convolution, BatchNorm(features), nn.ReLU(inplace=True), nn.ReflectionPad2d(1))
+    return nn.Sequential(convolution, BatchNorm(features), nn.ReLU(inplace=True), Reflection())
 
 
 class DNet(NIP):
@@ -73,4 +81,4 @@ class DNet(NIP):
         f_bayer = self.select(bayer)
         c17 = F.relu(self.c17(torch.cat([f_conv, f_bayer], dim=1)), inplace=True)
         with no_autocast(bayer):  # see UNet
-            return clip(self.rgb(F.pad(c17.to(self.rgb.weight), (1, 1, 1, 1), mode="reflect")))
+            return clip(self.rgb(reflect(c17.to(self.rgb.weight), 1)))

@@ -3,10 +3,10 @@
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cameras.develop import GAMMA
+from cameras.padding import reflect
 from models.bayer import SampleSelection, bilinear_kernels
 from models.nip import NIP, Matrix, clip
 from models.precision import no_autocast
@@ -67,7 +67,7 @@ class INet(NIP):
     def forward(self, bayer: Tensor) -> Tensor:
         with no_autocast(bayer):
             mosaic = self.select(bayer)
-            rgb = self.demosaic(F.pad(mosaic, (2, 2, 2, 2), mode="reflect"))  # reflection keeps the CFA's phase
+            rgb = self.demosaic(reflect(mosaic, 2))  # reflection keeps the CFA's phase
             srgb = self.colour(rgb)
             y = self.decode(torch.tanh(self.encode(srgb)))
             return clip(y)
