@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 aten = torch.ops.aten
-# By which the host reads what a device holds, and so waits for it.
+# By which the host reads what a device holds, and so waits for it. Copies to the CPU fail on the meta device anyway.
 HOST_READS = frozenset(
     {
         aten._local_scalar_dense.default,
@@ -101,7 +101,7 @@ class Meter(TorchDispatchMode):
     def __torch_dispatch__(
         self, operator: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if self.refuse_reads and operator in HOST_READS:
+        if self.refuse_reads and (operator in HOST_READS or _selects_by_mask(operator, args)):
             raise HostReadError(f"{operator}: the host reads what the device holds, and waits for it")
         result = operator(*args, **(kwargs or {}))
         outputs = list(_tensors(result))
@@ -136,6 +136,11 @@ class Meter(TorchDispatchMode):
     def _release(self, identity: int, size: int) -> None:
         self._known.discard(identity)
         self.alive -= size
+
+
+def _selects_by_mask(operator: Any, args: Any) -> bool:
+    """``x[mask]``: the size of the result is content."""
+    return operator is aten.index.Tensor and any(index.dtype == torch.bool for index in _tensors(args[1]))
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
