@@ -7,8 +7,9 @@ folder and one line in :data:`study.jobs.KINDS`.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
+import torch
 from mlflow import MlflowClient
 
 from models.checkpoint import Write
@@ -28,6 +29,9 @@ class Context(Frozen):
         device: "cpu" or "cuda". The order of floating-point sums depends on it and on ``threads``: results differ in
             the last bits between them, and only a repetition on the same ones is bit-identical.
         threads: CPU threads of a job.
+        gpus: the share of a GPU that a job is given, 1 for a whole one.
+        data: where a trial's photographs lie while it trains: "host", "device", or "auto".
+        deterministic: whether a repetition on the same kind of GPU shall give the same bits.
         checkpoint_seconds: at least, between two checkpoints.
     """
 
@@ -37,6 +41,9 @@ class Context(Frozen):
     experiment_id: str
     device: str = "cpu"
     threads: int = 1
+    gpus: float = 1
+    data: Literal["auto", "host", "device"] = "auto"
+    deterministic: bool = True
     checkpoint_seconds: float = 30
 
     @property
@@ -46,6 +53,13 @@ class Context(Frozen):
     @property
     def client(self) -> MlflowClient:
         return tracking.open_client(self.tracking_uri)
+
+    @property
+    def memory(self) -> int | None:
+        """Bytes of the GPU that a job may use; None is all that is free, or that there is no GPU."""
+        if self.device == "cpu" or self.gpus == 1:
+            return None
+        return int(self.gpus * torch.cuda.get_device_properties(self.device).total_memory)
 
     def camera(self, name: str, data_hash: str) -> Path:
         """A folder on this machine with the pairs of a camera, see :func:`study.storage.cache.camera`."""

@@ -61,6 +61,9 @@ def context(study: Study, experiment_id: str = "", address: str = "local") -> Co
         experiment_id=experiment_id,
         device="cuda" if study.resources.gpus else "cpu",
         threads=study.resources.cpus,
+        gpus=study.resources.gpus or 1,
+        data=study.resources.data,
+        deterministic=study.resources.deterministic,
         checkpoint_seconds=study.resources.checkpoint_seconds,
     )
 

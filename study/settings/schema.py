@@ -92,22 +92,26 @@ class Camera(Frozen):
 class Resources(Frozen):
     """What a trial is given, and how stubbornly it is repeated when a process, a node or a network fails.
 
-    ``gpus`` may be a share of one; with 0, trials run on their CPUs. Checkpoints are at least
-    ``checkpoint_seconds`` apart. ``cache`` is a folder on each machine's own disk for copies of pairs and NIPs: on a
-    cluster, and where the storage is a bucket. ``~`` is the home folder there.
+    No part of any key. ``gpus`` is the share of a GPU, 1 for a whole one; with 0, trials run on their CPUs. ``data``
+    says where a trial's photographs lie: ``host`` sends every batch to the GPU, ``device`` sends the photographs once,
+    ``auto`` does so where they fit beside all else. With ``deterministic``, a repetition on the same kind of GPU gives
+    the same bits. Checkpoints are at least ``checkpoint_seconds`` apart. ``cache`` is a folder on each machine's own
+    disk for copies of pairs and NIPs: on a cluster, and where the storage is a bucket. ``~`` is the home folder there.
     """
 
     cpus: Annotated[int, Field(ge=1)] = 1
     gpus: Annotated[float, Field(ge=0)] = 0
+    data: Literal["auto", "host", "device"] = "auto"
+    deterministic: bool = True
     max_failures: Annotated[int, Field(ge=0)] = 10
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 30
     cache: Path = Path("~/.cache/imaging-pipelines")
 
     @field_validator("gpus")
     @classmethod
-    def _whole_above_one(cls, gpus: float) -> float:
-        if gpus > 1 and gpus != int(gpus):
-            raise ValueError(f"{gpus} GPUs: above one, only whole numbers can be given to a trial")
+    def _one_at_most(cls, gpus: float) -> float:
+        if gpus > 1:
+            raise ValueError(f"{gpus:g} is impossible: a trial computes on one GPU, use a number from 0 to 1")
         return gpus
 
 

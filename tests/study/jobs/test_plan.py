@@ -2,9 +2,11 @@
 
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from mlflow import MlflowClient
 
 from cameras.pairs import Index, append
@@ -187,5 +189,20 @@ def test_the_context_is_that_of_the_study(study: Study) -> None:
     assert (here.experiment_id, here.tracking_uri) == ("7", "http://nobody")
     assert (here.device, here.threads, here.checkpoint_seconds) == ("cpu", 1, 30)
     resources = study.resources.model_copy(update={"gpus": 0.5, "cpus": 3})
-    assert context(study.model_copy(update={"resources": resources})).device == "cuda"
-    assert context(study.model_copy(update={"resources": resources})).threads == 3
+    there = context(study.model_copy(update={"resources": resources}))
+    assert (there.device, there.threads, there.gpus) == ("cuda", 3, 0.5)
+    assert (there.data, there.deterministic) == ("auto", True)
+    resources = resources.model_copy(update={"data": "host", "deterministic": False})
+    there = context(study.model_copy(update={"resources": resources}))
+    assert (there.data, there.deterministic) == ("host", False)
+
+
+def test_a_job_may_use_its_share_of_the_gpu(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = SimpleNamespace(total_memory=24 * 10**9)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: card)
+
+    def memory(gpus: float) -> int | None:
+        resources = study.resources.model_copy(update={"gpus": gpus})
+        return context(study.model_copy(update={"resources": resources})).memory
+
+    assert [memory(gpus) for gpus in (0, 0.25, 1)] == [None, 6 * 10**9, None]
