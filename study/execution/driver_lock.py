@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from pydantic import ValidationError
 
+from cameras import console
 from study import tracking
 from study.settings import Frozen, StudyError
 
@@ -25,7 +26,10 @@ SETTLE = 1.0  # seconds in which two that take over at once both get to write
 
 
 class Driver(Frozen):
-    """Who drives a study. ``machine`` tells machines, and containers of one machine, apart."""
+    """Who drives a study. ``machine`` tells machines, and containers of one machine, apart.
+
+    ``heartbeat`` counts the heartbeats; ``at`` is the time of the last one by the driver's clock, in seconds.
+    """
 
     token: str
     host: str
@@ -33,6 +37,7 @@ class Driver(Frozen):
     pid: int
     since: str
     heartbeat: int = 0
+    at: float = 0
 
     @classmethod
     def here(cls) -> "Driver":
@@ -42,12 +47,22 @@ class Driver(Frozen):
             machine=_machine(),
             pid=os.getpid(),
             since=time.strftime("%Y-%m-%d %H:%M:%S"),
+            at=time.time(),
         )
+
+    @property
+    def is_here(self) -> bool:
+        """Its process is or was one of this machine."""
+        return self.machine == _machine()
+
+    def next(self) -> "Driver":
+        """The same driver, one heartbeat later."""
+        return self.model_copy(update={"heartbeat": self.heartbeat + 1, "at": time.time()})
 
     @property
     def is_known_dead(self) -> bool:
         """Its process was here and is gone."""
-        if self.machine != _machine():
+        if not self.is_here:
             return False
         try:
             os.kill(self.pid, 0)
@@ -66,9 +81,23 @@ def _machine() -> str:
 
 
 def is_driven(client: MlflowClient, experiment_id: str) -> bool:
-    """Whether a driver that is not known to be dead runs the study."""
+    """Whether a living driver runs the study.
+
+    A driver of this machine lives as long as its process. One of another machine lives if its last heartbeat is recent;
+    where it is not, the clocks of the two machines may differ, and two heartbeats are waited for a new one.
+    """
     driver = _read(client, experiment_id)
-    return driver is not None and not driver.is_known_dead
+    if driver is None or driver.is_known_dead:
+        return False
+    if driver.is_here or abs(time.time() - driver.at) <= TIMEOUT:
+        return True
+    console.say(f"process {driver.pid} on {driver.host} runs this study, or did: looking for a heartbeat")
+    end = time.monotonic() + 2 * HEARTBEAT_SECONDS
+    while time.monotonic() < end:
+        time.sleep(HEARTBEAT_SECONDS / 5)
+        if (now := _read(client, experiment_id)) != driver:
+            return now is not None
+    return False
 
 
 @contextmanager
@@ -85,7 +114,7 @@ def driving(client: MlflowClient, experiment_id: str, say: Callable[[str], None]
     def send_heartbeats() -> None:
         life = own
         while not over.wait(HEARTBEAT_SECONDS):
-            life = life.model_copy(update={"heartbeat": life.heartbeat + 1})
+            life = life.next()
             with suppress(MlflowException, OSError):  # tracking is away: nobody can take over meanwhile either
                 now = _read(client, experiment_id)
                 if now is not None and now.token != own.token:  # this machine slept, and counted as dead

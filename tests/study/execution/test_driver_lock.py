@@ -121,6 +121,61 @@ def test_a_silent_machine_is_taken_over_after_the_timeout(client: MlflowClient, 
     assert driver(client, experiment_id) is None
 
 
+DAY = 86_400
+
+
+@pytest.mark.parametrize("silent_for", [-DAY, 2 * TIMEOUT, DAY])
+def test_a_driver_elsewhere_that_is_silent_counts_as_dead(
+    client: MlflowClient, experiment_id: str, silent_for: float
+) -> None:
+    """Its machine is gone, and the tag stays. The clock of that machine may have been ahead."""
+    leave_tag(client, experiment_id, elsewhere().model_copy(update={"at": time.time() - silent_for}))
+    assert not is_driven(client, experiment_id)
+
+
+@pytest.mark.parametrize("ahead", [-DAY, DAY])
+def test_a_driver_elsewhere_whose_clock_differs_is_known_by_its_next_heartbeat(
+    client: MlflowClient, experiment_id: str, ahead: float
+) -> None:
+    first = elsewhere().model_copy(update={"at": time.time() + ahead})
+    leave_tag(client, experiment_id, first)
+    later = first.model_copy(update={"heartbeat": 1, "at": first.at + 5})
+    heartbeat = threading.Timer(0.1, leave_tag, (client, experiment_id, later))
+    heartbeat.start()
+    assert is_driven(client, experiment_id)
+    heartbeat.join()
+
+
+def test_a_driver_elsewhere_that_ends_meanwhile_is_none(client: MlflowClient, experiment_id: str) -> None:
+    leave_tag(client, experiment_id, elsewhere().model_copy(update={"at": 0}))
+    end = threading.Timer(0.1, client.delete_experiment_tag, (experiment_id, TAG))
+    end.start()
+    assert not is_driven(client, experiment_id)
+    end.join()
+
+
+def test_a_recent_heartbeat_from_elsewhere_needs_no_second_look(client: MlflowClient, experiment_id: str) -> None:
+    leave_tag(client, experiment_id, elsewhere().next())
+    line = Line(client)
+    assert is_driven(line, experiment_id)  # type: ignore[arg-type]
+    assert line.requests == ["get_experiment"]
+
+
+def test_a_silent_driver_of_this_machine_lives_as_long_as_its_process(client: MlflowClient, experiment_id: str) -> None:
+    """As while the tracker was away."""
+    leave_tag(client, experiment_id, Driver.here().model_copy(update={"at": 0}))
+    line = Line(client)
+    assert is_driven(line, experiment_id)  # type: ignore[arg-type]
+    assert line.requests == ["get_experiment"]
+
+
+def test_heartbeats_tell_their_time(client: MlflowClient, experiment_id: str) -> None:
+    with driving(client, experiment_id, lambda text: None):
+        first = driver(client, experiment_id)
+        assert first is not None
+        eventually(lambda: driver(client, experiment_id).at > first.at)  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize("before", ["nobody", "silent", "ends"])
 def test_of_several_at_once_one_wins(
     client: MlflowClient, experiment_id: str, before: str, monkeypatch: pytest.MonkeyPatch
