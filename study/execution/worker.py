@@ -126,7 +126,7 @@ def describe(job: Job, context: Context) -> Description:
         name=job.name,
         params={name: str(value) for name, value in job.params.items()},
         tags={
-            **tracking.provenance(),
+            **tracking.provenance(context.device),
             "threads": str(context.threads),
             "device": context.device,
             KEY_TAG: KEY_RECIPE,

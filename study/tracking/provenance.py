@@ -14,18 +14,23 @@ PACKAGES = ("torch", "numpy", "ray", "mlflow", "rawpy", "safetensors")
 
 
 @cache
-def provenance() -> dict[str, str]:
-    """Tags that say what ran: code revision, packages, hardware."""
-    return {"git_revision": _revision(), "packages": _packages(), "hardware": _hardware()}
+def provenance(device: str = "cpu") -> dict[str, str]:
+    """Tags that say what ran: code revision, packages, and the hardware that computes.
+
+    Args:
+        device: "cpu", or that of a GPU ("cuda"), which is named only where a job computes on it.
+    """
+    return {"git_revision": _revision(), "packages": _packages(), "hardware": _hardware(device)}
 
 
 def _packages() -> str:
     return ", ".join(f"{package} {version(package)}" for package in PACKAGES)
 
 
-def _hardware() -> str:
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
+def _hardware(device: str) -> str:
+    if device != "cpu":
+        # A driver without a GPU closes the runs of jobs whose processes were lost.
+        return torch.cuda.get_device_name(device) if torch.cuda.is_available() else "unknown GPU"
     return f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} CPUs"
 
 

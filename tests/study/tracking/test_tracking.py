@@ -1,8 +1,10 @@
 """Logging is idempotent: what is logged twice counts once."""
 
+import os
 from pathlib import Path
 
 import pytest
+import torch
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
@@ -10,6 +12,7 @@ from study import tracking
 from study.settings import Study, StudyError, load_study
 from study.tracking import Description
 from study.tracking.client import experiment
+from study.tracking.provenance import provenance
 
 
 @pytest.fixture(scope="module")
@@ -168,3 +171,15 @@ def test_provenance_says_what_ran() -> None:
     tags = tracking.provenance()
     assert set(tags) == {"git_revision", "packages", "hardware"}
     assert "torch 2.13.0" in tags["packages"]
+
+
+@pytest.mark.parametrize("has_gpu", [True, False])
+def test_a_gpu_is_named_only_for_what_computes_on_it(has_gpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"NVIDIA L4 ({device})")
+    provenance.cache_clear()
+    try:
+        assert f"{os.cpu_count()} CPUs" in tracking.provenance("cpu")["hardware"]
+        assert tracking.provenance("cuda")["hardware"] == ("NVIDIA L4 (cuda)" if has_gpu else "unknown GPU")
+    finally:
+        provenance.cache_clear()
