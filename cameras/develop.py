@@ -1,12 +1,17 @@
-"""The standard pipeline of the paper (section 3.1, without denoising), which neural pipelines learn to imitate."""
+"""The standard pipeline of the paper (section 3.1, without denoising), which neural pipelines learn to imitate.
 
+LibRaw's development is beside it: of a RAW file, and of a Bayer stack, for which no file is needed.
+"""
+
+import io
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from cameras import demosaic as demosaicing
+from cameras.dng import encode_stack
 from cameras.errors import printable
 from cameras.raw import RawError, RawFrame, open_raw
 
@@ -60,16 +65,40 @@ def develop_libraw(path: str | Path, gain: float = 1.0) -> np.ndarray:
         if not opened.libraw_agrees:
             raise RawError(f"{printable(path)}: LibRaw takes other black levels or another matrix than the file states")
         red, green, blue = (float(value) for value in opened.white_balance)
-        rgb = opened.raw.postprocess(
-            user_wb=[red, green, blue, green],
-            adjust_maximum_thr=0,  # otherwise white moves to the brightest pixel where that is 75 to 99 % of it
-            no_auto_bright=True,
-            bright=gain,
-            user_flip=0,
-            gamma=(GAMMA, 0),
-            output_bps=16,
-        )
-    height, width = (side // 2 * 2 for side in rgb.shape[:2])  # whole 2×2 cells, as in a RawFrame
+        return _by_libraw(opened.raw, [red, green, blue, green], gain)
+
+
+def develop_stack_libraw(bayer: np.ndarray, cfa: str, cam2srgb: np.ndarray) -> np.ndarray:
+    """Develop a calibrated Bayer stack by LibRaw: what it makes of the RAW file, but for its rounding.
+
+    Of the RAW files tried, the two differ by 58 to 73 dB, and from the standard pipeline by 35 to 45 dB.
+
+    Args:
+        bayer: (h, w, 4) in [0, 1], planes R, G1, G2, B, as in a RawFrame.
+        cfa: the 2×2 cell in row-major order.
+        cam2srgb: (3, 3), white-balanced camera RGB -> linear sRGB.
+
+    Returns:
+        (2h, 2w, 3) float32 in [0, 1].
+    """
+    import rawpy
+
+    with rawpy.imread(io.BytesIO(encode_stack(bayer, cfa, cam2srgb))) as raw:
+        return _by_libraw(raw, [1.0] * 4, gain=1.0)
+
+
+def _by_libraw(raw: Any, white_balance: list[float], gain: float) -> np.ndarray:
+    """LibRaw's picture (H, W, 3) float32 in [0, 1], of whole 2×2 cells, as in a RawFrame."""
+    rgb = raw.postprocess(
+        user_wb=white_balance,
+        adjust_maximum_thr=0,  # otherwise white moves to the brightest pixel where that is 75 to 99 % of it
+        no_auto_bright=True,
+        bright=gain,
+        user_flip=0,
+        gamma=(GAMMA, 0),
+        output_bps=16,
+    )
+    height, width = (side // 2 * 2 for side in rgb.shape[:2])
     return rgb[:height, :width].astype(np.float32) / 65535
 
 

@@ -1,8 +1,10 @@
-"""DNG files of simulated cameras (Adobe DNG Specification 1.4.0.0), which LibRaw opens like any RAW file."""
+"""DNG files (Adobe DNG Specification 1.4.0.0) of simulated cameras and of Bayer stacks; LibRaw opens them like any RAW
+file.
+"""
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import numpy as np
 
 from cameras import atomic, folders
 from cameras.pairs import BYTES_PER_BAYER_PIXEL, BYTES_PER_CELL
+from cameras.raw import SRGB_TO_XYZ, sample_positions
 from cameras.scenes import scene_sources
 from cameras.simulate import SimulatedCamera, capture
 
@@ -17,6 +20,7 @@ BYTE, ASCII, SHORT, LONG, RATIONAL, SRATIONAL = 1, 2, 3, 4, 5, 10  # TIFF field 
 COLOR_FILTER_ARRAY = 32803  # PhotometricInterpretation
 CFA_COLORS = "RGB"  # their numbers in CFAPattern are their positions here
 D65 = 21  # CalibrationIlluminant1
+FULL_SCALE = 65535  # white of a stack
 
 SETTINGS = "simulation.json"
 BYTES_PER_PIXEL = 2  # of the mosaic
@@ -24,25 +28,82 @@ BYTES_PER_PIXEL = 2  # of the mosaic
 
 def write_dng(path: str | Path, mosaic: np.ndarray, camera: SimulatedCamera) -> None:
     """Write a mosaic (H, W) uint16 as an uncompressed DNG, atomically. Equal mosaics give equal bytes."""
+    content = encode(
+        mosaic,
+        cfa=camera.cfa,
+        black=camera.black,
+        white=camera.white,
+        color_matrix=_fractions(np.array(camera.color_matrix), 10_000),
+        white_balance=camera.white_balance,
+        make=camera.make,
+        model=camera.model,
+        serial=str(camera.body),
+    )
+    atomic.write(path, content)
+
+
+def encode_stack(bayer: np.ndarray, cfa: str, cam2srgb: np.ndarray) -> bytes:
+    """A DNG of a calibrated Bayer stack, as pairs hold it: no black level, white balanced already.
+
+    Args:
+        bayer: (h, w, 4) in [0, 1], planes R, G1, G2, B; stored with 16 bits.
+        cfa: the 2×2 cell in row-major order.
+        cam2srgb: (3, 3), white-balanced camera RGB -> linear sRGB.
+    """
+    height, width, _ = bayer.shape
+    mosaic = np.empty((2 * height, 2 * width), np.uint16)
+    for plane, position in enumerate(sample_positions(cfa)):
+        y, x = divmod(position, 2)
+        mosaic[y::2, x::2] = np.rint(bayer[..., plane] * FULL_SCALE)
+    return encode(
+        mosaic,
+        cfa=cfa,
+        black=(0, 0, 0, 0),
+        white=FULL_SCALE,
+        color_matrix=_fractions(np.linalg.inv(np.float64(cam2srgb)) @ np.linalg.inv(SRGB_TO_XYZ), 1_000_000),
+        white_balance=(1, 1, 1),
+    )
+
+
+def encode(
+    mosaic: np.ndarray,
+    *,
+    cfa: str,
+    black: Sequence[int],
+    white: int,
+    color_matrix: list[int],
+    white_balance: Sequence[float],
+    make: str = "Bayer",
+    model: str = "stack",
+    serial: str = "0",
+) -> bytes:
+    """The content of an uncompressed DNG.
+
+    Args:
+        mosaic: (H, W) uint16.
+        black: levels by position in the cell, row-major. white: the level of a full well.
+        color_matrix: XYZ -> camera RGB for D65, as ColorMatrix1: numerator and denominator of every value, in turn.
+        white_balance: as-shot gains of R, G, B with G = 1.
+    """
     import tifffile  # needed only to write files
 
     tags = {
-        "Make": (271, ASCII, 0, camera.make),
-        "Model": (272, ASCII, 0, camera.model),
+        "Make": (271, ASCII, 0, make),
+        "Model": (272, ASCII, 0, model),
         "Orientation": (274, SHORT, 1, 1),
         "CFARepeatPatternDim": (33421, SHORT, 2, (2, 2)),
-        "CFAPattern": (33422, BYTE, 4, bytes(CFA_COLORS.index(color) for color in camera.cfa)),
+        "CFAPattern": (33422, BYTE, 4, bytes(CFA_COLORS.index(color) for color in cfa)),
         "DNGVersion": (50706, BYTE, 4, bytes((1, 4, 0, 0))),
         "DNGBackwardVersion": (50707, BYTE, 4, bytes((1, 1, 0, 0))),
-        "UniqueCameraModel": (50708, ASCII, 0, f"{camera.make} {camera.model}"),
+        "UniqueCameraModel": (50708, ASCII, 0, f"{make} {model}"),
         "CFAPlaneColor": (50710, BYTE, 3, bytes((0, 1, 2))),
         "CFALayout": (50711, SHORT, 1, 1),  # rectangular
         "BlackLevelRepeatDim": (50713, SHORT, 2, (2, 2)),
-        "BlackLevel": (50714, SHORT, 4, camera.black),
-        "WhiteLevel": (50717, LONG, 1, camera.white),
-        "ColorMatrix1": (50721, SRATIONAL, 9, _fractions(np.array(camera.color_matrix), 10_000)),
-        "AsShotNeutral": (50728, RATIONAL, 3, _fractions(1 / np.array(camera.white_balance), 1_000_000)),
-        "CameraSerialNumber": (50735, ASCII, 0, str(camera.body)),
+        "BlackLevel": (50714, SHORT, 4, tuple(black)),
+        "WhiteLevel": (50717, LONG, 1, white),
+        "ColorMatrix1": (50721, SRATIONAL, 9, color_matrix),
+        "AsShotNeutral": (50728, RATIONAL, 3, _fractions(1 / np.array(white_balance), 1_000_000)),
+        "CameraSerialNumber": (50735, ASCII, 0, serial),
         "CalibrationIlluminant1": (50778, SHORT, 1, D65),
     }
     content = io.BytesIO()
@@ -56,7 +117,7 @@ def write_dng(path: str | Path, mosaic: np.ndarray, camera: SimulatedCamera) -> 
         software=False,  # no version of tifffile and no date: they would change the bytes
         extratags=[(*tag, True) for tag in tags.values()],
     )
-    atomic.write(path, content.getvalue())
+    return content.getvalue()
 
 
 def simulate_folder(

@@ -1,13 +1,12 @@
 """Pipelines and channel of a study as the experiment needs them; photographs of other cameras to compare."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from cameras.develop import develop_libraw
+from cameras.develop import develop_stack_libraw
 from cameras.pairs import Pairs
 from cameras.simulate import PRESETS, prnu_pattern
 from channel import Channel, encode
@@ -16,37 +15,41 @@ from models.nip import NIP, develop
 from prnu.crops import central_crop, crop_box
 from prnu.experiment import DEVELOPED, RECEIVED, Develop, Split
 
-MARGIN = 32  # Bayer pixels around the crop that a NIP gets as well: more than most of any receptive field
+MARGIN = 32  # Bayer pixels around the crop that a pipeline gets as well: more than most of any receptive field
 
 
-def developments(
-    pairs: Pairs, files: list[Path] | None, nips: Mapping[str, NIP], pixels: int, device: str
-) -> dict[str, Develop]:
+def developments(pairs: Pairs, nips: Mapping[str, NIP], pixels: int, device: str) -> dict[str, Develop]:
     """For each pipeline, a function that develops the central `pixels` of image i of a camera: (1, 3, H, W) in [0, 1].
 
+    LibRaw, too, gets the pairs' Bayer stacks and no RAW files: those lie where they were imported, and elsewhere the
+    same experiment would have another result.
+
     Args:
-        files: the RAW files of the pairs, for LibRaw; without them there is no pipeline "libraw".
         nips: neural pipelines by name, on `device`.
     """
 
-    def libraw(i: int) -> Tensor:
-        assert files is not None
-        return central_crop(torch.from_numpy(develop_libraw(files[i])).movedim(-1, 0)[None], pixels)
+    def libraw(bayer: Tensor) -> Tensor:
+        stack = bayer[0].movedim(0, -1).numpy()
+        return torch.from_numpy(develop_stack_libraw(stack, pairs.cfa, pairs.cam2srgb)).movedim(-1, 0)[None]
+
+    def neural(nip: NIP, bayer: Tensor) -> Tensor:
+        return develop(nip, bayer.to(device), "float32")
 
     def standard(i: int) -> Tensor:
         return central_crop(pairs.image(i)[1], pixels)
 
-    def neural(nip: NIP, i: int) -> Tensor:
-        """Develop only the crop and a margin around it: a whole photograph of 24 Mpx would take minutes."""
-        bayer, target = pairs.image(i)
-        top, left, height, width = (side // 2 for side in crop_box(target.shape[-2], target.shape[-1], pixels))
-        above, before = min(MARGIN, top), min(MARGIN, left)
-        part = bayer[..., top - above : top + height + MARGIN, left - before : left + width + MARGIN]
-        developed = develop(nip, part.to(device), "float32")
-        return developed[..., 2 * above :, 2 * before :][..., : 2 * height, : 2 * width]
+    centre = partial(_centre, pairs, pixels)
+    how = {"libraw": partial(centre, libraw), "standard": standard}
+    return how | {name: partial(centre, partial(neural, nip.eval())) for name, nip in nips.items()}
 
-    how: dict[str, Develop] = {"libraw": libraw} if files else {}
-    return how | {"standard": standard} | {name: partial(neural, nip.eval()) for name, nip in nips.items()}
+
+def _centre(pairs: Pairs, pixels: int, pipeline: Callable[[Tensor], Tensor], i: int) -> Tensor:
+    """Develop only the crop and a margin around it: a whole photograph of 24 Mpx would take a NIP minutes."""
+    bayer, target = pairs.image(i)
+    top, left, height, width = (side // 2 for side in crop_box(target.shape[-2], target.shape[-1], pixels))
+    above, before = min(MARGIN, top), min(MARGIN, left)
+    developed = pipeline(bayer[..., top - above : top + height + MARGIN, left - before : left + width + MARGIN])
+    return developed[..., 2 * above :, 2 * before :][..., : 2 * height, : 2 * width]
 
 
 def received(downsample: int, codec: str, photograph: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from prnu import experiment, exposures, lowlight
 from study import tracking
 from study.execution.driver import Preflight, Session, at_work, stage
 from study.jobs import Job, fingerprints, low_light
-from study.jobs.fingerprints import FingerprintJob, JointNip, PretrainedNip, raw_files
+from study.jobs.fingerprints import FingerprintJob, JointNip, PretrainedNip
 from study.jobs.low_light import DarkFolders, LowLightJob
 from study.jobs.pretraining import NIP_HASH, PretrainingJob
 from study.jobs.trial import TrialJob
@@ -78,7 +78,6 @@ def _fingerprint_jobs(
     snapshot, settings = session.snapshot(), session.study.prnu
     finished, ready = snapshot.finished, session.grid(snapshot).ready
     hashes = {name: index.data_hash for name, index in session.cameras.items()}
-    raw = all(raw_files(index) for index in session.cameras.values())
     jobs = []
     for camera in session.study.cameras:
         names = session.cameras[camera.name].names
@@ -109,7 +108,6 @@ def _fingerprint_jobs(
             simulation=camera.simulate,
             data_hash=hashes[camera.name],
             others={other: data_hash for other, data_hash in hashes.items() if other != camera.name},
-            raw=raw,
             pretrained=tuple(pretrained.values()),
             joint=tuple(joint),
             settings=settings,

@@ -11,7 +11,6 @@ import torch
 import channel
 import models
 import prnu
-from cameras.pairs import Index, Pairs
 from forensics.trial import Distribution
 from models.nip import NIP
 from prnu import experiment
@@ -46,7 +45,8 @@ class FingerprintJob(BaseJob):
     """Compare all pipelines on one camera.
 
     ``others`` maps further cameras, whose photographs should not match, to their data hashes. Where there is a
-    ``simulation``, it tells the sensor's true pattern. ``raw``: the cameras' RAW files are there for LibRaw to develop.
+    ``simulation``, it tells the sensor's true pattern. All pipelines, LibRaw's too, develop what the storage holds: RAW
+    files count for nothing, as no worker may have them.
     """
 
     kind: ClassVar[str] = "prnu"
@@ -54,7 +54,6 @@ class FingerprintJob(BaseJob):
     simulation: Simulation | None = None
     data_hash: str
     others: dict[str, str]
-    raw: bool = False
     pretrained: tuple[PretrainedNip, ...]
     joint: tuple[JointNip, ...]
     settings: Fingerprints
@@ -100,17 +99,16 @@ class FingerprintJob(BaseJob):
     def run(self, context: Context, callbacks: Callbacks, resume: Path | None, artifacts: Path) -> JobResult:
         """Develop and compare. Takes minutes: begun anew after a loss."""
         settings, simulation, channel = self.settings, self.simulation, self.channel
-        pairs, files = self._pairs(context, self.camera, self.data_hash)
+        pairs = open_pairs(context, self.camera, self.data_hash)
         nips = self._nips(context)
-        own = developments(pairs, files, nips, settings.pixels, context.device)
+        own = developments(pairs, nips, settings.pixels, context.device)
         images = split(pairs.names, settings.estimation, settings.prediction, settings.evaluation, settings.seed)
         others = []
         for name, data_hash in self.others.items():
-            other, other_files = self._pairs(context, name, data_hash)
-            how = developments(other, other_files, nips, settings.pixels, context.device)
-            shared = {pipeline: develop for pipeline, develop in how.items() if pipeline in own}
+            other = open_pairs(context, name, data_hash)
+            how = developments(other, nips, settings.pixels, context.device)
             chosen = images_of_other_camera(other.names, pairs.names, images, settings.evaluation, settings.seed)
-            others.append(OtherCamera(name, shared, chosen))
+            others.append(OtherCamera(name, how, chosen))
         truth = {}
         if simulation is not None:
             size = (simulation.height, simulation.width, settings.pixels)
@@ -138,29 +136,9 @@ class FingerprintJob(BaseJob):
         callbacks.on_metrics(self.steps, metrics)
         return JobResult(self.steps)
 
-    def _pairs(self, context: Context, camera: str, data_hash: str) -> tuple[Pairs, list[Path] | None]:
-        """The pairs of a camera, and their RAW files where the job was planned with them.
-
-        Raises:
-            ValueError: data are not those that the job was planned with.
-        """
-        pairs = open_pairs(context, camera, data_hash)
-        files = raw_files(Index.read(context.camera(camera, data_hash))) if self.raw else None
-        if self.raw and files is None:
-            raise ValueError(
-                f"the RAW files of {camera} are not on this machine as on the driver's, where they are imported"
-            )
-        return pairs, files
-
     def _nips(self, context: Context) -> dict[str, NIP]:
         nips = {nip.name: models.load(context.nip(nip.file, nip.sha256)) for nip in self.pretrained}
         for nip in self.joint:
             with tempfile.TemporaryDirectory() as folder:
                 nips[nip.name] = models.load(context.client.download_artifacts(nip.run_id, NIP_FILE, folder))
         return {name: nip.to(context.device) for name, nip in nips.items()}
-
-
-def raw_files(index: Index) -> list[Path] | None:
-    """The RAW files that a camera's pairs came from, in their order, where all of them are still there."""
-    files = [Path(image.source.path) for image in index.images if image.source]
-    return files if len(files) == len(index.images) and all(file.is_file() for file in files) else None

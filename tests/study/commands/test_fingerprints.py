@@ -1,6 +1,7 @@
 """The PRNU experiments as jobs: what decides their keys, and what is left in their runs."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from study.commands import fingerprints
 from study.execution import worker
 from study.execution.driver import Session
 from study.jobs import Context
-from study.jobs.fingerprints import FingerprintJob, JointNip, PretrainedNip, raw_files
+from study.jobs.fingerprints import FingerprintJob, JointNip, PretrainedNip
 from study.jobs.low_light import DarkFolders, LowLightJob
 from study.settings import Fingerprints, LowLight, Simulation, Study, StudyError
 from study.storage.cache import file_sha256
@@ -64,7 +65,6 @@ def job_in(storage: Path, **changes: object) -> FingerprintJob:
         "simulation": SIMULATION,
         "data_hash": hashes["sim-rggb"],
         "others": {"sim-gbrg": hashes["sim-gbrg"]},
-        "raw": True,
         "pretrained": (PretrainedNip(name="INet", file="nips/inet.safetensors", sha256=file_sha256(nip)),),
         "joint": (),
         "settings": SMALL,
@@ -104,16 +104,30 @@ def test_a_camera_is_compared_by_all_its_pipelines(
     assert run(job, context) == (None, []), "what is done is not repeated"
 
 
-def test_the_crop_of_a_nip_is_a_crop_of_the_whole(storage: Path) -> None:
-    """The margin is wider than INet sees."""
-    folder = storage / "cameras" / "sim-rggb"
-    pairs, files = Pairs.open(folder), raw_files(Index.read(folder))
+def test_the_crop_of_a_pipeline_is_a_crop_of_the_whole(storage: Path) -> None:
+    """The margin is wider than INet and LibRaw see."""
+    pairs = Pairs.open(storage / "cameras" / "sim-rggb")
     nip = models.load(storage / "nips" / "inet.safetensors")
-    how = developments(pairs, files, {"INet": nip}, 64 * 64, "cpu")
+    how, all_of_it = (developments(pairs, {"INet": nip}, pixels, "cpu") for pixels in (32 * 40, 128 * 160))
     with torch.no_grad():
-        whole = experiment.central_crop(nip(pairs.image(0)[0]), 64 * 64)
-        torch.testing.assert_close(how["INet"](0), whole)
-    assert how["libraw"](0).shape == how["standard"](0).shape == whole.shape
+        for name in ("libraw", "standard", "INet"):
+            whole = all_of_it[name](0)
+            assert whole.shape == (1, 3, 128, 160)
+            torch.testing.assert_close(how[name](0), experiment.central_crop(whole, 32 * 40))
+
+
+def test_raw_files_count_for_nothing(storage: Path, client: MlflowClient, experiment_id: str, tmp_path: Path) -> None:
+    """A worker has only what the storage holds of a camera, whatever is known of where it came from."""
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(storage, elsewhere, ignore=shutil.ignore_patterns("simulated"))
+    for index in elsewhere.glob("cameras/*/index.json"):
+        index.write_text(index.read_text().replace(str(storage), "/nowhere"))
+    job = job_in(elsewhere)
+    assert job.key == job_in(storage).key
+    assert run(job, context_in(elsewhere, client, experiment_id))[0] is None
+    (found,) = client.search_runs([experiment_id], f"tags.trial_key = '{job.key}'")
+    result = experiment.load(client.download_artifacts(found.info.run_id, "fingerprints.safetensors", str(tmp_path)))
+    assert result.pipelines == ("libraw", "standard", "INet")
 
 
 def test_a_key_is_of_the_content_alone(storage: Path) -> None:
@@ -121,7 +135,6 @@ def test_a_key_is_of_the_content_alone(storage: Path) -> None:
     joint = JointNip(name="UNet λ=0.1", lam=0.1, trial_key="aa", run_id="1")
     one, two = (job_in(storage, joint=(joint.model_copy(update={"run_id": run}),)) for run in "12")
     assert one.key == two.key != job.key
-    assert job_in(storage, raw=False).key != job.key
     brighter = SMALL.model_copy(update={"low_light": LowLight(exposure=0.1)})
     assert job_in(storage, settings=brighter).key == job.key
     assert job_in(storage, settings=SMALL.model_copy(update={"window": 65})).key != job.key
