@@ -151,14 +151,7 @@ def simulate_folder(
     if height % 2 or width % 2 or min(height, width) < 32:
         raise ValueError(f"pictures of {height}×{width}: height and width must be even and at least 32")
     folder, sources = folders.expand(folder), scene_sources(scenes)
-    settings = {
-        "camera": asdict(camera),
-        "height": height,
-        "width": width,
-        "seed": seed,
-        "scenes": list(sources),
-    }
-    record = json.dumps(settings, indent=2).encode()
+    record = settings_record(camera, height, width, seed, scenes)
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / SETTINGS).exists():
         atomic.write(folder / SETTINGS, record)
@@ -176,6 +169,23 @@ def simulate_folder(
         if progress is not None:
             progress(number + 1, count)
     return paths
+
+
+def settings_record(
+    camera: SimulatedCamera, height: int, width: int, seed: int, scenes: str | Path = "dead-leaves"
+) -> bytes:
+    """What ``simulation.json`` holds: all that decides what a picture of a given number shows.
+
+    Raises ValueError as `scene_sources` does.
+    """
+    settings = {
+        "camera": asdict(camera),
+        "height": height,
+        "width": width,
+        "seed": seed,
+        "scenes": list(scene_sources(scenes)),
+    }
+    return json.dumps(settings, indent=2).encode()
 
 
 def simulated_size(count: int, height: int, width: int) -> int:

@@ -39,7 +39,7 @@ def developments(pairs: Pairs, nips: Mapping[str, NIP], pixels: int, device: str
         return central_crop(pairs.image(i)[1], pixels)
 
     centre = partial(_centre, pairs, pixels)
-    how = {"libraw": partial(centre, libraw), "standard": standard}
+    how: dict[str, Develop] = {"libraw": partial(centre, libraw), "standard": standard}
     return how | {name: partial(centre, partial(neural, nip.eval())) for name, nip in nips.items()}
 
 
