@@ -85,11 +85,9 @@ def run(
 
 def _dry_run(study: Study) -> None:
     from cameras.disk import gigabytes
-    from study.preflight.estimate import estimate
     from study.preflight.status import status as status_of
 
-    snapshot = read(study)
-    state = status_of(study, snapshot)
+    state = status_of(study, read(study))
     axes = tuple(state.grid.planned[0].axes)
     rows = [
         (item.trial.camera, item.trial.isp, item.trial.lam, item.trial.seed, *item.axes.values(), its_status)
@@ -98,7 +96,7 @@ def _dry_run(study: Study) -> None:
     out.print(table(f"{study.name}: {len(rows)} trials", ("camera", "ISP", "λ", "seed", *axes, "status"), rows))
     print_line(", ".join(f"{count} {its_status}" for its_status, count in state.counts.items()))
 
-    cost = estimate(study, state.grid, snapshot)
+    cost = state.cost
     hours = ["unknown" if job.seconds is None else f"{job.seconds * cost.share / 3600:.1f}" for job in cost.jobs]
     jobs = [(job.isp, job.kind, job.count, job.finished, left) for job, left in zip(cost.jobs, hours, strict=True)]
     out.print(table("Estimate", ("ISP", "jobs", "planned", "finished", f"{cost.device} hours to go"), jobs))
@@ -108,7 +106,7 @@ def _dry_run(study: Study) -> None:
 
 @app.command()
 def status(source: StudyArgument, storage: StorageOption = None, as_json: JsonOption = False) -> None:
-    """Done, running, failed, left; speed and time to go."""
+    """Done, running, failed, left; time to go."""
     from cameras.console import duration
     from study.preflight.status import status as status_of
 
@@ -120,9 +118,9 @@ def status(source: StudyArgument, storage: StorageOption = None, as_json: JsonOp
         print(json.dumps(found, indent=1))
         return
     print_line(f"{study.name}: {trials} trials: " + ", ".join(f"{n} {s}" for s, n in state.counts.items()))
-    if state.trials_per_hour:
-        to_go = duration(state.seconds_to_go or 0)
-        print_line(f"{state.trials_per_hour:.1f} trials an hour; {to_go} to go at this speed")
+    cost = state.cost
+    unknown = f", and what was never measured: {', '.join(cost.unknown)}" if cost.unknown else ""
+    print_line(f"to go: {duration(cost.seconds_to_go)} with {cost.slots} jobs at a time{unknown}")
 
 
 @app.command()

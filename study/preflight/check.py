@@ -26,10 +26,13 @@ from study.jobs import Context
 from study.jobs.plan import Grid, context, resolve
 from study.jobs.pretraining import NIP_FILE, nip_hash
 from study.preflight import node_probe
+from study.preflight.cards import needs
 from study.preflight.cluster import Node, nodes_at, require_room
 from study.preflight.estimate import estimate
-from study.preflight.node_probe import FOLDER, SHARE, Finding, Question, finding, probe, probe_cluster
-from study.settings import Camera, Study, StudyError, at_home
+from study.preflight.findings import Finding, finding
+from study.preflight.gpu_probe import Wanted, fits
+from study.preflight.node_probe import FOLDER, SHARE, Question, probe, probe_cluster
+from study.settings import Camera, Study, StudyError, at_home, planned
 from study.storage import Storage, cache
 from study.tracking import Snapshot
 
@@ -49,6 +52,8 @@ def check(study: Study, address: str = "local", thorough: bool = True) -> list[F
     with finding(findings, "cluster", address) as remarks:
         nodes, may_start = nodes_at(address)
         remarks.append(require_room(study.resources, nodes, may_start))
+    gpu = _wanted(study)
+    findings += _fits_later(gpu, may_start) if gpu else []
     cameras = _cameras(study, thorough, findings)
 
     where, snapshot, run = None, None, None
@@ -80,7 +85,7 @@ def check(study: Study, address: str = "local", thorough: bool = True) -> list[F
             tracking_uri=where.tracking_uri,
             run_id=run.info.run_id if run else None,
             versions=node_probe.versions(),
-            gpus=study.resources.gpus > 0,
+            gpu=gpu,
             cache=where.cache,
             copies=_copies(cameras, grid),
         )
@@ -112,6 +117,26 @@ def require(study: Study, address: str) -> None:
 def faults_of(findings: Sequence[Finding]) -> list[str]:
     """A line for each fault."""
     return [f"{found.what}, {found.node}: {found.fault}" for found in findings if found.fault is not None]
+
+
+def _fits_later(gpu: Wanted, may_start: Sequence[Node]) -> list[Finding]:
+    """Whether jobs fit on the cards of nodes that may start, as far as the cluster file tells what these are."""
+    findings: list[Finding] = []
+    for node in dict.fromkeys(node for node in may_start if node.gpus):
+        where = f"{node.name} (may start)"
+        unknown = Finding("memory", where, remark="its card is not known here: check again once such a node runs")
+        findings += fits(gpu.needs, node.card, gpu.gpus, where) if node.card else [unknown]
+    return findings
+
+
+def _wanted(study: Study) -> Wanted | None:
+    """What the study's jobs want of a GPU; None where they compute on CPUs."""
+    if not study.resources.gpus:
+        return None
+    items = planned(study)
+    asked = needs(items)
+    largest = next(item.trial for item in reversed(items) if item.trial.isp == asked[-1].isp)
+    return Wanted(study.resources.gpus, asked, largest, study.resources.deterministic)
 
 
 # --- Data ---

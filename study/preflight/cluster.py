@@ -9,24 +9,33 @@ import torch
 import yaml
 
 from study.execution.ray_folder import ray_folder
+from study.preflight.cards import Card, card_of
 from study.settings import Resources, StudyError
 
+SHARES = 10_000  # of a GPU: the smallest that Ray counts is one
 BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")  # `ray up` leaves it on the head: the nodes that may be started
 
 
 @dataclass(frozen=True)
 class Node:
-    """A machine, by its address and Ray's ``id``; or one that the autoscaler may start, by its type and without id."""
+    """A machine, by its address and Ray's ``id``; or one that the autoscaler may start, by its type and without id.
+
+    ``card`` is what the cluster file lets a node that may start have; running nodes tell theirs when they are asked.
+    """
 
     name: str
     id: str
     cpus: float
     gpus: float
+    card: Card | None = None
 
     def slots(self, resources: Resources) -> int:
-        """Jobs that it runs at the same time."""
-        slots = self.cpus // resources.cpus
-        return int(min(slots, self.gpus // resources.gpus) if resources.gpus else slots)
+        """Jobs that it runs at the same time. A job's share of a GPU lies on one card."""
+        slots = int(self.cpus // resources.cpus)
+        if not resources.gpus:
+            return slots
+        a_card = SHARES // max(round(resources.gpus * SHARES), 1)  # 1 // 0.1 is 9
+        return min(slots, int(self.gpus) * a_card)
 
 
 def nodes_at(address: str) -> tuple[list[Node], list[Node]]:
@@ -37,7 +46,7 @@ def nodes_at(address: str) -> tuple[list[Node], list[Node]]:
     """
     if address == "local":
         ray_folder()  # else Ray would fail only after the data were made
-        return [Node("this machine", "alone", os.cpu_count() or 1, torch.cuda.device_count())], []
+        return [this_machine()], []
     from study.execution import scheduler  # imports Ray
 
     scheduler.connect(address)
@@ -54,6 +63,11 @@ def nodes_at(address: str) -> tuple[list[Node], list[Node]]:
     return nodes, startable()
 
 
+def this_machine() -> Node:
+    """All of this machine."""
+    return Node("this machine", "alone", os.cpu_count() or 1, torch.cuda.device_count())
+
+
 def startable() -> list[Node]:
     """Nodes that the autoscaler may start, as far as this machine knows: where it is the head of ``ray up``."""
     path = Path(os.path.expanduser(BOOTSTRAP))  # noqa: PTH111 (Path.expanduser raises an error without a home folder)
@@ -64,7 +78,8 @@ def startable() -> list[Node]:
     for name, kind in config.get("available_node_types", {}).items():
         has = kind.get("resources") or {}
         count = kind.get("max_workers", config.get("max_workers", 0)) if name != config.get("head_node_type") else 0
-        nodes += [Node(name, "", has.get("CPU", 0), has.get("GPU", 0))] * count
+        card = card_of(kind.get("node_config") or {})
+        nodes += [Node(name, "", has.get("CPU", 0), has.get("GPU", 0), card)] * count
     return nodes
 
 

@@ -1,11 +1,12 @@
-"""What a study will still cost: device hours at the measured speed, and bytes that it will write."""
+"""What a study will still cost: device hours and time at the measured speed, and bytes that it will write."""
 
-import os
-from collections.abc import Mapping
+import heapq
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
+from mlflow.entities import Run
 
 from cameras.dng import simulated_size
 from cameras.pairs import INDEX_FILE
@@ -17,6 +18,7 @@ from study.jobs.keys import flat
 from study.jobs.plan import Grid
 from study.jobs.pretraining import PretrainingJob
 from study.jobs.trial import TrialJob
+from study.preflight.cluster import this_machine
 from study.settings import Study
 from study.storage import Storage
 from study.tracking import Snapshot
@@ -60,7 +62,8 @@ class Estimate:
     Time: the seconds per iteration of a job are the median over this experiment's finished runs of the same ISP, and
     of the same settings where these decide the speed (batch, patch, precision, validation, channel, manipulations,
     threads; *fixed* apart from *joint*), on whatever hardware they ran. A pre-training stops as early as theirs did.
-    Jobs in progress count in full. A *device* is what a job gets: its GPUs or share of one, or else its CPUs.
+    Of jobs in progress counts what is left since their last checkpoint. What has failed by itself takes no time: it is
+    left alone. A *device* is what a job gets: its share of a GPU, or else its CPUs.
 
     Bytes: a trial keeps the weights of its NIP and its FAN, and example patches; a pre-training keeps its NIP twice, in
     the storage and with its run. Of every job that runs at the same time, two checkpoints lie in the storage, and a
@@ -71,6 +74,9 @@ class Estimate:
         jobs: pre-trainings and trials, by ISP.
         device: "GPU" or "CPU".
         share: devices of a job.
+        slots: jobs that run at the same time.
+        seconds_to_go: until the last job ends, pre-trainings before trials, each as soon as a slot is free. What has no
+            measured speed is left out, as in ``hours``.
         artifacts: bytes that the runs will keep.
         checkpoints: bytes that lie in the storage at the same time.
         nips: bytes of pre-trained NIPs in the storage.
@@ -80,6 +86,8 @@ class Estimate:
     jobs: tuple[Jobs, ...]
     device: str
     share: float
+    slots: int
+    seconds_to_go: float
     artifacts: int
     checkpoints: int
     nips: int
@@ -92,7 +100,7 @@ class Estimate:
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """What ``hours`` leaves out, such as "UNet trials"."""
+        """What ``hours`` and ``seconds_to_go`` leave out, such as "UNet trials"."""
         return tuple(f"{job.isp} {job.kind}" for job in self.jobs if job.seconds is None)
 
     @property
@@ -107,29 +115,39 @@ def estimate(study: Study, grid: Grid, snapshot: Snapshot | None, slots: int | N
     Args:
         grid: the study's, as far as its jobs are known.
         snapshot: what the tracker knows; None where nothing was tracked yet.
-        slots: jobs that run at the same time; where not given, as many as this machine has CPUs for.
+        slots: jobs that run at the same time; where not given, as many as this machine has room for.
     """
-    finished = snapshot.finished if snapshot else {}
-    slots = slots or max((os.cpu_count() or 1) // study.resources.cpus, 1)
-    trials = [(item.trial, key in finished) for item, key in zip(grid.planned, grid.keys, strict=True)]
-    nips = {(item.trial.camera, item.trial.isp, item.trial.split, item.pretraining): False for item in grid.planned}
-    nips |= {(job.camera, job.isp, job.split, job.pretraining): job.key in finished for job in grid.pretrainings}
-    jobs = [
-        (PretrainingJob.kind, isp, done, *_pace(PretrainingJob.kind, {"isp": isp, **flat({"pretraining": asdict(of)})}))
-        for (_, isp, _, of), done in nips.items()
+    runs = snapshot.by_key if snapshot else {}
+    slots = slots or max(this_machine().slots(study.resources), 1)
+    nips: dict[Any, str | None] = {
+        (item.trial.camera, item.trial.isp, item.trial.split, item.pretraining): None for item in grid.planned
+    }
+    nips |= {(job.camera, job.isp, job.split, job.pretraining): job.key for job in grid.pretrainings}
+    pretrainings = [
+        _Job.of(PretrainingJob.kind, isp, {"isp": isp, **flat({"pretraining": asdict(of)})}, runs.get(key or ""))
+        for (_, isp, _, of), key in nips.items()
     ]
-    jobs += [
-        (TrialJob.kind, trial.isp, done, *_pace(TrialJob.kind, {"lambda": trial.lam, **flat(asdict(trial))}))
-        for trial, done in trials
+    trials = [
+        _Job.of(
+            TrialJob.kind,
+            item.trial.isp,
+            {"lambda": item.trial.lam, **flat(asdict(item.trial))},
+            runs.get(key or ""),
+        )
+        for item, key in zip(grid.planned, grid.keys, strict=True)
     ]
-    left = [trial for trial, done in trials if not done]
-    nips_left = [isp for (_, isp, *_), done in nips.items() if not done]
+    speed = _seconds_per_iteration(study, snapshot)
+    tables = [_with_seconds(jobs, speed) for jobs in (pretrainings, trials)]
+    left = [item.trial for item, job in zip(grid.planned, trials, strict=True) if not job.finished]
+    nips_left = [job.isp for job in pretrainings if not job.finished]
     weights = sum(map(nip_size, nips_left))
     checkpoints = [*map(checkpoint_size, left), *map(pretraining_checkpoint_size, nips_left)]
     return Estimate(
-        jobs=_times(jobs, _seconds_per_iteration(study, snapshot)),
+        jobs=tuple(jobs for table in tables for jobs in _by_isp(table)),
         device="GPU" if study.resources.gpus else "CPU",
         share=study.resources.gpus or study.resources.cpus,
+        slots=slots,
+        seconds_to_go=sum(last_end(table.seconds.fillna(0), slots) for table in tables),
         artifacts=sum(map(outcome_size, left)) + weights + TEXTS * (len(left) + len(nips_left)),
         checkpoints=(KEPT + 1) * sum(sorted(checkpoints, reverse=True)[:slots]),
         nips=weights,
@@ -140,6 +158,32 @@ def estimate(study: Study, grid: Grid, snapshot: Snapshot | None, slots: int | N
             and not Storage(study.storage).exists(f"cameras/{camera.name}/{INDEX_FILE}")
         ),
     )
+
+
+def last_end(seconds: Iterable[float], slots: int) -> float:
+    """When the last of some jobs ends that begin in their order, each as soon as one of the slots is free."""
+    ends = [0.0] * slots
+    for job in seconds:
+        heapq.heapreplace(ends, ends[0] + job)
+    return max(ends)
+
+
+class _Job(NamedTuple):
+    """A job, by what decides how long it takes, and its state: ``made`` are the seconds that lie behind it."""
+
+    kind: str
+    isp: str
+    pace: str
+    iterations: float
+    finished: bool
+    failed: bool
+    made: float
+
+    @classmethod
+    def of(cls, kind: str, isp: str, params: Mapping[str, Any], run: Run | None) -> "_Job":
+        status = run.info.status if run else ""
+        made = run.data.metrics.get("seconds", 0.0) if run else 0.0
+        return cls(kind, isp, *_pace(kind, params), status == "FINISHED", status == "FAILED", made)
 
 
 def _pace(kind: str, params: Mapping[str, Any]) -> tuple[str, float]:
@@ -162,10 +206,15 @@ def _seconds_per_iteration(study: Study, snapshot: Snapshot | None) -> "pd.Serie
     )
 
 
-def _times(jobs: list[tuple[str, str, bool, str, float]], speed: "pd.Series[float]") -> tuple[Jobs, ...]:
-    table = pd.DataFrame(jobs, columns=["kind", "isp", "done", "pace", "iterations"])
-    table["seconds"] = (table.pace.map(speed) * table.iterations).mask(table.done, 0)
-    return tuple(
-        Jobs(LABELS[kind], isp, len(of), int(of.done.sum()), None if of.seconds.isna().any() else of.seconds.sum())
+def _with_seconds(jobs: list[_Job], speed: "pd.Series[float]") -> pd.DataFrame:
+    """A row for each job, with the ``seconds`` that are left of it, NaN where its speed is not known."""
+    table = pd.DataFrame(jobs, columns=_Job._fields)
+    seconds = (table.pace.map(speed) * table.iterations - table.made).clip(lower=0)
+    return table.assign(seconds=seconds.mask(table.finished | table.failed, 0))
+
+
+def _by_isp(table: pd.DataFrame) -> list[Jobs]:
+    return [
+        Jobs(LABELS[kind], isp, len(of), int(of.finished.sum()), None if of.seconds.isna().any() else of.seconds.sum())
         for (kind, isp), of in table.groupby(["kind", "isp"], sort=False)
-    )
+    ]

@@ -3,18 +3,18 @@
 import hashlib
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-
-import torch
 
 from cameras.disk import require_space
 from cameras.errors import one_line
 from study import tracking
 from study.preflight.cluster import Node
+from study.preflight.findings import Finding, finding
+from study.preflight.gpu_probe import Wanted, probe_gpus
 from study.settings import StudyError, at_home
 from study.storage import Storage
 from study.tracking.provenance import PACKAGES
@@ -22,31 +22,8 @@ from study.tracking.provenance import PACKAGES
 CODE = Path(__file__).resolve().parents[2]  # a checkout, or site-packages
 SOURCES = ("cameras", "channel", "forensics", "models", "prnu", "study")
 FOLDER = "check"  # in the storage: the files that driver and nodes exchange
-ANSWER_SECONDS = 60  # that a node has for its answer
+ANSWER_SECONDS = 150  # that a node has for its answer
 SHARE = "name one folder that all machines see (/mnt/study), or a bucket (s3://…)"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """``fault`` says what is wrong and how to mend it, and is None where all is well; ``remark`` says what is there."""
-
-    what: str
-    node: str
-    fault: str | None = None
-    remark: str = ""
-
-
-@contextmanager
-def finding(findings: list[Finding], what: str, node: str) -> Iterator[list[str]]:
-    """Add a finding: the remarks that the block collects, or the error that ends it."""
-    remarks: list[str] = []
-    try:
-        yield remarks
-    except (ValueError, OSError) as error:
-        findings.append(Finding(what, node, one_line(error)))
-    else:
-        if remarks:
-            findings.append(Finding(what, node, remark="; ".join(remarks)))
 
 
 @dataclass(frozen=True)
@@ -60,7 +37,7 @@ class Question:
         tracking_uri: of the tracker.
         run_id: the run to send a file to; None where there is no tracker yet.
         versions: of the driver.
-        gpus: whether a job needs one.
+        gpu: what jobs want of a GPU; None where they compute on CPUs.
         cache: where the node keeps copies of the data; None where it reads them in place.
         copies: bytes of every copy, by its path below ``cache``.
     """
@@ -70,7 +47,7 @@ class Question:
     tracking_uri: str
     run_id: str | None
     versions: Mapping[str, str]
-    gpus: bool
+    gpu: Wanted | None
     cache: Path | None
     copies: Mapping[str, int]
 
@@ -118,7 +95,6 @@ def probe(node: Node, question: Question) -> list[Finding]:
         (question.nonce, "storage", _exchange_files),
         (question.run_id, "tracking", _track),
         (question.versions, "versions", _compare_versions),
-        (question.gpus and node.gpus, "GPU", _try_gpu),
         (question.cache, "disk space for copies", _find_space),
     ]
     findings: list[Finding] = []
@@ -126,6 +102,8 @@ def probe(node: Node, question: Question) -> list[Finding]:
         if is_asked:
             with finding(findings, what, node.name) as remarks:
                 remarks.append(look(node, question))
+    if question.gpu is not None and node.gpus:
+        findings += probe_gpus(node, question.gpu)
     return findings
 
 
@@ -193,15 +171,6 @@ def _compare_versions(node: Node, question: Question) -> str:
         packages = ["make Python and requirements.txt the same"] if set(others) - {"source"} else []
         raise StudyError(f"{listed}: {' and '.join(code + packages)}")
     return ", ".join(f"{name} {found[name]}" for name in expected)
-
-
-def _try_gpu(node: Node, question: Question) -> str:
-    if not torch.cuda.is_available():
-        raise StudyError(
-            f"Ray counts {node.gpus:g} GPUs, but torch {torch.__version__} can use none: install a build of torch for "
-            "CUDA, and a driver that suits it"
-        )
-    return f"{node.gpus:g} × {torch.cuda.get_device_name()}"
 
 
 def _find_space(node: Node, question: Question) -> str:

@@ -21,7 +21,7 @@ from study import tracking
 from study.jobs.plan import Grid, resolve
 from study.jobs.pretraining import PretrainingJob
 from study.jobs.trial import TrialJob
-from study.preflight.estimate import Estimate, estimate
+from study.preflight.estimate import Estimate, estimate, last_end
 from study.settings import Study, load_study, planned
 from study.tracking import Snapshot
 
@@ -34,11 +34,6 @@ STUDY = {
     "training": {"patch": 32, "batch": 5, "iterations": 100},
     "pretraining": {"patch": 16, "batch": 5, "max_iterations": 1000},
 }
-
-
-@pytest.fixture(autouse=True)
-def own_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
 @pytest.fixture
@@ -176,12 +171,70 @@ def test_other_threads_measure_nothing(study: Study) -> None:
     assert estimated(asking, grid, runs).hours == 0
 
 
-@pytest.mark.parametrize("status", ["FAILED", "RUNNING"])
+@pytest.mark.parametrize("status", ["KILLED", "RUNNING"])
 def test_what_has_not_finished_is_still_to_do_and_measures_nothing(study: Study, status: str) -> None:
     grid = grid_of(study)
     runs = [finished(job, 10, status=status) for job in (*grid.ready, *grid.pretrainings)]
     found, untouched = (estimated(study, grid, them) for them in (runs, []))
     assert found == untouched
+
+
+@pytest.mark.parametrize("status", ["KILLED", "RUNNING"])
+def test_of_a_job_in_progress_counts_what_is_left(study: Study, status: str) -> None:
+    grid = grid_of(study)
+    first, second, third, *_ = [job for job in grid.ready if job.trial.isp == "INet" and job.trial.joint]
+    study = study.model_copy(update={"isps": ("INet",), "lambdas": (0.1,)})
+    runs = [finished(first, 60), finished(second, 45, status=status), finished(third, 75, status=status)]
+    inet = one(estimated(study, grid_of(study), runs), "trials", "INet")
+    assert (inet.count, inet.finished) == (4, 1)
+    assert inet.seconds == pytest.approx((60 - 45) + 0 + 60), "none takes less than no time"
+
+
+def test_what_failed_by_itself_takes_no_time(study: Study) -> None:
+    grid = grid_of(study)
+    first, second, *_ = [job for job in grid.ready if job.trial.isp == "INet" and job.trial.joint]
+    study = study.model_copy(update={"isps": ("INet",), "lambdas": (0.1,)})
+    runs = [finished(first, 60), finished(second, 1, status="FAILED")]
+    inet = one(estimated(study, grid_of(study), runs), "trials", "INet")
+    assert (inet.count, inet.finished, inet.seconds) == (4, 1, pytest.approx(2 * 60))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "slots", "end"),
+    [
+        ([], 3, 0),
+        ([5], 3, 5),
+        ([1, 2, 3], 1, 6),
+        ([1, 2, 3], 2, 4),  # the third begins at 1
+        ([3, 3, 3, 9], 3, 12),
+        ([9, 3, 3, 3], 2, 9),
+        ([1] * 1320, 8, 165),
+    ],
+)
+def test_jobs_begin_as_soon_as_a_slot_is_free(seconds: list[float], slots: int, end: float) -> None:
+    assert last_end(seconds, slots) == end
+
+
+def test_time_to_go_is_that_of_every_nip_on_its_own(study: Study) -> None:
+    """Of INet, which takes 10 s, three times as many trials are done as of UNet, which takes 100 s."""
+    grid = grid_of(study)
+    seconds = {"INet": 10, "UNet": 100}
+    done = [job for job in grid.ready if job.trial.seed == 0 or (job.trial.isp == "INet" and job.trial.camera == "one")]
+    runs = [finished(job, seconds[job.trial.isp]) for job in done]
+    runs += [finished(job, 7) for job in grid.pretrainings]
+    left = [seconds[job.trial.isp] for job in grid.ready if job not in done]
+    assert sorted(left) == [10, 10, 100, 100, 100, 100]
+    for slots, end in ((1, 420), (2, 210), (4, 110), (100, 100)):
+        found = estimated(study, grid, runs, slots)
+        assert (found.slots, found.seconds_to_go) == (slots, pytest.approx(end)), f"{slots} slots"
+
+
+def test_trials_begin_after_all_pretrainings(study: Study) -> None:
+    grid = grid_of(study)
+    runs = [finished(job, 50) for job in grid.pretrainings if job.camera == "one"]
+    runs += [finished(job, 10) for job in grid.ready if job.trial.seed == 0]
+    assert estimated(study, grid, runs, 100).seconds_to_go == pytest.approx(50 + 10)
+    assert estimated(study, grid, runs, 1).seconds_to_go == pytest.approx(2 * 50 + 8 * 10)
 
 
 def test_a_finished_study_costs_nothing(study: Study) -> None:

@@ -1,0 +1,137 @@
+"""GPUs by name and memory, and how many jobs fit on one.
+
+A job's memory is counted on the meta device (:func:`forensics.memory.trial_memory`), what its process costs by itself
+among it. A job gets the share ``resources.gpus`` of a card, and of its memory.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cameras.disk import gigabytes
+from study.settings import Planned, StudyError
+
+
+@dataclass(frozen=True)
+class Card:
+    """A GPU: its name, and the bytes that torch finds on it (``total_memory``), less than its name says."""
+
+    name: str
+    memory: int
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.memory / 1e9:.0f} GB)"
+
+
+CARDS = {
+    "T4": Card("T4", 15_600_000_000),
+    "P100": Card("P100", 17_000_000_000),
+    "V100-16": Card("V100", 16_900_000_000),
+    "V100-32": Card("V100", 34_000_000_000),
+    "A10G": Card("A10G", 23_600_000_000),
+    "L4": Card("L4", 23_600_000_000),
+    "A100-40": Card("A100", 42_200_000_000),
+    "L40S": Card("L40S", 47_600_000_000),
+    "A100-80": Card("A100", 84_900_000_000),
+    "H100": Card("H100", 84_900_000_000),
+    "H200": Card("H200", 149_900_000_000),
+}
+# Beginnings of the names of instance types (AWS), machine types and accelerators (Google), and the card that they have.
+MACHINES = {
+    "g4dn.": "T4",
+    "g5.": "A10G",
+    "g6.": "L4",
+    "gr6.": "L4",
+    "g6e.": "L40S",
+    "p3.": "V100-16",
+    "p3dn.": "V100-32",
+    "p4d.": "A100-40",
+    "p4de.": "A100-80",
+    "p5.": "H100",
+    "p5e.": "H200",
+    "p5en.": "H200",
+    "g2-standard-": "L4",
+    "a2-highgpu-": "A100-40",
+    "a2-megagpu-": "A100-40",
+    "a2-ultragpu-": "A100-80",
+    "a3-highgpu-": "H100",
+    "a3-megagpu-": "H100",
+    "a3-edgegpu-": "H100",
+    "a3-ultragpu-": "H200",
+    "nvidia-tesla-t4": "T4",
+    "nvidia-tesla-p100": "P100",
+    "nvidia-tesla-v100": "V100-16",
+}
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes that a job of a NIP needs on a card: ``job`` is "a trial of UNet", or "the pre-training of UNet"."""
+
+    isp: str
+    job: str
+    memory: int
+
+
+def card_of(node_config: Mapping[str, Any]) -> Card | None:
+    """The card of a node that a cluster file describes; None where it names no machine with a card known here."""
+    accelerators = [str(item.get("acceleratorType")) for item in node_config.get("guestAccelerators", ())]
+    names = [str(node_config.get(key, "")) for key in ("InstanceType", "machineType")]
+    for name in (*accelerators, *names):
+        for beginning, card in MACHINES.items():
+            if name.rpartition("/")[2].startswith(beginning):  # Google's names may be addresses
+                return CARDS[card]
+    return None
+
+
+def plain_name(name: str) -> str:
+    """``NVIDIA H100 80GB HBM3`` → ``H100``; ``Tesla T4`` → ``T4``"""
+    return re.sub(r"^(NVIDIA|Tesla) |[ -](\d+GB|SXM|PCI|NVL).*$", "", name)
+
+
+def needs(planned: Iterable[Planned]) -> list[Need]:
+    """The largest need of every NIP of a study, smallest first."""
+    from forensics.memory import pretraining_memory, trial_memory
+
+    largest: dict[str, Need] = {}
+    for item in planned:
+        isp = item.trial.isp
+        for need in (
+            Need(isp, f"a trial of {isp}", trial_memory(item.trial).total),
+            Need(isp, f"the pre-training of {isp}", pretraining_memory(isp, item.pretraining).total),
+        ):
+            largest[isp] = max(largest.get(isp, need), need, key=lambda need: need.memory)
+    return sorted(largest.values(), key=lambda need: need.memory)
+
+
+def fit(need: Need, on: Card, gpus: float) -> str:
+    """Says what a job uses of its share of a card.
+
+    Raises:
+        StudyError: it needs more than that.
+    """
+    given = int(gpus * on.memory)
+    if need.memory <= given:
+        return f"{gigabytes(need.memory)} of the {gigabytes(given)} that {gpus:g} of one {on} gives"
+    much = f"{need.job} needs {gigabytes(need.memory)}"
+    if (jobs := at_a_time(need.memory, on)) == 0:
+        raise StudyError(
+            f"{much}, and one {on} has no more than {gigabytes(on.memory)}: a smaller training.batch or "
+            "pretraining.batch, a smaller patch, or precision: bfloat16 needs less"
+        )
+    raise StudyError(
+        f"{much}, and {gpus:g} of one {on} gives {gigabytes(given)}: set resources.gpus to {share(jobs):g} "
+        f"(at most {jobs} at a time)"
+    )
+
+
+def at_a_time(memory: int, on: Card) -> int:
+    """Jobs that fit on a card beside each other, at most, each with an equal share of two digits."""
+    most = on.memory // memory
+    return next((jobs for jobs in range(most, 0, -1) if share(jobs) * on.memory >= memory), 0)
+
+
+def share(jobs: int) -> float:
+    """The share of a card that each of so many jobs is given: two digits, rounded down."""
+    return (100 // jobs) / 100

@@ -1,0 +1,79 @@
+"""How long a study will still take, as `status` says it: by what is at work now."""
+
+import time
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from study import tracking
+from study.execution import driver_lock
+from study.execution.driver_lock import TAG, Driver
+from study.jobs.plan import resolve
+from study.jobs.pretraining import PretrainingJob
+from study.jobs.trial import TrialJob
+from study.preflight.cluster import this_machine
+from study.preflight.status import status
+from study.settings import Study
+
+STUDY = {
+    "name": "watched",
+    "cameras": ["camera"],
+    "isps": ["INet"],
+    "lambdas": ["fixed", 0.1],
+    "seeds": 6,
+    "training": {"iterations": 100},
+}
+
+
+@pytest.fixture
+def study(tmp_path: Path, client: MlflowClient, experiment_id: str) -> Study:
+    """Twelve trials, three of either λ finished after 10 and 40 s, two in progress for 30 s."""
+    study = Study.model_validate({**STUDY, "storage": str(tmp_path)})
+    log(client, experiment_id, PretrainingJob.plan("camera", "INet", *settings(study), "d" * 64), "FINISHED", 5)
+    jobs = resolve(study, tracking.snapshot(client, experiment_id)).ready
+    joint = [job for job in jobs if job.trial.joint]
+    for job in jobs:
+        if job.trial.seed < 3:
+            log(client, experiment_id, job, "FINISHED", 40 if job.trial.joint else 10)
+    for job in joint[3:5]:
+        log(client, experiment_id, job, "RUNNING", 30)
+    return study
+
+
+def settings(study: Study) -> tuple:  # type: ignore[type-arg]
+    item = resolve(study, None).planned[0]
+    return item.trial.split, item.pretraining
+
+
+def log(client: MlflowClient, experiment_id: str, job: PretrainingJob | TrialJob, state: str, seconds: float) -> None:
+    tags = {"trial_key": job.key, "kind": job.kind, "threads": "1", "nip_sha256": "e" * 64, **job.tags}
+    run = client.create_run(experiment_id, tags=tags).info.run_id
+    for name, value in job.params.items():
+        client.log_param(run, name, value)
+    client.log_metric(run, "seconds", seconds)
+    if state != "RUNNING":
+        client.set_terminated(run, state)
+
+
+def drive(client: MlflowClient, experiment_id: str, at: float) -> None:
+    driver = Driver.here().model_copy(update={"machine": "another", "at": at})
+    client.set_experiment_tag(experiment_id, TAG, driver.model_dump_json())
+
+
+def test_as_many_at_a_time_as_run_now(study: Study, client: MlflowClient, experiment_id: str) -> None:
+    drive(client, experiment_id, time.time())
+    found = status(study, tracking.snapshot(client, experiment_id))
+    assert (found.counts["running"], found.cost.slots) == (2, 2)
+    # In their order, on two slots: fixed 10, joint 40 - 30; fixed 10, joint 40 - 30; fixed 10, joint 40.
+    assert found.seconds_to_go == pytest.approx(60)
+
+
+def test_a_dead_driver_elsewhere_runs_nothing(
+    study: Study, client: MlflowClient, experiment_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver_lock, "HEARTBEAT_SECONDS", 0.1)
+    drive(client, experiment_id, time.time() - 3600)
+    found = status(study, tracking.snapshot(client, experiment_id))
+    assert (found.counts["running"], found.counts["left"]) == (0, 6)
+    assert found.cost.slots == this_machine().slots(study.resources)
