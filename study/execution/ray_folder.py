@@ -1,9 +1,9 @@
 """A folder for what Ray keeps while it runs on this machine alone: its path must be short, as it holds sockets."""
 
 import os
-import stat
 from pathlib import Path
 
+from study.execution.private_folder import is_private
 from study.settings import StudyError
 
 SHORT = Path("/tmp")
@@ -21,9 +21,7 @@ def ray_folder() -> str | None:
     if len(os.fsencode(chosen)) <= LONGEST:
         return None
     folder = SHORT / f"ray-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+    if not is_private(folder):
         raise StudyError(
             f"{chosen} is too long a path for Ray, and {folder} is not a folder of this user alone: name another in "
             f"RAY_TMPDIR, of {LONGEST - len('/ray')} characters at most"

@@ -10,6 +10,7 @@ searchers see what a person would. The jobs themselves travel once, as the param
 import logging
 import math
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -24,9 +25,12 @@ from ray.job_config import JobConfig
 
 from cameras.errors import one_line
 from study import CHECKOUT
+from study.execution.failures import forget
+from study.execution.place import Place
 from study.execution.ray_folder import ray_folder
 from study.jobs import Context, Job, from_text, to_text
 from study.settings import Resources, StudyError, secrets
+from study.storage.retry import retry
 
 REPORT_SECONDS = 1.0
 
@@ -39,11 +43,20 @@ ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # MLflow keeps the metrics
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the command, not just the stage
 }
-HANDED_ON = (
+HANDED_ON = (  # where the driver has them: what opens its tracker and its bucket
     "MLFLOW_TRACKING_USERNAME",
     "MLFLOW_TRACKING_PASSWORD",
     "MLFLOW_TRACKING_TOKEN",
-)  # where the driver has them
+    "MLFLOW_S3_ENDPOINT_URL",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_DEFAULT_REGION",
+    "AWS_ENDPOINT_URL",
+    "AZURE_STORAGE_CONNECTION_STRING",
+    "AZURE_STORAGE_ACCESS_KEY",
+    "PGPASSWORD",
+)
 
 METRICS = ("accuracy", "psnr", "ssim")  # of a trial, as Tune shows them
 
@@ -120,11 +133,13 @@ def schedule(
     failures: dict[str, str] = {}
     folder.mkdir(parents=True, exist_ok=True)
     notes = tempfile.mkdtemp(dir=folder)
+    retry(lambda: forget(context.store, {job.key for job in jobs}))  # failures count within one run of a study
     run = tune.with_parameters(
         trainable or run_on_worker,
         plan={job.key: to_text(job) for job in jobs},
         context=context.model_dump_json(),
         credentials=credentials(),
+        driver=Path(notes).name,
     )
     tuner = tune.Tuner(
         tune.with_resources(run, {"cpu": resources.cpus, "gpu": resources.gpus}),
@@ -164,12 +179,16 @@ def _key(trial: Any) -> str:
 
 
 def run_on_worker(
-    config: dict[str, Any], plan: Mapping[str, str], context: str, credentials: Mapping[str, str]
+    config: dict[str, Any], plan: Mapping[str, str], context: str, credentials: Mapping[str, str], driver: str = "0"
 ) -> None:
-    """What a worker does: run the job of a key."""
-    os.environ.update(credentials)
-    from study.execution import worker  # imports torch and MLflow, which the driver's start need not wait for
+    """What a worker does: run the job of a key.
 
+    What it raises ends the process: Tune never gives an actor that failed to another job.
+    """
+    os.environ.update(credentials)
+    from study.execution.attempts import attempt  # imports torch and MLflow, which the driver's start need not wait for
+
+    where = Context.model_validate_json(context)
     job = from_text(plan[config["key"]])
     last, iteration, metrics = time.monotonic(), 0, dict.fromkeys(METRICS, math.nan)
 
@@ -185,9 +204,17 @@ def run_on_worker(
         if found or time.monotonic() - last >= REPORT_SECONDS:
             report()
 
-    failure = worker.run(job, Context.model_validate_json(context), on_progress, lambda text: report(remark=text))
+    failure = attempt(job, where, _place(where, driver), on_progress, lambda text: report(remark=text))
     iteration = job.steps
     report(failure=failure, ended=True)
+
+
+def _place(context: Context, driver: str) -> Place:
+    """The machine or card that Ray has given to this process."""
+    card = "" if context.device == "cpu" else os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    nodes = ray.nodes() if ray.is_initialized() else []
+    takes_jobs = sum(node["Alive"] and node["Resources"].get("CPU", 0) > 0 for node in nodes)
+    return Place(ray.util.get_node_ip_address(), card, takes_jobs < 2, driver)
 
 
 class _Watcher(tune.Callback):
@@ -220,9 +247,11 @@ class _Watcher(tune.Callback):
 
 
 def _reason(trial: Any) -> str:
-    """The last line of what was raised, or that the process is gone."""
+    """What was raised at last, or that the process is gone."""
     path = Path(trial.error_file or "")
     text = path.read_text("utf-8", "replace") if path.is_file() else ""
     if not text or "ActorDiedError" in text or "NodeDiedError" in text:
         return "its process or node was lost"
-    return one_line(text.strip().splitlines()[-1])
+    lines = text.strip().splitlines()
+    raised = [line for line in lines if re.match(r"[\w.]+(Error|Exception)\b", line)]  # its text may have more lines
+    return one_line((raised or lines)[-1])

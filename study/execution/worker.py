@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 from cameras.errors import redacted
 from models.checkpoint import CheckpointError, Write
 from study import tracking
-from study.execution import delivery
+from study.execution import card, delivery, faults
 from study.execution.checkpoints import Checkpoints
 from study.execution.run_logger import Ending, RunLogger
 from study.jobs import Callbacks, Context, Job, JobResult
@@ -27,11 +27,11 @@ from study.storage.cache import file_sha256
 from study.storage.retry import JOB_SECONDS, retry
 from study.tracking import Description, State
 
-# What may go better another time: a lost server, a storage that stays away for longer than a job retries.
-TRANSIENT = (OSError, MlflowException)
-
 Say = Callable[[str], None]
 OnProgress = Callable[[int, Mapping[str, float]], None]  # finished steps, and metrics where there are new ones
+Judge = Callable[
+    [Exception, int], str | None
+]  # an error and the step it came at: why the job would fail again, or None
 
 
 def run(
@@ -39,6 +39,7 @@ def run(
     context: Context,
     on_progress: OnProgress = lambda steps, metrics: None,
     say: Say = lambda text: None,
+    judge: Judge = faults.own_fault,
 ) -> str | None:
     """Run the job and log it, unless it is done already. Returns why it failed if it would fail again.
 
@@ -47,9 +48,11 @@ def run(
         context: where.
         on_progress: called after every step, and with its metrics after every validation.
         say: receives what people should know: trouble with tracking or storage that the job survives.
+        judge: says of an error why the job itself is to blame for it; None where it is not, or nobody knows.
 
     Raises:
-        OSError, MlflowException: the scheduler may try again, and the job resumes from its last checkpoint.
+        Exception: the job is not to blame. The scheduler may try again in another process, and the job resumes from its
+            last checkpoint.
     """
     set_up_process(context)
     storage, checkpoints = context.store, Checkpoints(context.store, job.key)
@@ -99,21 +102,23 @@ def run(
                 passes=lambda error: isinstance(error, MlflowException) and tracking.is_away(error),
             )
             tags = result.tags | _store(job, storage, artifacts)
-        except TRANSIENT:
-            raise
-        except Exception as error:  # the settings', the data's or this code's own fault
+        except Exception as error:
+            reason = judge(error, reached)
+            if reason is None:
+                raise
             tracking.write_texts(artifacts, {"failure.txt": redacted(traceback.format_exc())})
-            plain = isinstance(error, FloatingPointError | ValueError)
-            reason = redacted(str(error) if plain else f"{type(error).__name__}: {error}")
-            ending = Ending(status="FAILED", tags={}, reason=reason)
+            ending = Ending(status="FAILED", tags={}, reason=redacted(reason))
         else:
             ending = Ending(status="FINISHED", tags=tags, reason=None)
             log_seconds(result.steps)
+            if own_run:
+                logger.log(result.steps, card.peak(context))
         if not logger.close(ending, artifacts):
             retry(lambda: delivery.enqueue(storage, logger, ending, artifacts), say, JOB_SECONDS)
     if ending.status == "FINISHED":
         with suppress(OSError):  # the driver tidies up later
             checkpoints.clear()
+    card.release(context)
     return ending.reason
 
 
@@ -190,5 +195,6 @@ def _store(job: Job, storage: Storage, artifacts: Path) -> dict[str, str]:
 def set_up_process(context: Context) -> None:
     """Processes are reused: leave no setting of an earlier job behind. On a GPU, float32 shall not mean TF32."""
     torch.set_num_threads(context.threads)
+    card.prepare(context)
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False

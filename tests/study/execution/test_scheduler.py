@@ -3,7 +3,8 @@
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +15,7 @@ from ray.tune.search.variant_generator import generate_variants
 from forensics import Trial
 from forensics.trial import Distribution, Split
 from models.pretrain import Pretraining
-from study.execution import scheduler, worker
+from study.execution import place, scheduler, worker
 from study.jobs import Context, Job, to_text
 from study.jobs.evaluation import EvaluationJob
 from study.jobs.pretraining import PretrainingJob
@@ -64,7 +65,13 @@ def test_jobs_of_several_kinds_share_a_search_space() -> None:
     assert configs([PRETRAINING, evaluation])[1]["codec"] == "webp:50"
 
 
-Run = Callable[[Job, Context, Callable[[int, Mapping[str, float]], None], Callable[[str], None]], str | None]
+Run = Callable[..., str | None]  # stands for worker.run
+
+
+@pytest.fixture(autouse=True)
+def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of this machine's processes."""
+    monkeypatch.setattr(place, "notes_folder", lambda: tmp_path)
 
 
 @pytest.fixture
@@ -96,7 +103,7 @@ def test_a_worker_runs_the_job_of_its_key(reports: list[dict[str, Any]], monkeyp
 def test_a_worker_reports_iteration_accuracy_psnr_and_ssim(
     reports: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run(job: Job, context: Context, on_progress: Any, say: Any) -> None:
+    def run(job: Job, context: Context, on_progress: Any, say: Any, judge: Any) -> None:
         for step in range(1, 11):
             on_progress(step, {})  # within a second, so not reported
         on_progress(10, {"accuracy": 0.5, "psnr": 30.0, "ssim": 0.9, "loss_fan": 1.0})
@@ -114,7 +121,7 @@ def test_a_worker_reports_iteration_accuracy_psnr_and_ssim(
 def test_a_worker_reports_progress_now_and_then(reports: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
 
-    def run(job: Job, context: Context, on_progress: Any, say: Any) -> str:
+    def run(job: Job, context: Context, on_progress: Any, say: Any, judge: Any) -> str:
         nonlocal now
         for step in range(1, 101):
             now += scheduler.REPORT_SECONDS / 10
