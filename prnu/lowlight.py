@@ -18,6 +18,7 @@ from torch import Tensor
 import models
 from cameras.develop import develop, develop_libraw
 from cameras.pairs import Pairs
+from models.determinism import computing
 from models.nip import NIP
 from models.nip import develop as develop_by_nip
 from models.pretrain import Pretrained, Pretraining, pretrain
@@ -53,6 +54,7 @@ def learn(
     device: torch.device | str = "cpu",
     on_step: Callable[[int], None] = lambda step: None,
     on_metrics: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
+    deterministic: bool = True,
 ) -> Pretrained:
     """Train a UNet to develop short exposures as the standard pipeline develops long ones.
 
@@ -62,7 +64,7 @@ def learn(
         settings: of the training; its seed is also the seed of the starting weights.
         pixels: of a photograph at most: the training uses its middle.
         device: to train on.
-        on_step, on_metrics: as in `models.pretrain.pretrain`.
+        on_step, on_metrics, deterministic: as in `models.pretrain.pretrain`.
 
     Raises:
         ValueError: no scene is left to train on, or scenes are smaller than the patches or of several cameras.
@@ -75,11 +77,21 @@ def learn(
     first = taken[0][0]
     pairs = Pairs.from_images(
         ((short.bayer, develop(long)) for long, short in taken), first.cfa, first.cam2srgb, first.camera
-    ).to(device)
+    )
     start = torch.Generator().manual_seed(settings.seed)
     nip = models.build("UNet", generator=start, cfa=pairs.cfa, cam2srgb=pairs.cam2srgb.tolist())
     train_images, validation_images = torch.arange(len(scenes)).split((training, validation))
-    return pretrain(nip, pairs, train_images, validation_images, settings, on_step, on_metrics)
+    return pretrain(
+        nip,
+        pairs,
+        train_images,
+        validation_images,
+        settings,
+        device,
+        deterministic=deterministic,
+        on_step=on_step,
+        on_metrics=on_metrics,
+    )
 
 
 def pipelines(scenes: Sequence[Exposures], nip: NIP, pixels: int, device: torch.device | str) -> list[Pipeline]:
@@ -198,6 +210,7 @@ def examine(
     pixels: int,
     device: torch.device | str,
     on_step: Callable[[int], None],
+    deterministic: bool = True,
 ) -> tuple[LowLight, NIP]:
     """Train a UNet on the first scenes of a camera, and compute Table 3 on the others.
 
@@ -208,6 +221,7 @@ def examine(
         pretraining: how the UNet learns.
         pixels: that are examined of each photograph.
         on_step: called with the number of iterations, and then with that and the photographs developed.
+        deterministic: whether a repetition on the same kind of GPU shall give the same bits.
 
     Raises:
         ValueError: files that do not fit each other.
@@ -217,15 +231,19 @@ def examine(
     images = split(names, len(names) - evaluation, 0, evaluation, seed)
     others = of_others(images.evaluation)
     check(scenes, others, pixels)
-    learnt = learn(scenes[:training], max(1, training // 5), pretraining, pixels, device, on_step)
-    by_others = {pipeline.name: pipeline.develop for pipeline in pipelines(others, learnt.nip, pixels, device)}
-    result = low_light(
-        camera,
-        pipelines(examined, learnt.nip, pixels, device),
-        images,
-        [OtherCamera("another camera", by_others, tuple(range(len(others))))],
-        Settings(pixels),
-        device,
-        lambda done, total: on_step(pretraining.max_iterations + done * 3 * len(scenes) // total),
+    validation = max(1, training // 5)
+    learnt = learn(
+        scenes[:training], validation, pretraining, pixels, device, on_step=on_step, deterministic=deterministic
     )
+    by_others = {pipeline.name: pipeline.develop for pipeline in pipelines(others, learnt.nip, pixels, device)}
+    with computing(device, deterministic):
+        result = low_light(
+            camera,
+            pipelines(examined, learnt.nip, pixels, device),
+            images,
+            [OtherCamera("another camera", by_others, tuple(range(len(others))))],
+            Settings(pixels),
+            device,
+            lambda done, total: on_step(pretraining.max_iterations + done * 3 * len(scenes) // total),
+        )
     return result, learnt.nip

@@ -6,7 +6,6 @@ import torch
 
 from study.jobs import Context
 
-CUDA_CONTEXT = 0.5e9  # bytes of a card that a process takes before it stores anything, and that no limit counts
 GB = 1e9
 
 
@@ -15,7 +14,7 @@ def prepare(context: Context) -> None:
     if context.device == "cpu":
         return
     whole = torch.cuda.get_device_properties(context.device).total_memory
-    share = 1.0 if context.gpus == 1 else max(context.gpus - CUDA_CONTEXT / whole, 0.0)
+    share = 1.0 if context.memory is None else context.memory / whole
     torch.cuda.set_per_process_memory_fraction(share, context.device)
     torch.cuda.reset_peak_memory_stats(context.device)
 

@@ -101,6 +101,7 @@ class EvaluationJob(BaseJob):
                 context.device,
                 on_patches=lambda patches, before=done: callbacks.on_step(before + patches),  # type: ignore[misc]
                 on_test=bool(prefix),
+                deterministic=context.deterministic,
             )
             images, patches, *_ = judged.posteriors[self.codec].shape
             done += images * patches

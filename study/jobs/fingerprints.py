@@ -12,6 +12,7 @@ import channel
 import models
 import prnu
 from forensics.trial import Distribution
+from models.determinism import computing
 from models.nip import NIP
 from prnu import experiment
 from prnu.experiment import OtherCamera, Pipeline, Settings, split
@@ -113,17 +114,18 @@ class FingerprintJob(BaseJob):
         if simulation is not None:
             size = (simulation.height, simulation.width, settings.pixels)
             truth = true_patterns(simulation.preset, *size, channel.downsample)
-        result = experiment.experiment(
-            self.camera,
-            [Pipeline(name, how) for name, how in own.items()],
-            images,
-            others,
-            receive=partial(received, channel.downsample, channel.codec),
-            truth=truth,
-            settings=Settings(settings.pixels, settings.window, settings.stride, settings.forgery),
-            device=context.device,
-            on_progress=lambda done, total: callbacks.on_step(done * self.steps // total),
-        )
+        with computing(context.device, context.deterministic):
+            result = experiment.experiment(
+                self.camera,
+                [Pipeline(name, how) for name, how in own.items()],
+                images,
+                others,
+                receive=partial(received, channel.downsample, channel.codec),
+                truth=truth,
+                settings=Settings(settings.pixels, settings.window, settings.stride, settings.forgery),
+                device=context.device,
+                on_progress=lambda done, total: callbacks.on_step(done * self.steps // total),
+            )
         experiment.save(artifacts / FILE, result)
         # As in the paper, of the pipelines that were not trained jointly:
         P = len(own) - len(self.joint)

@@ -19,6 +19,9 @@ from study.storage import Storage, cache
 from study.storage.retry import JOB_SECONDS, retry
 
 
+CUDA_CONTEXT = 500_000_000  # bytes of a GPU that a process takes before it stores anything
+
+
 class Context(Frozen):
     """Where a job runs: storage, tracking, hardware. Nothing here is part of a key.
 
@@ -55,11 +58,17 @@ class Context(Frozen):
         return tracking.open_client(self.tracking_uri)
 
     @property
+    def training(self) -> dict[str, Any]:
+        """How :func:`forensics.train` and :func:`models.pretrain.pretrain` use the device."""
+        return {"data": self.data, "deterministic": self.deterministic, "memory": self.memory}
+
+    @property
     def memory(self) -> int | None:
-        """Bytes of the GPU that a job may use; None is all that is free, or that there is no GPU."""
+        """Bytes that a job may store on its share of a GPU; None: all that is free, or there is no GPU."""
         if self.device == "cpu" or self.gpus == 1:
             return None
-        return int(self.gpus * torch.cuda.get_device_properties(self.device).total_memory)
+        whole = torch.cuda.get_device_properties(self.device).total_memory
+        return max(int(self.gpus * whole) - CUDA_CONTEXT, 0)
 
     def camera(self, name: str, data_hash: str) -> Path:
         """A folder on this machine with the pairs of a camera, see :func:`study.storage.cache.camera`."""

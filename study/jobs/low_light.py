@@ -122,6 +122,7 @@ class LowLightJob(BaseJob):
                 self.pixels,
                 context.device,
                 callbacks.on_step,
+                context.deterministic,
             )
         write_texts(artifacts, {FILE: result.to_json()})
         models.save(artifacts / NIP_FILE, nip)

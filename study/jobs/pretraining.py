@@ -79,10 +79,10 @@ class PretrainingJob(BaseJob):
         generator = torch.Generator().manual_seed(self.pretraining.seed)
         nip = models.build(self.isp, generator=generator, cfa=pairs.cfa, cam2srgb=pairs.cam2srgb.tolist())
         train, validation, test = self.split.images(pairs.names)
-        pairs = pairs.to(context.device)
-        trained = pretrain(nip, pairs, train, validation, self.pretraining, resume=resume, **vars(callbacks))
+        how = {"resume": resume, **context.training, **vars(callbacks)}
+        trained = pretrain(nip, pairs, train, validation, self.pretraining, context.device, **how)
         if self.split.test:
-            on_test = fidelity(trained.nip, pairs, test.to(context.device), self.pretraining)
+            on_test = fidelity(trained.nip, pairs, test, self.pretraining, context.device, context.deterministic)
             callbacks.on_metrics(trained.steps, {f"test_{name}": value for name, value in on_test.items()})
         models.save(artifacts / NIP_FILE, trained.nip, key=self.key, data_fingerprint=self.data_hash)
         write_texts(artifacts, {"pretraining.yaml": self.model_dump(mode="json")})

@@ -87,7 +87,7 @@ class TrialJob(BaseJob):
         except FileNotFoundError:
             raise ValueError(f"{context.store.where(self.nip)} is missing: python -m study pretrain STUDY") from None
         pairs = open_pairs(context, self.trial.camera, self.data_hash)
-        return train(self.trial, pairs, nip, context.device, resume=resume, **vars(callbacks))
+        return train(self.trial, pairs, nip, context.device, resume=resume, **context.training, **vars(callbacks))
 
 
 def trial_key(trial: Trial, data_hash: str, nip_sha256: str) -> str:

@@ -5,11 +5,12 @@ among it. A job gets the share ``resources.gpus`` of a card, and of its memory.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cameras.disk import gigabytes
+from forensics import Trial
 from study.settings import Planned, StudyError
 
 
@@ -67,11 +68,15 @@ MACHINES = {
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes that a job of a NIP needs on a card: ``job`` is "a trial of UNet", or "the pre-training of UNet"."""
+    """Bytes that the largest job of a NIP needs on a card: ``job`` is "a trial of UNet", or "the pre-training of UNet".
+
+    ``trial`` is the largest trial.
+    """
 
     isp: str
     job: str
     memory: int
+    trial: Trial
 
 
 def card_of(node_config: Mapping[str, Any]) -> Card | None:
@@ -90,19 +95,19 @@ def plain_name(name: str) -> str:
     return re.sub(r"^(NVIDIA|Tesla) |[ -](\d+GB|SXM|PCI|NVL).*$", "", name)
 
 
-def needs(planned: Iterable[Planned]) -> list[Need]:
+def needs(planned: Sequence[Planned]) -> list[Need]:
     """The largest need of every NIP of a study, smallest first."""
     from forensics.memory import pretraining_memory, trial_memory
 
-    largest: dict[str, Need] = {}
-    for item in planned:
-        isp = item.trial.isp
-        for need in (
-            Need(isp, f"a trial of {isp}", trial_memory(item.trial).total),
-            Need(isp, f"the pre-training of {isp}", pretraining_memory(isp, item.pretraining).total),
-        ):
-            largest[isp] = max(largest.get(isp, need), need, key=lambda need: need.memory)
-    return sorted(largest.values(), key=lambda need: need.memory)
+    found = []
+    for isp in dict.fromkeys(item.trial.isp for item in planned):
+        items = [item for item in planned if item.trial.isp == isp]
+        trial = max((item.trial for item in items), key=lambda trial: trial_memory(trial).total)
+        of_trial = trial_memory(trial).total
+        of_pretraining = max(pretraining_memory(isp, item.pretraining).total for item in items)
+        job = "a trial" if of_trial >= of_pretraining else "the pre-training"
+        found.append(Need(isp, f"{job} of {isp}", max(of_trial, of_pretraining), trial))
+    return sorted(found, key=lambda need: need.memory)
 
 
 def fit(need: Need, on: Card, gpus: float) -> str:

@@ -52,8 +52,6 @@ def check(study: Study, address: str = "local", thorough: bool = True) -> list[F
     with finding(findings, "cluster", address) as remarks:
         nodes, may_start = nodes_at(address)
         remarks.append(require_room(study.resources, nodes, may_start))
-    gpu = _wanted(study)
-    findings += _fits_later(gpu, may_start) if gpu else []
     cameras = _cameras(study, thorough, findings)
 
     where, snapshot, run = None, None, None
@@ -65,6 +63,8 @@ def check(study: Study, address: str = "local", thorough: bool = True) -> list[F
     if where is None:  # nobody knows where results shall go
         return findings
 
+    gpu = Wanted(where, needs(planned(study))) if study.resources.gpus else None
+    findings += _fits_later(gpu, may_start) if gpu else []
     grid, nonce, writable = None, secrets.token_hex(8), False
     try:
         with finding(findings, "pre-trained NIPs", DRIVER) as remarks:
@@ -125,18 +125,8 @@ def _fits_later(gpu: Wanted, may_start: Sequence[Node]) -> list[Finding]:
     for node in dict.fromkeys(node for node in may_start if node.gpus):
         where = f"{node.name} (may start)"
         unknown = Finding("memory", where, remark="its card is not known here: check again once such a node runs")
-        findings += fits(gpu.needs, node.card, gpu.gpus, where) if node.card else [unknown]
+        findings += fits(gpu.needs, node.card, gpu.context.gpus, where) if node.card else [unknown]
     return findings
-
-
-def _wanted(study: Study) -> Wanted | None:
-    """What the study's jobs want of a GPU; None where they compute on CPUs."""
-    if not study.resources.gpus:
-        return None
-    items = planned(study)
-    asked = needs(items)
-    largest = next(item.trial for item in reversed(items) if item.trial.isp == asked[-1].isp)
-    return Wanted(study.resources.gpus, asked, largest, study.resources.deterministic)
 
 
 # --- Data ---

@@ -15,9 +15,12 @@ import torch
 import models
 from cameras.disk import gigabytes
 from cameras.errors import one_line
+from cameras.feed import at_once
 from cameras.pairs import Pairs
 from forensics import Trial, train
 from forensics.trial import Split
+from study.execution import card as limits
+from study.jobs import Context
 from study.preflight.cards import Card, Need, fit, plain_name
 from study.preflight.cluster import Node
 from study.preflight.findings import Finding, finding
@@ -29,12 +32,15 @@ SICK = "look at it with nvidia-smi, and take the node out of the cluster if the 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What jobs want of a GPU: their share ``gpus``, what each NIP needs, and the trial of the largest NIP to try."""
+    """What jobs want of a GPU: how they use it (``context``), and what each NIP needs, the largest last."""
 
-    gpus: float
+    context: Context
     needs: Sequence[Need]
-    trial: Trial
-    deterministic: bool = True
+
+    @property
+    def trial(self) -> Trial:
+        """The trial to try: the largest of the largest NIP."""
+        return self.needs[-1].trial
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ def probe_gpus(node: Node, wanted: Wanted) -> list[Finding]:
         names = [str(one.card) for one in tried]
         remarks += [f"{names.count(name)} × {name}" for name in dict.fromkeys(names)]
     for card in dict.fromkeys(one.card for one in tried):
-        findings += fits(wanted.needs, card, wanted.gpus, node.name)
+        findings += fits(wanted.needs, card, wanted.context.gpus, node.name)
     findings += [Finding(f"training on {one.card}", node.name, one.fault, one.remark) for one in tried]
     return findings
 
@@ -105,37 +111,35 @@ def _in_a_process(wanted: Wanted, answer: Callable[[Connection, Wanted], None] =
 
 def _try(index: int, wanted: Wanted) -> Tried:
     properties = torch.cuda.get_device_properties(index)
-    card, device = Card(plain_name(properties.name), properties.total_memory), f"cuda:{index}"
+    card = Card(plain_name(properties.name), properties.total_memory)
+    context = wanted.context.model_copy(update={"device": f"cuda:{index}"})
+    trial = wanted.trial
     try:
         free, _ = torch.cuda.mem_get_info(index)
         if free < wanted.needs[-1].memory:  # other jobs may run there
             return Tried(card, f"not tried: only {gigabytes(free)} are free")
-        torch.cuda.set_per_process_memory_fraction(wanted.gpus, index)
-        given = None if wanted.gpus == 1 else int(wanted.gpus * card.memory)
-        train_briefly(wanted.trial, device, wanted.deterministic, given)
+        limits.prepare(context)
+        train_briefly(trial, context)
         torch.cuda.synchronize(index)
     except torch.OutOfMemoryError as error:
-        return Tried(card, "", f"{wanted.trial.isp} is out of memory: raise resources.gpus ({one_line(error, 200)})")
+        return Tried(card, "", f"{trial.isp} is out of memory: raise resources.gpus ({one_line(error, 200)})")
     except Exception as error:  # CUDA has many
-        return Tried(card, "", f"{wanted.trial.isp} does not train: {one_line(error, 200)}: {SICK}")
-    peak = torch.cuda.max_memory_reserved(index)
-    return Tried(card, f"two iterations of {wanted.trial.isp}, {gigabytes(peak)} at most")
+        return Tried(card, "", f"{trial.isp} does not train: {one_line(error, 200)}: {SICK}")
+    most = torch.cuda.max_memory_reserved(index)
+    return Tried(card, f"two iterations of {trial.isp}, {gigabytes(most)} at most")
 
 
-def train_briefly(trial: Trial, device: str, deterministic: bool = True, memory: int | None = None) -> None:
-    """Train two iterations on noise and validate, with the batch, patch and networks of a trial.
-
-    Args:
-        memory: bytes of the device that may be used; None for all that is free.
-    """
+def train_briefly(trial: Trial, context: Context) -> None:
+    """Train two iterations on noise and validate, with the batch, patch and networks of a trial."""
     rng, side = np.random.default_rng(0), trial.training.patch
     noise = [(rng.random((side, side, 4)), rng.random((2 * side, 2 * side, 3))) for _ in ("training", "validation")]
     pairs = Pairs.from_images(noise, "RGGB", np.eye(3), trial.camera)
+    few = at_once(torch.device(context.device), side, trial.training.batch)
     brief = replace(
         trial,
         split=Split(train=1, validation=1),
         training=replace(trial.training, iterations=2),
-        validation=replace(trial.validation, every=2, accuracy_patches=trial.training.batch, fidelity_patches=1),
+        validation=replace(trial.validation, every=2, accuracy_patches=few, fidelity_patches=1),
     )
     nip = models.build(trial.isp, generator=torch.Generator().manual_seed(0), cfa=pairs.cfa)
-    train(brief, pairs, nip, device)
+    train(brief, pairs, nip, context.device, **context.training)

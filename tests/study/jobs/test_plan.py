@@ -204,4 +204,4 @@ def test_a_job_may_use_its_share_of_the_gpu(study: Study, monkeypatch: pytest.Mo
         resources = study.resources.model_copy(update={"gpus": gpus})
         return context(study.model_copy(update={"resources": resources})).memory
 
-    assert [memory(gpus) for gpus in (0, 0.25, 1)] == [None, 6 * 10**9, None]
+    assert [memory(gpus) for gpus in (0, 0.25, 1)] == [None, 6 * 10**9 - 5 * 10**8, None]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from forensics import Trial
+from study.jobs import Context
 from study.preflight.cards import CARDS, Need
 from study.preflight.cluster import Node
 from study.preflight.findings import Finding
@@ -14,7 +15,10 @@ HERE = Node("10.0.0.1", "a1", cpus=8, gpus=0)
 THERE = Node("10.0.0.2", "b2", cpus=8, gpus=0)
 
 # A trial that needs 3 GB of a card, of which it is given a quarter.
-WANTED = Wanted(0.25, [Need("INet", "a trial of INet", 3 * 10**9)], Trial("little", "INet", 0.1))
+WANTED = Wanted(
+    Context(storage="", cache=None, tracking_uri="", experiment_id="", device="cuda", gpus=0.25),
+    [Need("INet", "a trial of INet", 3 * 10**9, Trial("little", "INet", 0.1))],
+)
 
 L4, T4 = str(CARDS["L4"]), str(CARDS["T4"])
 

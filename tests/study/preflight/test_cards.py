@@ -3,6 +3,7 @@
 import pytest
 import yaml
 
+from forensics import Trial
 from study.preflight.cards import CARDS, Card, Need, at_a_time, card_of, fit, plain_name, share
 from study.settings import StudyError
 
@@ -11,7 +12,7 @@ TEN = Card("ten", 10 * GB)
 
 
 def need(gigabytes: float) -> Need:
-    return Need("UNet", "a trial of UNet", int(gigabytes * GB))
+    return Need("UNet", "a trial of UNet", int(gigabytes * GB), Trial("camera", "UNet", 0.1))
 
 
 def test_a_job_that_fits_says_how_much_of_its_share_it_takes() -> None:

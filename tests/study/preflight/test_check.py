@@ -169,7 +169,9 @@ def on_gpus(monkeypatch: pytest.MonkeyPatch) -> list[Question]:
     def answer(nodes: Sequence[Node], question: Question) -> list[Finding]:
         questions.append(question)
         assert question.gpu is not None
-        return [f for node in nodes for f in fits(question.gpu.needs, CARDS["L4"], question.gpu.gpus, node.name)]
+        return [
+            f for node in nodes for f in fits(question.gpu.needs, CARDS["L4"], question.gpu.context.gpus, node.name)
+        ]
 
     nodes = [replace(node, gpus=1) for node in (HERE, THERE)]
     monkeypatch.setattr(checks, "nodes_at", lambda address: (nodes, [Node("spot", "", 8, 1, CARDS["T4"])] * 3))
@@ -196,7 +198,8 @@ def test_one_line_a_nip_for_all_nodes_with_the_same_card(study: Study, on_gpus: 
     (question,) = on_gpus
     assert question.gpu is not None
     assert question.gpu.trial.isp == "INet"
-    assert not question.gpu.deterministic
+    context = question.gpu.context
+    assert (context.device, context.gpus, context.deterministic) == ("cuda", 0.25, False)
 
 
 @pytest.mark.usefixtures("on_gpus")

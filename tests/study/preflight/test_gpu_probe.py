@@ -5,12 +5,15 @@ import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from forensics import Trial
 from forensics.trial import Training, Validation
+from study.jobs import Context
+from study.jobs.job import CUDA_CONTEXT
 from study.preflight import gpu_probe
 from study.preflight.cards import CARDS, Need
 from study.preflight.cluster import Node
@@ -19,7 +22,10 @@ from study.settings import StudyError
 
 NODE = Node("10.0.0.1", "a1", cpus=8, gpus=2)
 TRIAL = Trial("camera", "INet", 0.1, training=Training(batch=2, patch=16))
-WANTED = Wanted(0.25, [Need("INet", "a trial of INet", 10**9), Need("UNet", "a trial of UNet", 5 * 10**9)], TRIAL)
+CONTEXT = Context(storage="", cache=None, tracking_uri="", experiment_id="", device="cuda", gpus=0.25)
+WANTED = Wanted(
+    CONTEXT, [Need("UNet", "a trial of UNet", 10**9, TRIAL), Need("INet", "a trial of INet", 5 * 10**9, TRIAL)]
+)
 
 
 @pytest.mark.parametrize("isp", ["INet", "UNet"])
@@ -31,11 +37,12 @@ def test_a_brief_training_goes_the_real_way(isp: str, lam: float | str, monkeypa
 
     def watched(trial: Trial, *arguments: object, **options: object) -> None:
         outcome = train(trial, *arguments, **options)  # type: ignore[arg-type]
-        calls.append((trial, outcome))
+        calls.append((trial, outcome, options))
 
     monkeypatch.setattr(gpu_probe, "train", watched)
-    train_briefly(trial, "cpu")
-    ((made, outcome),) = calls
+    train_briefly(trial, CONTEXT.model_copy(update={"device": "cpu", "data": "host", "deterministic": False}))
+    ((made, outcome, options),) = calls
+    assert options == {"data": "host", "deterministic": False, "memory": None}
     assert (made.training.iterations, made.training.batch, made.training.patch) == (2, 3, 16)
     assert (made.isp, made.lam, made.manipulations, made.channel) == (isp, lam, trial.manipulations, trial.channel)
     assert list(outcome.history) == [2], "validated once"
@@ -45,24 +52,25 @@ def test_a_brief_training_goes_the_real_way(isp: str, lam: float | str, monkeypa
 
 
 @pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
-    """One L4, all of it free; what the process has limited itself to."""
-    state: dict[str, float] = {"free": CARDS["L4"].memory - 4 * 10**8}
+def gpu(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """One L4, all of it free; what the process has limited itself to, and what it trained."""
+    state: dict[str, Any] = {"free": CARDS["L4"].memory - 4 * 10**8}
     properties = SimpleNamespace(name="NVIDIA L4", total_memory=CARDS["L4"].memory)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (state["free"], properties.total_memory))
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda share, device: state.update(limit=share))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: 31 * 10**8)
-    monkeypatch.setattr(
-        gpu_probe, "train_briefly", lambda *arguments: state.update(trained=True, given=arguments[3] or 0)
-    )
+    monkeypatch.setattr(gpu_probe, "train_briefly", lambda trial, context: state.update(trained=trial, where=context))
     return state
 
 
-def test_a_card_that_trains_says_how_much_it_took(gpu: dict[str, float]) -> None:
-    assert gpu_probe._try(0, WANTED) == Tried(CARDS["L4"], "two iterations of INet, 3.1 GB at most")
-    assert (gpu["limit"], gpu["given"]) == (0.25, CARDS["L4"].memory // 4), "within its share"
+def test_a_card_that_trains_says_how_much_it_took(gpu: dict[str, Any]) -> None:
+    assert gpu_probe._try(1, WANTED) == Tried(CARDS["L4"], "two iterations of INet, 3.1 GB at most")
+    assert (gpu["trained"], gpu["where"].device) == (TRIAL, "cuda:1")
+    given = 0.25 * CARDS["L4"].memory - CUDA_CONTEXT
+    assert gpu["limit"] * CARDS["L4"].memory == pytest.approx(given), "within its share"
 
 
 def failing(error: Exception) -> Callable[..., None]:
@@ -87,7 +95,7 @@ def failing(error: Exception) -> Callable[..., None]:
     ],
 )
 def test_a_card_that_does_not_train_is_a_fault_with_a_remedy(
-    gpu: dict[str, float], monkeypatch: pytest.MonkeyPatch, error: Exception, expected: str
+    gpu: dict[str, Any], monkeypatch: pytest.MonkeyPatch, error: Exception, expected: str
 ) -> None:
     monkeypatch.setattr(gpu_probe, "train_briefly", failing(error))
     fault = gpu_probe._try(0, WANTED).fault
@@ -96,7 +104,7 @@ def test_a_card_that_does_not_train_is_a_fault_with_a_remedy(
     assert "\n" not in fault
 
 
-def test_a_card_that_others_use_is_left_alone(gpu: dict[str, float]) -> None:
+def test_a_card_that_others_use_is_left_alone(gpu: dict[str, Any]) -> None:
     gpu["free"] = 4.9e9
     assert gpu_probe._try(0, WANTED) == Tried(CARDS["L4"], "not tried: only 4.9 GB are free")
     assert "trained" not in gpu
@@ -110,8 +118,8 @@ def test_findings_of_a_node(monkeypatch: pytest.MonkeyPatch) -> None:
     found = [(finding.what, finding.fault, finding.remark) for finding in probe_gpus(NODE, WANTED)]
     assert found == [
         ("GPU", None, "2 × L4 (24 GB)"),
-        ("memory for INet on L4 (24 GB)", None, "1 GB of the 5.9 GB that 0.25 of one L4 (24 GB) gives"),
-        ("memory for UNet on L4 (24 GB)", None, "5 GB of the 5.9 GB that 0.25 of one L4 (24 GB) gives"),
+        ("memory for UNet on L4 (24 GB)", None, "1 GB of the 5.9 GB that 0.25 of one L4 (24 GB) gives"),
+        ("memory for INet on L4 (24 GB)", None, "5 GB of the 5.9 GB that 0.25 of one L4 (24 GB) gives"),
         ("training on L4 (24 GB)", None, "fine"),
         ("training on L4 (24 GB)", "sick", ""),
     ]
