@@ -18,7 +18,6 @@ from study.settings import Frozen
 from study.storage import Storage, cache
 from study.storage.retry import JOB_SECONDS, retry
 
-
 CUDA_CONTEXT = 500_000_000  # bytes of a GPU that a process takes before it stores anything
 
 

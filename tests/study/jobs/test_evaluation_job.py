@@ -21,7 +21,7 @@ from study.execution import worker
 from study.execution.cameras import prepare_cameras
 from study.execution.driver import at_work, stage
 from study.execution.run_logger import RunLogger
-from study.jobs import Context
+from study.jobs import Callbacks, Context
 from study.jobs.evaluation import EvaluationJob, metric, parse_codecs, short_name
 from study.jobs.plan import context, resolve
 from study.jobs.pretraining import open_pairs
@@ -256,6 +256,20 @@ def test_its_progress_is_in_patches(study: Study) -> None:
     assert worker.run(job, context_of(study), lambda step, metrics: steps.append(step)) is None
     assert job.steps == 15
     assert steps == [2, 4, 6, 8, 10, 12, 14, 15, 15], "batches of two, the test image, and then the metrics"
+
+
+def test_it_computes_as_the_study_says(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    original = evaluation.evaluate
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        asked.append(options["deterministic"])
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(evaluation, "evaluate", watched)
+    where = context_of(study).model_copy(update={"deterministic": False})
+    EvaluationJob.plan(trial(study, 0.01), "jpeg:65").run(where, Callbacks(), None, tmp_path)
+    assert asked == [False, False], "validation and test images"
 
 
 def test_codecs_of_a_command_line() -> None:

@@ -1,5 +1,7 @@
 """What a study says of the device reaches what computes there."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -7,17 +9,19 @@ import pytest
 from small_study import Data
 
 from cameras.pairs import Index
-from forensics.trial import Split
+from forensics.trial import Distribution, Split
 from models.pretrain import Pretrained, Pretraining
 from study.execution.worker import describe
 from study.jobs import Callbacks, Context
+from study.jobs import fingerprints as fingerprint_job
 from study.jobs import low_light as low_light_job
 from study.jobs import pretraining as pretraining_job
 from study.jobs import trial as trial_job
+from study.jobs.fingerprints import FingerprintJob
 from study.jobs.low_light import LowLightJob
 from study.jobs.pretraining import PretrainingJob
 from study.jobs.trial import TrialJob
-from study.settings import LowLight, Simulation
+from study.settings import Fingerprints, LowLight, Simulation
 
 
 class Reached(Exception):  # noqa: N818
@@ -96,3 +100,32 @@ def test_the_hardware_of_a_run_is_that_of_its_device(job: TrialJob, there: Conte
     hardware = {device: describe(job, there.model_copy(update={"device": device})) for device in ("cpu", "cuda")}
     assert "CPUs" in hardware["cpu"].tags["hardware"]
     assert "CPUs" not in hardware["cuda"].tags["hardware"]
+
+
+def test_fingerprints(there: Context, data: Data, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """They are compared while the device computes as the study says."""
+    state: list[tuple[str, bool]] = []
+
+    @contextmanager
+    def computing(device: str, deterministic: bool) -> Iterator[None]:
+        state.append((device, deterministic))
+        yield
+        state.clear()
+
+    def experiment(*arguments: object, **options: object) -> None:
+        assert state == [("cpu", False)]
+        raise Reached
+
+    monkeypatch.setattr(fingerprint_job, "computing", computing)
+    monkeypatch.setattr(fingerprint_job.experiment, "experiment", experiment)
+    job = FingerprintJob.plan(
+        camera=data.camera,
+        data_hash=data.data_hash,
+        others={},
+        pretrained=(),
+        joint=(),
+        settings=Fingerprints(estimation=2, prediction=1, evaluation=1),
+        channel=Distribution(),
+    )
+    with pytest.raises(Reached):
+        job.run(there, Callbacks(), None, tmp_path)
