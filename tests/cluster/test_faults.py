@@ -1,187 +1,19 @@
 """The same study through every fault: real processes, real SIGKILL, and the same bits in the end."""
 
-import hashlib
 import os
-import re
-import shutil
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
-from machines import BIN, ROOT, Bucket, Cluster, Machine, TrackingServer, wait_for
-from mlflow import MlflowClient
+from laboratory import LAMBDAS, STEPS, TRIALS, Laboratory, Result, resumed_in
+from machines import Bucket, wait_for
 from mlflow.entities import Run
 
-STUDY = """
-name: {name}
-cameras: [{{name: small-rggb, simulate: {{preset: sim-rggb, images: 4, height: 96, width: 128}}}}]
-isps: [INet]
-lambdas: [{lambdas}]
-seeds: 2
-split: {{train: 3, validation: 1}}
-pretraining: {{patch: 16, batch: 2, max_iterations: 4, check_every: 2, validation_patch: 32}}
-training: {{patch: 16, batch: 2, iterations: 120}}
-validation: {{every: 20, accuracy_patches: 2, fidelity_patches: 1, textured: false}}
-resources: {{checkpoint_seconds: 0, cache: {cache}}}
-"""
-STEPS = list(range(20, 121, 20))  # of the validations; all but the last are followed by a checkpoint
-LAMBDAS = "0.01, fixed"
-TRIALS = 4
-METRICS = {"accuracy", "psnr", "ssim", "ssim_paper", "loss_fan", "loss_nip"}
-WEIGHTS = ("nip.safetensors", "fan.safetensors")
-os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
 OUTAGE = 30.0  # seconds that the tracking server stays away
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a trial leaves behind: (step, value) of its metrics as they were logged, and SHA-256 of its weights.
-
-    How many ``seconds`` it took is no part of it: these are bound to differ.
-    """
-
-    metrics: Mapping[str, list[tuple[int, float]]]
-    weights: Mapping[str, str]
-
-
-@dataclass
-class Laboratory:
-    """One study, under its own name and with a storage of its own, on the cluster of all.
-
-    Where no ``bucket`` is the storage, ``results`` in ``folder`` is. Drivers find their camera's pictures there, if
-    another laboratory has taken them before. ``keys`` are those of the trials, as far as they are known.
-    """
-
-    name: str
-    folder: Path
-    cluster: Cluster
-    server: TrackingServer
-    pictures_of: "Laboratory | None" = None
-    keys: Collection[str] = ()
-    bucket: Bucket | None = None
-    environment: dict[str, str] = field(default_factory=dict)  # of drivers, beside the cluster's
-    drivers: list[Machine] = field(default_factory=list)
-
-    @property
-    def results(self) -> Path:
-        return self.folder / "results"
-
-    @cached_property
-    def client(self) -> MlflowClient:
-        return MlflowClient(self.server.uri)
-
-    def start(self, lambdas: str = LAMBDAS, verb: str = "run", *options: str) -> Machine:
-        """A driver: ``python -m study run``, or another verb."""
-        if self.pictures_of and not self.drivers:
-            for part in ("simulated", "cameras"):
-                shutil.copytree(self.pictures_of.results / part, self.results / part)
-        study = self.folder / "study.yaml"
-        study.write_text(STUDY.format(name=self.name, lambdas=lambdas, cache=self.folder / "cache"))
-        storage = f"{self.bucket.uri}/{self.name}" if self.bucket else self.results
-        command = [BIN / "python", "-m", "study", verb, study, *options]
-        command += ["--address", self.cluster.address, "--storage", storage]
-        environment = {"PYTHONPATH": str(ROOT), **self.cluster.environment, **self.environment}
-        name = f"driver-{len(self.drivers) + 1}"
-        self.drivers.append(Machine(name, command, environment, self.folder / f"{name}.log", self.folder))
-        return self.drivers[-1]
-
-    def run(self, lambdas: str = LAMBDAS, code: int = 0) -> str:
-        return self.start(lambdas).finish(code)
-
-    def runs(self) -> list[Run]:
-        """Of trials."""
-        found = self.client.get_experiment_by_name(self.name)
-        assert found is not None
-        return list(self.client.search_runs([found.experiment_id], "tags.kind = 'trial'"))
-
-    def finished(self) -> set[str]:
-        """Keys of trials."""
-        return {run.data.tags["trial_key"] for run in self.runs() if run.info.status == "FINISHED"}
-
-    def names(self, folder: str) -> list[str]:
-        """What lies in a folder of the storage, oldest step first."""
-        if self.bucket:
-            return self.bucket.names(f"{self.name}/{folder}/")
-        files = (self.results / folder).rglob("[!.]*")
-        return sorted(file.relative_to(self.results).as_posix() for file in files if file.is_file())
-
-    def checkpoints(self) -> dict[str, list[str]]:
-        """Names of the checkpoints of trials by key, oldest first."""
-        found: dict[str, list[str]] = {}
-        for name in self.names("checkpoints"):
-            if (key := Path(name).stem.rpartition("-")[0]) in self.keys:
-                found.setdefault(key, []).append(name)
-        return found
-
-    def wait_for_mid_trial(self, driver: Machine, kept: int = 1) -> None:
-        """Wait until every worker is at a trial that has this many checkpoints: not many of all that it will write."""
-
-        def at_trials() -> bool:
-            return sum(len(names) >= kept for names in self.checkpoints().values()) >= len(self.cluster.workers)
-
-        wait_for(at_trials, driver)
-
-    def outcome(self) -> dict[str, Result]:
-        """By key. Every key has one run, and every run is finished."""
-        runs = self.runs()
-        assert [run.info.status for run in runs] == ["FINISHED"] * len(runs)
-        results = {run.data.tags["trial_key"]: self.result(run) for run in runs}
-        assert len(results) == len(runs)
-        return results
-
-    def result(self, run: Run) -> Result:
-        run_id = run.info.run_id
-        metrics = {
-            name: [(entry.step, entry.value) for entry in self.client.get_metric_history(run_id, name)]
-            for name in run.data.metrics.keys() - {"seconds"}
-        }
-        with TemporaryDirectory() as folder:
-            files = {name: Path(self.client.download_artifacts(run_id, name, folder)) for name in WEIGHTS}
-            weights = {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in files.items()}
-        return Result(metrics, weights)
-
-
-@pytest.fixture(scope="module")
-def reference(
-    tmp_path_factory: pytest.TempPathFactory, cluster: Cluster, tracking_server: TrackingServer
-) -> Laboratory:
-    """The study where nothing happens."""
-    laboratory = Laboratory("undisturbed", tmp_path_factory.mktemp("undisturbed"), cluster, tracking_server)
-    laboratory.run()
-    return laboratory
-
-
-@pytest.fixture(scope="module")
-def undisturbed(reference: Laboratory) -> dict[str, Result]:
-    """What the study should come to."""
-    results = reference.outcome()
-    assert len(results) == TRIALS
-    for result in results.values():
-        assert result.metrics.keys() == METRICS
-        assert all([step for step, _ in history] == STEPS for history in result.metrics.values())
-    assert len({result.weights["fan.safetensors"] for result in results.values()}) == TRIALS, "all trials are alike"
-    return results
-
-
-@pytest.fixture
-def laboratory(
-    request: pytest.FixtureRequest, tmp_path: Path, reference: Laboratory, undisturbed: dict[str, Result]
-) -> Iterator[Laboratory]:
-    """Two workers, and pictures of the camera: the rest is to do."""
-    cluster = reference.cluster
-    cluster.start_workers(2 - len(cluster.workers))  # an earlier test may have killed some
-    name = re.sub(r"\W+", "-", request.node.name.removeprefix("test_")).strip("-")
-    laboratory = Laboratory(name, tmp_path, cluster, reference.server, reference, undisturbed.keys())
-    yield laboratory
-    for driver in laboratory.drivers:
-        driver.kill()
 
 
 def test_training_process_killed(laboratory: Laboratory, undisturbed: dict[str, Result]) -> None:
@@ -207,11 +39,6 @@ def lose_a_node(laboratory: Laboratory) -> None:
     hit = laboratory.checkpoints()
     laboratory.cluster.start_worker()
     assert resumed_in(driver.finish()) & {key[:8] for key in hit}, "killed too late: no trial was in progress there"
-
-
-def resumed_in(output: str) -> set[str]:
-    """The trials that a driver has started again, by the beginnings of their keys."""
-    return set(re.findall(r"^(\w+): .* resumes from its last checkpoint$", output, re.MULTILINE))
 
 
 def test_worker_node_killed_in_an_evaluation(laboratory: Laboratory) -> None:
