@@ -91,5 +91,6 @@ def _too_large(error: Exception, context: Context, place: Place) -> str:
     figures = "; ".join(filter(None, [card.figures(context), one_line(error, 250)]))
     return (
         f"out of memory with resources.gpus: {context.gpus:g}, and twice alone on {place} ({figures}): make "
-        "training.patch or training.batch smaller, or use cards with more memory"
+        "training.patch or training.batch smaller, or use cards with more memory; 'python -m study check' says what "
+        "each NIP needs"
     )

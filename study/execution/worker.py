@@ -193,8 +193,6 @@ def _store(job: Job, storage: Storage, artifacts: Path) -> dict[str, str]:
 
 
 def set_up_process(context: Context) -> None:
-    """Processes are reused: leave no setting of an earlier job behind. On a GPU, float32 shall not mean TF32."""
+    """Processes are reused: leave no setting of an earlier job behind."""
     torch.set_num_threads(context.threads)
     card.prepare(context)
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False

@@ -1,8 +1,8 @@
 """``python -m study`` with workers that fail as they are told: ``python -c "import faulty; faulty.main()" FAULT …``
 
-FAULT is JSON: ``{"folder": …, "sticky": key, "memory": key, "node": address}``: the trial that meets a CUDA error once, the
-one that runs out of memory twice, the node that fails every job. The folder is for what happens: one line an attempt at
-a job, and one when it fails. The production code knows nothing of all this: the driver hands out another function.
+FAULT is JSON: ``{"folder": …, "sticky": key, "memory": key, "node": address}``: the trial that meets a CUDA error once,
+the one that runs out of memory twice, the node that fails every job. The folder is for what happens: one line an
+attempt at a job, and one when it fails. The production code knows nothing of it: the driver hands out another function.
 """
 
 import json

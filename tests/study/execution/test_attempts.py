@@ -175,10 +175,33 @@ def test_twice_out_of_memory_alone_is_too_large(
     assert failure == (
         "out of memory with resources.gpus: 0.25, and twice alone on 10.0.0.3 (at most 23.1 GB were in use of the 23.7 "
         "GB of this L4; CUDA out of memory. Tried to allocate 2.00 GiB.): make training.patch or training.batch "
-        "smaller, or use cards with more memory"
+        "smaller, or use cards with more memory; 'python -m study check' says what each NIP needs"
     )
     assert recorded(client, context.experiment_id, KEYS[0]).status == "FAILED"
     assert alone == [False, True, True]
+
+
+def test_the_peak_of_a_card_is_logged_at_the_end_and_its_memory_given_back(
+    once: Try, context: Context, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released: list[Context] = []
+    monkeypatch.setattr(card, "peak", lambda context: {"gpu_peak_gb": 5.25})
+    monkeypatch.setattr(card, "release", released.append)
+    assert once(KEYS[0], HERE) is None
+    assert recorded(client, context.experiment_id, KEYS[0]).metrics["gpu_peak_gb"] == [(4, 5.25)]
+    assert len(released) == 1
+
+
+def test_a_late_cuda_error_ends_the_process_and_the_job_is_done(
+    once: Try, context: Context, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def release(context: Context) -> None:
+        raise torch.AcceleratorError("CUDA error: unspecified launch failure")
+
+    with monkeypatch.context() as patch, pytest.raises(torch.AcceleratorError):
+        patch.setattr(card, "release", release)
+        once(KEYS[0], HERE)
+    assert once(KEYS[0], HERE, AssertionError("it is done already")) is None
 
 
 def test_a_run_of_a_study_begins_without_notes_on_its_jobs(once: Try, context: Context) -> None:
