@@ -1,4 +1,4 @@
-"""Random aligned patches of a camera's pairs, gathered on the device where the pairs are.
+"""Random aligned patches of a camera's pairs: places are drawn on the host, patches are gathered where the pairs are.
 
 A place is an image and the upper left corner (y, x) of a patch, in Bayer pixels. These are whole 2×2 cells: every patch
 has the camera's own CFA phase, and its target patch begins at (2y, 2x).
@@ -10,8 +10,8 @@ all its pixels and colours, a place is
     kept at 50 %         if 0.01 ≤ σ² < 0.02
     always kept          if 0.02 ≤ σ²
 
-Random numbers are drawn on the device of their generator. With a generator on the CPU, pairs on any device give the
-same patches: all other computations are in integers and float64 and do not depend on the device.
+Places are drawn from pairs on the host, by a generator on the CPU. So they are the same for every device, and so are
+the patches, up to the last bit of a quotient. `cameras.feed` brings them to a GPU.
 """
 
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class Patches:
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """Places of n patches: image, y, x, each (n,) int64; y and x in Bayer pixels."""
+    """Places of n patches: image, y, x, each (n,) int64; y and x in Bayer pixels. They are drawn on the host."""
 
     image: torch.Tensor
     y: torch.Tensor
@@ -52,6 +52,9 @@ class Places:
     def __getitem__(self, selection: slice | torch.Tensor) -> "Places":
         return Places(self.image[selection], self.y[selection], self.x[selection])
 
+    def to(self, device: torch.device | str) -> "Places":
+        return Places(self.image.to(device), self.y.to(device), self.x.to(device))
+
 
 def sample(
     pairs: Pairs, images: torch.Tensor, count: int, patch: int, generator: torch.Generator, textured: bool
@@ -59,12 +62,11 @@ def sample(
     """Draw a random batch for training: for each patch an image, uniformly, and a place in it, uniformly.
 
     Args:
-        pairs: of one camera; patches are on its device.
-        images: (k,) int64, indices of the images to draw from, best on the device of `pairs`: otherwise the host
-            waits for their transfer.
+        pairs: of one camera, on the host.
+        images: (k,) int64, indices of the images to draw from.
         count: number of patches.
         patch: side p of a patch in Bayer pixels; the target patch is 2p wide.
-        generator: on the CPU, whatever the device of `pairs`; only its state decides what is drawn.
+        generator: on the CPU; only its state decides what is drawn.
         textured: reject places without content.
 
     Raises:
@@ -85,35 +87,47 @@ def fixed(
 
 
 def gather(pairs: Pairs, places: Places, patch: int) -> Patches:
-    """The patches at given places."""
-    width = pairs.width[places.image]
-    first = pairs.offset[places.image] + places.y * width + places.x  # (n,) row of the upper left Bayer pixel
-    rows = first[:, None] + width[:, None] * torch.arange(patch, device=pairs.device)  # (n, p) begin of lines
-    # A Bayer pixel is 4 × 16 bits, copied as one int64. All runs of p pixels form one overlapping view.
-    pixels = pairs.bayer.view(torch.int64)
-    runs = pixels.as_strided((len(pixels) - patch + 1, patch), (1, 1))
-    bayer = runs.index_select(0, rows.flatten()).view(torch.int16).view(len(places), patch, patch, 4)
-    return Patches(bayer_to_float(bayer), target_to_float(_gather_target(pairs, places, patch)))
+    """The patches at given places, which are on the device of `pairs`."""
+    return patches_of(gather_bayer(pairs, places, patch), gather_target(pairs, places, patch))
 
 
-def _gather_target(pairs: Pairs, places: Places, patch: int) -> torch.Tensor:
-    """Target patches at given places, (n, 2p, 2p, 3) uint8."""
-    side, width = 2 * patch, 2 * pairs.width[places.image]
-    first = 4 * pairs.offset[places.image] + 2 * places.y * width + 2 * places.x
-    rows = first[:, None] + width[:, None] * torch.arange(side, device=pairs.device)
-    runs = pairs.target.as_strided((len(pairs.target) - side + 1, 3 * side), (3, 1))
-    return runs.index_select(0, rows.flatten()).view(len(places), side, side, 3)
+def patches_of(bayer: torch.Tensor, target: torch.Tensor) -> Patches:
+    """Patches out of the stored integers that `gather_bayer` and `gather_target` return."""
+    return Patches(bayer_to_float(bayer), target_to_float(target))
+
+
+def gather_bayer(pairs: Pairs, places: Places, patch: int) -> torch.Tensor:
+    """The stored Bayer patches at given places, (n, p, p, 4) int16."""
+    # A Bayer pixel is 4 × 16 bits, copied as one int64.
+    lines = _gather_lines(pairs.bayer.view(torch.int64), pairs, places, patch, scale=1)
+    return lines.view(torch.int16).view(len(places), patch, patch, 4)
+
+
+def gather_target(pairs: Pairs, places: Places, patch: int) -> torch.Tensor:
+    """The stored target patches at given places, (n, 2p, 2p, 3) uint8."""
+    return _gather_lines(pairs.target, pairs, places, patch, scale=2).view(-1, 2 * patch, 2 * patch, 3)
+
+
+def _gather_lines(pixels: torch.Tensor, pairs: Pairs, places: Places, patch: int, scale: int) -> torch.Tensor:
+    """All lines of the patches out of (pixels, channels), whose images are `scale` times as wide as Bayer stacks."""
+    side, channels = scale * patch, pixels.shape[1]
+    width = scale * pairs.width[places.image]
+    first = scale**2 * pairs.offset[places.image] + scale * places.y * width + scale * places.x  # (n,) upper left pixel
+    lines = first[:, None] + width[:, None] * torch.arange(side, device=pairs.device)  # (n, side) begin of every line
+    # All runs of `side` pixels form one overlapping view.
+    runs = pixels.as_strided((len(pixels) - side + 1, channels * side), (channels, 1))
+    return runs.index_select(0, lines.flatten())
 
 
 def random_places(
     pairs: Pairs, images: torch.Tensor, count: int, patch: int, generator: torch.Generator, textured: bool
 ) -> Places:
-    """The places of `sample`. Without `textured`, the host never waits for the device."""
-    images = _checked(pairs, images, count, patch)
+    """The places of `sample`."""
+    _check(pairs, images, count, patch)
 
     def draw(number: int) -> Places:
-        chosen = torch.randint(len(images), (number,), generator=generator, device=generator.device)
-        return _anywhere(pairs, images[_moved(chosen, pairs)], patch, generator)
+        chosen = torch.randint(len(images), (number,), generator=generator)
+        return _anywhere(pairs, images[chosen], patch, generator)
 
     if not textured:
         return draw(count)
@@ -129,8 +143,8 @@ def random_places(
                 "use images with more content, or no filter"
             )
         candidates = draw(max(8, min(2 * missing, largest_round)))
-        coin = _moved(torch.rand(len(candidates), generator=generator, device=generator.device) < 0.5, pairs)
-        variance = _variance(_gather_target(pairs, candidates, patch))
+        coin = torch.rand(len(candidates), generator=generator) < 0.5
+        variance = _variance(gather_target(pairs, candidates, patch))
         keep = (variance >= TEXTURED) | ((variance >= FLAT) & coin)
         accepted.append(candidates[keep.nonzero().flatten()[:missing]])
         missing, tried = missing - len(accepted[-1]), tried + len(candidates)
@@ -139,42 +153,42 @@ def random_places(
 
 
 def fixed_places(
-    pairs: Pairs, images: torch.Tensor, per_image: int, patch: int, generator: torch.Generator, textured: bool
+    pairs: Pairs,
+    images: torch.Tensor,
+    per_image: int,
+    patch: int,
+    generator: torch.Generator,
+    textured: bool,
+    device: torch.device | str = "cpu",
 ) -> Places:
-    """The places of `fixed`. If the patches are too many for the memory, `gather` them slice by slice."""
-    images = _checked(pairs, images, per_image, patch)
+    """The places of `fixed`. A GPU as `device` finds textured places faster: the targets are moved one by one."""
+    _check(pairs, images, per_image, patch)
     every = images.repeat_interleave(per_image)
     if not textured:
         return _anywhere(pairs, every, patch, generator)
-    corners = [_textured_corners(pairs, image, per_image, patch, generator) for image in images.tolist()]
+    corners = [_textured_corners(pairs, image, per_image, patch, generator, device) for image in images.tolist()]
     return _at_corner(pairs, every, torch.cat(corners), patch)
 
 
-def _checked(pairs: Pairs, images: torch.Tensor, count: int, patch: int) -> torch.Tensor:
+def _check(pairs: Pairs, images: torch.Tensor, count: int, patch: int) -> None:
     if count < 1 or patch < 1 or len(images) < 1:
         raise ValueError(f"{count} patches of {patch} Bayer pixels from {len(images)} images: there are none")
-    if patch > pairs.shortest_side:  # known on the host: reading `images` here would wait for the device
-        for image in images.tolist():
-            height, width = int(pairs.height[image]), int(pairs.width[image])
-            if patch > min(height, width):
-                raise ValueError(
-                    f"{pairs.names[image]} ({pairs.camera}) has {2 * width} × {2 * height} pixels, "
-                    f"too few for a patch of {2 * patch} × {2 * patch}"
-                )
-    return images.to(pairs.device)
+    too_small = images[torch.minimum(pairs.height, pairs.width)[images] < patch].tolist()
+    if too_small:
+        image = too_small[0]
+        height, width = int(pairs.height[image]), int(pairs.width[image])
+        raise ValueError(
+            f"{pairs.names[image]} ({pairs.camera}) has {2 * width} × {2 * height} pixels, "
+            f"too few for a patch of {2 * patch} × {2 * patch}"
+        )
 
 
 def _anywhere(pairs: Pairs, image: torch.Tensor, patch: int, generator: torch.Generator) -> Places:
     """One uniformly random place in each image."""
     corners = (pairs.height[image] - patch + 1) * (pairs.width[image] - patch + 1)
     # The remainder of 62 random bits has a bias towards small numbers below 2⁻³⁰.
-    drawn = torch.randint(1 << 62, image.shape, generator=generator, device=generator.device)
-    return _at_corner(pairs, image, _moved(drawn, pairs) % corners, patch)
-
-
-def _moved(drawn: torch.Tensor, pairs: Pairs) -> torch.Tensor:
-    """Move random numbers to the device of `pairs`; the host does not wait until they are on a GPU."""
-    return drawn.to(pairs.device, non_blocking=pairs.device.type == "cuda")
+    drawn = torch.randint(1 << 62, image.shape, generator=generator)
+    return _at_corner(pairs, image, drawn % corners, patch)
 
 
 def _at_corner(pairs: Pairs, image: torch.Tensor, corner: torch.Tensor, patch: int) -> Places:
@@ -193,15 +207,17 @@ def _variance(target: torch.Tensor) -> torch.Tensor:
     return (square - mean**2) / 255**2
 
 
-def _textured_corners(pairs: Pairs, image: int, count: int, patch: int, generator: torch.Generator) -> torch.Tensor:
+def _textured_corners(
+    pairs: Pairs, image: int, count: int, patch: int, generator: torch.Generator, device: torch.device | str
+) -> torch.Tensor:
     """Random textured places of one image: (count,) numbers for `_at_corner`.
 
     Summed-area tables (Crow 1984) give the variance of all patches at once: an image with few textured places takes
     as long as any other, and an image without any is recognised for certain.
     """
     offset, height, width = (int(extent[image]) for extent in (pairs.offset, pairs.height, pairs.width))
-    target = pairs.target[4 * offset : 4 * (offset + height * width)]
-    cells = torch.zeros(2, height, width, dtype=torch.int32, device=pairs.device)  # Σx and Σx² of 2×2 RGB pixels
+    target = pairs.target[4 * offset : 4 * (offset + height * width)].to(device)
+    cells = torch.zeros(2, height, width, dtype=torch.int32, device=device)  # Σx and Σx² of 2×2 RGB pixels
     for line in target.view(height, 2, width, 6).unbind(1):
         for part in line.unbind(2):
             values = part.to(torch.int32)
@@ -218,5 +234,5 @@ def _textured_corners(pairs: Pairs, image: int, count: int, patch: int, generato
             f"{2 * patch} × {2 * patch} pixels has a variance of {FLAT} or more; "
             "use images with more content, or no filter"
         )
-    drawn = torch.randint(int(cumulative[-1]), (count,), generator=generator, device=generator.device)
-    return torch.searchsorted(cumulative, _moved(drawn, pairs), right=True)
+    drawn = torch.randint(int(cumulative[-1]), (count,), generator=generator)
+    return torch.searchsorted(cumulative, drawn.to(device), right=True).cpu()

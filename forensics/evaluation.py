@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from cameras.feed import Photographs, at_once, bayer_at
 from cameras.pairs import Pairs
 from channel import Manipulations, encode
 from channel.codecs import Encoder
@@ -23,6 +24,7 @@ from forensics.fan import FAN
 from forensics.joint import JointModel
 from forensics.trial import Trial
 from forensics.validation import confusion_counts, validation_set
+from models.determinism import computing
 from models.nip import NIP, move
 
 # Raise it when a change of this code changes results: keys of finished work that used it then no longer match.
@@ -64,19 +66,21 @@ def evaluate(
     device: str | torch.device = "cpu",
     on_patches: Callable[[int], None] = lambda done: None,
     on_test: bool = False,
+    deterministic: bool = True,
 ) -> Evaluation:
     """Evaluates a finished trial behind each codec, on the same patches.
 
     Args:
         trial: settings of the trial: validation set, manipulations, channel (real encoders replace its codec) and
             precision.
-        pairs: the camera's pairs.
+        pairs: the camera's pairs, on the host; of the images to judge by alone anything is read.
         nip, fan: the trained networks; they are moved to ``device``.
         codecs: as :func:`channel.encode` takes them, e.g. ``jpeg:50``, ``jpeg:50:4:2:0``, ``webp:50``; or ``dJPEG`` for
             the trial's own channel. Real encoders run on the CPU.
         device: where to compute. On the device of the trial, ``dJPEG`` repeats the trial's last validation exactly.
         on_patches: called after every batch with the number of finished patches.
         on_test: use patches of the test images instead of the validation images.
+        deterministic: as in :func:`forensics.train`.
 
     Raises:
         ValueError: an unknown codec, or data or networks that do not fit the trial.
@@ -92,24 +96,27 @@ def evaluate(
             f"{fan.settings['classes']} classes were given"
         )
     model = JointModel(nip.eval(), manipulations, trial.channel.build(), fan, trial.joint, trial.training.precision)
+    device = torch.device(device)
     move(model, device, model.precision)
     _, validation, test = trial.split.images(pairs.names)
     images = test if on_test else validation
-    pairs = pairs.to(device)
-    bayer = validation_set(trial, pairs, images.to(device)).bayer
+    patches = validation_set(trial, pairs, images, device)
+    size = at_once(device, patches.patch, trial.training.batch)
 
     generator = torch.Generator().manual_seed(0)  # for the same noise as in the trial's own validations
     parts: dict[str, list[Tensor]] = {codec: [] for codec in codecs}
     done = 0
-    for batch in bayer.split(trial.training.batch):
-        photographs = model.manipulations(model.develop(batch), generator)
-        stored = store(photographs, trial.channel.downsample).cpu()
-        for codec, posteriors in parts.items():
-            received = model.channel(photographs) if codec == DIFFERENTIABLE else encode(stored, codec).to(device) / 255
-            log_probabilities = model.classify(received).double().log_softmax(dim=1).cpu()
-            posteriors.append(log_probabilities.unflatten(0, (classes, -1)))
-        done += len(batch)
-        on_patches(done)
+    with computing(device, deterministic):
+        for batch in bayer_at(Photographs(pairs, device), patches.accuracy, patches.patch, size):
+            photographs = model.manipulations(model.develop(batch), generator)
+            stored = store(photographs, trial.channel.downsample).cpu()
+            for codec, posteriors in parts.items():
+                own = codec == DIFFERENTIABLE
+                received = model.channel(photographs) if own else encode(stored, codec).to(device) / 255
+                log_probabilities = model.classify(received).double().log_softmax(dim=1).cpu()
+                posteriors.append(log_probabilities.unflatten(0, (classes, -1)))
+            done += len(batch)
+            on_patches(done)
     return Evaluation(
         manipulations.classes,
         {

@@ -54,8 +54,11 @@ class JointModel(nn.Module):
         ``generator`` is for manipulations that draw a strength or noise; the paper's four draw none.
         """
         developed = self.develop(bayer)
-        received = self.channel(self.manipulations(developed, generator))
-        return self.classify(received), developed
+        return self.analyse(developed, generator), developed
+
+    def analyse(self, developed: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Photographs (N,3,2h,2w) → logits (classes·N, classes), as in ``forward``."""
+        return self.classify(self.channel(self.manipulations(developed, generator)))
 
     def develop(self, bayer: Tensor) -> Tensor:
         """Develops photographs (N,3,2h,2w); in mode *fixed* without a graph."""

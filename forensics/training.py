@@ -1,6 +1,7 @@
 """The training of one trial (section 5.2): a plain function that knows neither a scheduler nor a tracker."""
 
 import copy
+import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -10,18 +11,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cameras.feed import Data, Photographs, at_once, batches, patches_at
 from cameras.pairs import Pairs
-from cameras.patches import Patches, sample
+from cameras.patches import Patches
 from channel import Manipulations
 from forensics.fan import FAN
 from forensics.joint import JointModel, loss_fan, loss_nip
 from forensics.trial import Trial
-from forensics.validation import Scores, develop, validate, validation_set
+from forensics.validation import Scores, kept_for, validate, validation_set
 from models.checkpoint import StrPath, Write, load_checkpoint, load_history, save_checkpoint
+from models.determinism import computing
 from models.nip import NIP, move
 
 # Raise it when a change of this code changes results: keys of finished work that used it then no longer match.
 VERSION = 1
+DRAWS_VERSION = 2  # of how a training draws strengths and noise: only where a manipulation is random
 METRICS = {"accuracy", "psnr", "ssim", "ssim_paper", "loss_fan", "loss_nip"}  # of every validation
 EXAMPLES = 6  # number of patches kept as pictures
 
@@ -57,12 +61,29 @@ def build_model(trial: Trial, nip: NIP) -> JointModel:
     return JointModel(nip, manipulations, trial.channel.build(), fan, trial.joint, trial.training.precision)
 
 
+def training_step(model: JointModel, batch: Patches, trial: Trial, draws: torch.Generator) -> Tensor:
+    """Computes the gradients of one iteration; ``draws`` is for random manipulations.
+
+    Returns:
+        The losses L, L_fan and L_nip, (3,), on the device: nothing waits for them.
+    """
+    model.zero_grad()
+    logits, developed = model(batch.bayer, draws)
+    l_fan, l_nip = loss_fan(logits), loss_nip(developed, batch.target)
+    loss = l_fan + float(trial.lam) * l_nip if trial.joint else l_fan  # eq. 2a
+    loss.backward()
+    return torch.stack((loss, l_fan, l_nip)).detach()
+
+
 def train(
     trial: Trial,
     pairs: Pairs,
     nip: NIP,
     device: str | torch.device = "cpu",
     *,
+    data: Data = "auto",
+    deterministic: bool = True,
+    memory: int | None = None,
     on_step: Callable[[int], None] = lambda step: None,
     on_metrics: Callable[[int, Mapping[str, float]], None] = lambda step, metrics: None,
     on_checkpoint: Callable[[int, Write], None] = lambda step, write: None,
@@ -72,9 +93,13 @@ def train(
 
     Args:
         trial: the settings that decide the result.
-        pairs: the camera's pairs; they are moved to ``device`` once.
+        pairs: the camera's pairs on the host, best memory-mapped; of the images of the split alone anything is read.
         nip: the pre-trained NIP to start from; it is not changed.
         device: where to train.
+        data: where the photographs are: ``host``, ``device``, or ``auto``: on the host at first, and on a GPU after the
+            first validation if they fit beside all that was needed until then. The result is the same.
+        deterministic: whether a GPU shall give the same bits when the trial is repeated on the same kind of card.
+        memory: bytes of a GPU that this process may use; None: all that is free.
         on_step: called after every iteration with the number of iterations made.
         on_metrics: called after every validation with the iteration and the metrics: ``accuracy``, ``psnr`` (dB) and
             ``ssim`` and ``ssim_paper`` on the fixed validation set, ``loss_fan`` and ``loss_nip`` as means over the
@@ -92,72 +117,86 @@ def train(
     """
     if nip.name != trial.isp:
         raise ValueError(f"the trial is of {trial.isp}, but the NIP given is a {nip.name}")
-    training = trial.training
-    images = trial.split.images(pairs.names)
-    pairs = pairs.to(device)
-    train_images, validation_images, test_images = (chosen.to(device) for chosen in images)
-    patches = validation_set(trial, pairs, validation_images)
-    model = build_model(trial, nip)
-    move(model, device, training.precision)
-    shown = Patches(patches.fidelity.bayer[:EXAMPLES], patches.fidelity.target[:EXAMPLES])
-    native = develop(model, shown, training.batch)
+    with computing(device, deterministic):
+        training, device = trial.training, torch.device(device)
+        train_images, validation_images, test_images = trial.split.images(pairs.names)
+        used = torch.cat((train_images, validation_images))
+        photographs = Photographs.open(pairs, used, device, data)
+        validation = validation_set(trial, pairs, validation_images, device)
+        size, kept = at_once(device, training.patch, training.batch), kept_for(trial, validation)
+        model = build_model(trial, nip)
+        move(model, device, training.precision)
+        shown = next(patches_at(photographs, validation.fidelity[:EXAMPLES], training.patch, EXAMPLES))
+        native = _develop(model, shown, training.batch)
 
-    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    adam = torch.optim.Adam(learning, lr=training.learning_rate, fused=True)
-    generator = torch.Generator().manual_seed(trial.seed)  # on the CPU, for the same patches on every device
-    saved: dict[str, Any] = {
-        "modules": {"nip": model.nip, "fan": model.fan},
-        "optimisers": {"adam": adam},
-        "generators": {"patches": generator},
-        "identity": {"trial": asdict(trial), "pairs": pairs.data_hash},
-    }
-    done, history = 0, {}
-    if resume is not None:
-        validations = range(trial.validation.every, training.iterations, trial.validation.every)
-        history = load_history(resume, load_checkpoint(resume, **saved), validations, METRICS)
-        done = max(history)
-        for step, metrics in history.items():
-            on_metrics(step, metrics)
+        learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        adam = torch.optim.Adam(learning, lr=training.learning_rate, fused=True)
+        # On the CPU, for the same patches on every device; of their own, so that patches can be drawn ahead.
+        generator, draws = torch.Generator().manual_seed(trial.seed), draws_of(trial.seed)
+        saved: dict[str, Any] = {
+            "modules": {"nip": model.nip, "fan": model.fan},
+            "optimisers": {"adam": adam},
+            "generators": {"patches": generator, "draws": draws},
+            "identity": {"trial": asdict(trial), "pairs": pairs.data_hash},
+        }
+        done, history = 0, {}
+        if resume is not None:
+            validations = range(trial.validation.every, training.iterations, trial.validation.every)
+            history = load_history(resume, load_checkpoint(resume, **saved), validations, METRICS)
+            done = max(history)
+            for step, metrics in history.items():
+                on_metrics(step, metrics)
 
-    while done < training.iterations:
-        losses = []  # stay on the device until the next validation
-        for step in range(done, min(done + trial.validation.every, training.iterations)):
-            batch = sample(pairs, train_images, training.batch, training.patch, generator, training.textured)
-            logits, developed = model(batch.bayer, generator)
-            l_fan, l_nip = loss_fan(logits), loss_nip(developed, batch.target)
-            loss = l_fan + float(trial.lam) * l_nip if trial.joint else l_fan  # eq. 2a
-            adam.param_groups[0]["lr"] = training.learning_rate_at(step)
-            adam.zero_grad()
-            loss.backward()
-            adam.step()
-            losses.append(torch.stack((loss, l_fan, l_nip)).detach())
-            on_step(step + 1)
-        mean_losses = _finite_mean(torch.stack(losses), first=done + 1)
-        done += len(losses)
+        while done < training.iterations:
+            steps = range(done, min(done + trial.validation.every, training.iterations))
+            where = training.batch, training.patch, generator, training.textured
+            losses = []  # stay on the device until the next validation
+            for step, batch in zip(steps, batches(photographs, train_images, len(steps), *where), strict=True):
+                adam.param_groups[0]["lr"] = training.learning_rate_at(step)
+                losses.append(training_step(model, batch, trial, draws))
+                adam.step()
+                on_step(step + 1)
+            mean_losses = _finite_mean(torch.stack(losses), first=done + 1)
+            done += len(losses)
 
-        scores = validate(model, patches, training.batch)
-        history[done] = scores.metrics() | mean_losses
-        on_metrics(done, history[done])
-        if done < training.iterations:
-            on_checkpoint(done, partial(save_checkpoint, **saved, state={"history": history}))
+            scores = validate(model, photographs, validation, size, kept=kept)
+            history[done] = scores.metrics() | mean_losses
+            on_metrics(done, history[done])
+            if done < training.iterations:
+                on_checkpoint(done, partial(save_checkpoint, **saved, state={"history": history}))
+            if data == "auto":
+                photographs = photographs.settle(used, memory)
 
-    test_scores = None
-    if trial.split.test:
-        test_scores = validate(model, validation_set(trial, pairs, test_images), training.batch)
-        on_metrics(done, test_scores.metrics("test_"))
-    return Outcome(
-        scores=scores,
-        test_scores=test_scores,
-        history=history,
-        nip=model.nip,
-        fan=model.fan,
-        classes=model.manipulations.classes,
-        examples={
-            "target": _to_uint8(shown.target),
-            "native": _to_uint8(native),
-            "developed": _to_uint8(develop(model, shown, training.batch)),
-        },
-    )
+        test_scores = None
+        if trial.split.test:
+            tested = validation_set(trial, pairs, test_images, device)
+            test_scores = validate(model, Photographs(pairs, device), tested, size)
+            on_metrics(done, test_scores.metrics("test_"))
+        return Outcome(
+            scores=scores,
+            test_scores=test_scores,
+            history=history,
+            nip=model.nip,
+            fan=model.fan,
+            classes=model.manipulations.classes,
+            examples={
+                "target": _to_uint8(shown.target),
+                "native": _to_uint8(native),
+                "developed": _to_uint8(_develop(model, shown, training.batch)),
+            },
+        )
+
+
+def draws_of(seed: int) -> torch.Generator:
+    """Returns a generator for strengths and noise, seeded by a hash of the trial's seed, which itself seeds patches."""
+    digest = hashlib.sha256(f"draws {seed}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:4], "little"))  # it uses 32 bits
+
+
+@torch.no_grad()
+def _develop(model: JointModel, patches: Patches, batch: int) -> Tensor:
+    """Develops all patches into photographs (n,3,2p,2p), ``batch`` at a time."""
+    return torch.cat([model.develop(bayer) for bayer in patches.bayer.split(batch)])
 
 
 def _finite_mean(losses: Tensor, first: int) -> dict[str, float]:

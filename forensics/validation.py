@@ -1,30 +1,38 @@
-"""Validation of both networks on patches that are fixed before training begins (section 5.2)."""
+"""Validation of both networks on patches that are fixed before training begins (section 5.2).
 
-from dataclasses import dataclass
+Their places are fixed; the patches themselves are gathered anew by every validation, slice by slice. A NIP that does
+not learn develops them only once: its photographs are kept on the host, as far as KEPT_BYTES allow.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from cameras.feed import Photographs, bayer_at, moved, patches_at
 from cameras.pairs import Pairs
-from cameras.patches import Patches, fixed, fixed_places, gather
-from forensics.joint import JointModel, labels
+from cameras.patches import Places, fixed_places
+from forensics.joint import JointModel
 from forensics.trial import Trial
-from models.fidelity import evaluate
+from models.fidelity import METRICS, measure
 
-SLICE = 100  # number of patches gathered at once
+KEPT_BYTES = 5 * 2**29  # the paper's 3,000 photographs of 256×256 pixels are 2.2 GiB
 
 
 @dataclass(frozen=True)
 class ValidationSet:
-    """The validation patches: all of the first validation image, then all of the second, …
+    """Places of the validation patches: all of the first validation image, then all of the second, …
 
     Attributes:
-        bayer: (n,4,p,p), to be developed and classified.
+        accuracy: to be developed and classified.
         fidelity: to be developed and compared with their targets.
+        patch: side of the patches in Bayer pixels.
     """
 
-    bayer: Tensor
-    fidelity: Patches
+    accuracy: Places
+    fidelity: Places
+    patch: int
 
 
 @dataclass(frozen=True)
@@ -49,59 +57,106 @@ class Scores:
         return {f"{prefix}{name}": getattr(self, name) for name in ("accuracy", "psnr", "ssim", "ssim_paper")}
 
 
-def validation_set(trial: Trial, pairs: Pairs, images: Tensor) -> ValidationSet:
+@dataclass
+class Kept:
+    """What the first validation leaves to the next ones where the NIP does not learn.
+
+    Attributes:
+        developed: photographs for accuracy, slice by slice, on the host.
+        fidelity: means of METRICS, on the device.
+    """
+
+    developed: list[Tensor] = field(default_factory=list)
+    fidelity: Tensor | None = None
+
+
+def kept_for(trial: Trial, patches: ValidationSet) -> Kept | None:
+    """Where to keep photographs; None where the NIP learns, or where they are more than KEPT_BYTES."""
+    size = len(patches.accuracy) * 3 * (2 * patches.patch) ** 2 * torch.float32.itemsize
+    return None if trial.joint or size > KEPT_BYTES else Kept()
+
+
+def validation_set(trial: Trial, pairs: Pairs, images: Tensor, device: str | torch.device = "cpu") -> ValidationSet:
     """Draws the validation patches: the same for all trials with the same data, split and validation settings.
 
     Args:
         trial: its validation settings and its patch size decide.
-        pairs: the camera's pairs; the patches are on their device.
+        pairs: the camera's pairs, on the host.
         images: (k,) indices of the validation images.
+        device: where textured places are looked for.
 
     Raises:
         ValueError: an image is smaller than a patch, or has no textured place.
     """
     settings, patch = trial.validation, trial.training.patch
     generator = torch.Generator().manual_seed(settings.seed)
-    places = fixed_places(pairs, images, settings.accuracy_patches, patch, generator, settings.textured)
-    # Targets are dropped slice by slice: with them, the paper's 3,000 patches would take 3 GB.
-    slices = (gather(pairs, places[start : start + SLICE], patch) for start in range(0, len(places), SLICE))
-    bayer = torch.cat([patches.bayer for patches in slices])
-    fidelity = fixed(pairs, images, settings.fidelity_patches, patch, generator, settings.textured)
-    return ValidationSet(bayer, fidelity)
+    accuracy, fidelity = (
+        fixed_places(pairs, images, per_image, patch, generator, settings.textured, device)
+        for per_image in (settings.accuracy_patches, settings.fidelity_patches)
+    )
+    return ValidationSet(accuracy, fidelity, patch)
+
+
+def validate(
+    model: JointModel,
+    photographs: Photographs,
+    patches: ValidationSet,
+    batch: int,
+    seed: int = 0,
+    kept: Kept | None = None,
+) -> Scores:
+    """Develops, classifies and compares the whole set, ``batch`` patches at a time. The host waits once, at the end.
+
+    Args:
+        model: on the device of ``photographs``.
+        batch: decides the memory needed, and no result but by the last bits of sums: a convolution may add in another
+            order for another batch. Random manipulations draw once a batch.
+        seed: decides what random manipulations draw, so that two validations of one model agree.
+        kept: of a NIP that does not learn, the same at every validation.
+    """
+    counts, fidelity = tally(model, photographs, patches, batch, seed, kept)
+    numbers = torch.cat((counts.flatten(), fidelity.double())).tolist()
+    confusion = torch.tensor(numbers[: counts.numel()], dtype=torch.float64).reshape(counts.shape)
+    confusion = confusion / confusion.sum(dim=1, keepdim=True)
+    named = dict(zip(METRICS, numbers[counts.numel() :], strict=True))
+    return Scores(confusion.diagonal().mean().item(), named["psnr"], named["ssim"], named["ssim_paper"], confusion)
 
 
 @torch.no_grad()
-def validate(model: JointModel, patches: ValidationSet, batch: int, seed: int = 0) -> Scores:
-    """Develops, classifies and compares the whole set, ``batch`` patches at a time.
-
-    ``seed`` decides what random manipulations draw, so that two validations of one model agree.
-    """
+def tally(
+    model: JointModel,
+    photographs: Photographs,
+    patches: ValidationSet,
+    batch: int,
+    seed: int = 0,
+    kept: Kept | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Computes what `validate` reads: decisions (classes, classes) and means of METRICS (4,), on the device."""
     generator = torch.Generator().manual_seed(seed)
-    counts: Tensor | int = 0
-    for bayer in patches.bayer.split(batch):
-        logits, _ = model(bayer, generator)
-        counts = counts + confusion_counts(logits)
-    assert isinstance(counts, Tensor)
-    confusion = counts / counts.sum(dim=1, keepdim=True)
+    fidelity = None if kept is None else kept.fidelity
+    if kept is not None and fidelity is not None:
+        developed = moved(kept.developed, photographs.device)
+    else:
+        developed = map(model.develop, bayer_at(photographs, patches.accuracy, patches.patch, batch))
+        developed = developed if kept is None else _keeping(developed, kept.developed)
+    counts = [confusion_counts(model.analyse(images, generator)) for images in developed]
+    if fidelity is None:
+        parts = patches_at(photographs, patches.fidelity, patches.patch, batch)
+        fidelity = torch.cat([measure(model.develop(part.bayer), part.target) for part in parts], dim=1).mean(dim=1)
+    if kept is not None:
+        kept.fidelity = fidelity
+    return torch.stack(counts).sum(dim=0), fidelity
 
-    fidelity = evaluate(model.nip, patches.fidelity, model.precision, batch)
-    return Scores(
-        accuracy=confusion.diagonal().mean().item(),
-        psnr=fidelity["psnr"],
-        ssim=fidelity["ssim"],
-        ssim_paper=fidelity["ssim_paper"],
-        confusion=confusion.cpu(),
-    )
+
+def _keeping(images: Iterable[Tensor], kept: list[Tensor]) -> Iterator[Tensor]:
+    """The images, of which copies on the host are appended to ``kept``."""
+    for image in images:
+        kept.append(image.cpu())
+        yield image
 
 
 def confusion_counts(logits: Tensor) -> Tensor:
     """Counts decisions from class-major logits (classes·N, classes) → (classes, classes): a row per true class."""
     classes = logits.shape[1]
-    cells = labels(logits) * classes + logits.argmax(dim=1)
-    return torch.bincount(cells, minlength=classes**2).reshape(classes, classes).double()
-
-
-@torch.no_grad()
-def develop(model: JointModel, patches: Patches, batch: int) -> Tensor:
-    """Develops all patches into photographs (n,3,2p,2p), ``batch`` at a time."""
-    return torch.cat([model.develop(bayer) for bayer in patches.bayer.split(batch)])
+    decided = logits.argmax(dim=1).reshape(classes, -1, 1)  # (true class, N, 1)
+    return (decided == torch.arange(classes, device=logits.device)).sum(dim=1).double()

@@ -1,5 +1,7 @@
 """Fidelity of images to their targets, image by image and differentiable: squared error, PSNR and two kinds of SSIM."""
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -95,22 +97,22 @@ def _similarity(moments: Tensor, data_range: float, unbiased: float = 1) -> Tens
     return (luminance * structure).mean(dim=1)
 
 
+def measure(developed: Tensor, target: Tensor) -> Tensor:
+    """The fidelity of every image, (4,n): a row for each of METRICS. RGB of at least 11×11 pixels, for SSIM."""
+    return torch.stack([metric(developed, target) for metric in (squared_error, psnr, ssim, ssim_paper)])
+
+
 @torch.no_grad()
-def evaluate(nip: NIP, patches: Patches, precision: str, chunk: int) -> dict[str, float]:
+def evaluate(nip: NIP, batches: Iterable[Patches], precision: str) -> dict[str, float]:
     """Develops patches, (n,4,p,p) to (n,3,2p,2p), and returns their mean fidelity to the targets.
 
     Args:
-        nip: on the device of `patches`, in evaluation mode.
-        patches: RGB of at least 11×11 pixels, for SSIM.
+        nip: on the device of the patches, in evaluation mode.
+        batches: their sizes decide the memory needed, not the result.
         precision: as `models.nip.develop` takes it.
-        chunk: number of patches developed at a time; it decides the memory needed, not the result.
 
     Returns:
         `loss_nip` (mean((255·Δ)²)), `psnr` (dB), `ssim` and `ssim_paper`.
     """
-    measures = (squared_error, psnr, ssim, ssim_paper)
-    metrics = []
-    for bayer, target in zip(patches.bayer.split(chunk), patches.target.split(chunk), strict=True):
-        developed = develop(nip, bayer, precision)
-        metrics.append(torch.stack([measure(developed, target) for measure in measures]))
+    metrics = [measure(develop(nip, patches.bayer, precision), patches.target) for patches in batches]
     return dict(zip(METRICS, torch.cat(metrics, dim=1).mean(dim=1).tolist(), strict=True))

@@ -9,9 +9,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from cameras.feed import Data, Photographs, at_once, batches, patches_at
 from cameras.pairs import Pairs
-from cameras.patches import fixed, sample
+from cameras.patches import Patches, Places, fixed_places
 from models.checkpoint import StrPath, Write, load_checkpoint, load_history, save_checkpoint
+from models.determinism import computing
 from models.fidelity import METRICS, evaluate, squared_error
 from models.nip import NIP, develop, move
 
@@ -93,12 +95,25 @@ def converged(losses: list[float], window: int, tolerance: float) -> bool:
     return len(losses) > window and abs(now - before) < tolerance * before
 
 
+def pretraining_step(nip: NIP, batch: Patches, precision: str) -> Tensor:
+    """Computes the gradients of one iteration; returns the loss on the device, and nothing waits for it."""
+    nip.zero_grad()
+    loss = squared_error(develop(nip, batch.bayer, precision), batch.target).mean()
+    loss.backward()
+    return loss.detach()
+
+
 def pretrain(
     nip: NIP,
     pairs: Pairs,
     train_images: Tensor,
     validation_images: Tensor,
     settings: Pretraining,
+    device: torch.device | str = "cpu",
+    *,
+    data: Data = "auto",
+    deterministic: bool = True,
+    memory: int | None = None,
     on_step: Callable[[int], None] = lambda step: None,
     on_metrics: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
     on_checkpoint: Callable[[int, Write], None] = lambda step, write: None,
@@ -107,10 +122,15 @@ def pretrain(
     """Trains `nip` in place with the L₂ loss until the paper's rule stops it, and keeps the best weights.
 
     Args:
-        nip: is moved to the device of `pairs`, and its weights to the fastest memory layout there.
-        pairs: of the camera, on the device to train on.
-        train_images, validation_images: (n,) int64, indices into `pairs`, on any device.
+        nip: is moved to the device, and its weights to the fastest memory layout there.
+        pairs: of the camera, on the host, best memory-mapped; of the images given alone anything is read.
+        train_images, validation_images: (n,) int64, indices into `pairs`.
         settings: how to train.
+        device: where to train.
+        data: where the photographs are: host, device, or auto: on the host at first, and on a GPU after the first
+            steps and their validation if they fit beside all that was needed until then. The result is the same.
+        deterministic: whether a GPU shall give the same bits when the training is repeated on the same kind of card.
+        memory: bytes of a GPU that this process may use; None: all that is free.
         on_step: called after every iteration with the number of iterations made.
         on_metrics: called after every validation, the first of which precedes all training, with the number of
             iterations and the metrics `loss_nip`, `psnr` (dB), `ssim`, `ssim_paper` and, from the second validation on,
@@ -128,92 +148,110 @@ def pretrain(
     """
     if not list(nip.parameters()):
         raise ValueError(f"{nip.name} has no weights to train")
-    device = pairs.bayer.device
-    move(nip, device, settings.precision)
-    best = copy.deepcopy(nip)
-    adam = torch.optim.Adam(nip.parameters(), lr=settings.learning_rate, fused=True)
-    train_images, validation_images = train_images.to(device), validation_images.to(device)
-    generator = torch.Generator().manual_seed(settings.seed)  # on the CPU, for the same patches on every device
-    where = (settings.validation_per_image, settings.validation_patch, generator, settings.textured)
-    validation = fixed(pairs, validation_images, *where)
-    chunk = _chunk(settings)
-    tolerance = nip.tolerance if settings.tolerance is None else settings.tolerance
+    with computing(device, deterministic):
+        device = torch.device(device)
+        used = torch.cat((train_images, validation_images))
+        photographs = Photographs.open(pairs, used, device, data)
+        move(nip, device, settings.precision)
+        best = copy.deepcopy(nip)
+        adam = torch.optim.Adam(nip.parameters(), lr=settings.learning_rate, fused=True)
+        generator = torch.Generator().manual_seed(settings.seed)  # on the CPU, for the same patches on every device
+        validation = _validation(pairs, validation_images, settings, generator, device)
+        tolerance = nip.tolerance if settings.tolerance is None else settings.tolerance
 
-    identity = {
-        "nip": [nip.name, nip.settings],
-        "settings": asdict(settings),
-        "pairs": pairs.data_hash,
-        "images": [train_images.tolist(), validation_images.tolist()],
-    }
-    history: dict[int, dict[str, float]] = {}  # metrics of every validation, by step
-    parts = ({"nip": nip, "best": best}, {"adam": adam}, {"patches": generator}, identity)
+        identity = {
+            "nip": [nip.name, nip.settings],
+            "settings": asdict(settings),
+            "pairs": pairs.data_hash,
+            "images": [train_images.tolist(), validation_images.tolist()],
+        }
+        history: dict[int, dict[str, float]] = {}  # metrics of every validation, by step
+        parts = ({"nip": nip, "best": best}, {"adam": adam}, {"patches": generator}, identity)
 
-    def check(step: int, loss_train: dict[str, float]) -> None:
-        metrics = evaluate(nip.eval(), validation, settings.precision, chunk)
-        _require_finite(metrics["loss_nip"], step)
-        if metrics["loss_nip"] < min(_losses(history), default=math.inf):
-            best.load_state_dict(nip.state_dict())
-        history[step] = metrics | loss_train
-        on_metrics(step, history[step])
-        state = {"history": history}
-        on_checkpoint(step, lambda path: save_checkpoint(path, *parts, state))
+        def check(step: int, loss_train: dict[str, float]) -> None:
+            metrics = _evaluate(nip, photographs, validation, settings)
+            _require_finite(metrics["loss_nip"], step)
+            if metrics["loss_nip"] < min(_losses(history), default=math.inf):
+                best.load_state_dict(nip.state_dict())
+            history[step] = metrics | loss_train
+            on_metrics(step, history[step])
+            state = {"history": history}
+            on_checkpoint(step, lambda path: save_checkpoint(path, *parts, state))
 
-    if resume is None:
-        check(0, {})
-    else:
-        validations = [*range(0, settings.max_iterations, settings.check_every), settings.max_iterations]
-        state = load_checkpoint(resume, *parts)
-        history |= load_history(resume, state, validations, set(METRICS), later={"loss_train"})
-        for step, metrics in history.items():
-            on_metrics(step, metrics)
+        if resume is None:
+            check(0, {})
+        else:
+            validations = [*range(0, settings.max_iterations, settings.check_every), settings.max_iterations]
+            state = load_checkpoint(resume, *parts)
+            history |= load_history(resume, state, validations, set(METRICS), later={"loss_train"})
+            for step, metrics in history.items():
+                on_metrics(step, metrics)
 
-    while not (done := converged(_losses(history), settings.window, tolerance)):
-        made = max(history)
-        steps = min(settings.check_every, settings.max_iterations - made)
-        if steps == 0:
-            break
-        nip.freeze_statistics(False).train()
-        losses = []  # stay on the device until the next validation
-        for _ in range(steps):
-            batch = sample(pairs, train_images, settings.batch, settings.patch, generator, settings.textured)
-            loss = squared_error(develop(nip, batch.bayer, settings.precision), batch.target).mean()
-            adam.zero_grad()
-            loss.backward()
-            adam.step()
-            losses.append(loss.detach())
-            on_step(made + len(losses))
-        values = torch.stack(losses).tolist()
-        for step, value in enumerate(values, start=made + 1):
-            _require_finite(value, step)
-        check(made + steps, {"loss_train": sum(values) / steps})
+        while not (done := converged(_losses(history), settings.window, tolerance)):
+            made = max(history)
+            steps = min(settings.check_every, settings.max_iterations - made)
+            if steps == 0:
+                break
+            nip.freeze_statistics(False).train()
+            where = settings.batch, settings.patch, generator, settings.textured
+            losses = []  # stay on the device until the next validation
+            for batch in batches(photographs, train_images, steps, *where):
+                losses.append(pretraining_step(nip, batch, settings.precision))
+                adam.step()
+                on_step(made + len(losses))
+            values = torch.stack(losses).tolist()
+            for step, value in enumerate(values, start=made + 1):
+                _require_finite(value, step)
+            check(made + steps, {"loss_train": sum(values) / steps})
+            if data == "auto":
+                photographs = photographs.settle(used, memory)
 
-    nip.load_state_dict(best.state_dict())
-    nip.freeze_statistics().eval()
-    metrics = min(history.values(), key=lambda metrics: metrics["loss_nip"])  # the first of equals, as in `best`
-    reason: Literal["converged", "max_iterations"] = "converged" if done else "max_iterations"
-    return Pretrained(nip, max(history), metrics["loss_nip"], metrics["psnr"], metrics["ssim"], reason)
+        nip.load_state_dict(best.state_dict())
+        nip.freeze_statistics().eval()
+        metrics = min(history.values(), key=lambda metrics: metrics["loss_nip"])  # the first of equals, as in `best`
+        reason: Literal["converged", "max_iterations"] = "converged" if done else "max_iterations"
+        return Pretrained(nip, max(history), metrics["loss_nip"], metrics["psnr"], metrics["ssim"], reason)
 
 
-@torch.no_grad()
-def fidelity(nip: NIP, pairs: Pairs, images: Tensor, settings: Pretraining) -> dict[str, float]:
+def fidelity(
+    nip: NIP,
+    pairs: Pairs,
+    images: Tensor,
+    settings: Pretraining,
+    device: torch.device | str = "cpu",
+    deterministic: bool = True,
+) -> dict[str, float]:
     """Measures a NIP on images that neither trained it nor stopped its training.
 
     Args:
-        nip, pairs: on the same device.
-        images: (n,) int64, indices into `pairs`, on that device.
+        nip: on the device.
+        pairs: on the host; of the images given alone anything is read.
+        images: (n,) int64, indices into `pairs`.
         settings: its validation patches, seed and precision.
+        device: where to develop.
+        deterministic: as in `pretrain`.
 
     Returns:
         The metrics of `models.fidelity.evaluate`.
     """
-    generator = torch.Generator().manual_seed(settings.seed)
-    where = (settings.validation_per_image, settings.validation_patch, generator, settings.textured)
-    return evaluate(nip.eval(), fixed(pairs, images, *where), settings.precision, _chunk(settings))
+    device = torch.device(device)
+    with computing(device, deterministic):
+        validation = _validation(pairs, images, settings, torch.Generator().manual_seed(settings.seed), device)
+        return _evaluate(nip, Photographs(pairs, device), validation, settings)
 
 
-def _chunk(settings: Pretraining) -> int:
-    """Validation patches developed at a time: about as many pixels as a training batch."""
-    return max(1, settings.batch * settings.patch**2 // settings.validation_patch**2)
+def _validation(
+    pairs: Pairs, images: Tensor, settings: Pretraining, generator: torch.Generator, device: torch.device
+) -> Places:
+    patch = settings.validation_patch
+    return fixed_places(pairs, images, settings.validation_per_image, patch, generator, settings.textured, device)
+
+
+def _evaluate(nip: NIP, photographs: Photographs, validation: Places, settings: Pretraining) -> dict[str, float]:
+    patch = settings.validation_patch
+    as_training = max(1, settings.batch * settings.patch**2 // patch**2)  # about as many pixels as a training batch
+    batch = at_once(photographs.device, patch, as_training)
+    return evaluate(nip.eval(), patches_at(photographs, validation, patch, batch), settings.precision)
 
 
 def _losses(history: dict[int, dict[str, float]]) -> list[float]:

@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,8 @@ import torch
 
 from cameras.pairs.index import BAYER_FILE, START_OVER, TARGET_FILE, Index, StoredImage
 from cameras.pairs.storing import content_hash, empty_index, quantise
+
+NOWHERE = -(2**40)  # the offset of an image that is not there
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,15 +111,32 @@ class Pairs:
     def device(self) -> torch.device:
         return self.bayer.device
 
-    @cached_property
-    def shortest_side(self) -> int:
-        """Shortest side of any image, in Bayer pixels; kept on the host."""
-        return int(torch.minimum(self.height, self.width).min())
-
     def to(self, device: torch.device | str) -> "Pairs":
         """The same pairs with all their tensors on a device; on the CPU they stay memory-mapped."""
         tensors = ("bayer", "target", "offset", "height", "width")
         return replace(self, **{name: getattr(self, name).to(device) for name in tensors})
+
+    def part(self, images: torch.Tensor, device: torch.device | str) -> "Pairs":
+        """The same pairs with the pixels of some images alone, on a device; nothing else is read.
+
+        All images keep their numbers. Whoever gathers from one that was left out gets an IndexError on a CPU: its
+        offset lies before the beginning.
+
+        Args:
+            images: (k,) int64, numbers of the images, on the host.
+            device: for all tensors.
+        """
+        cells = (self.height * self.width)[images]
+        ends = cells.cumsum(0)
+        bayer = torch.empty((int(cells.sum()), 4), dtype=self.bayer.dtype, device=device)
+        target = torch.empty((4 * len(bayer), 3), dtype=self.target.dtype, device=device)
+        for source, count, end in zip(self.offset[images].tolist(), cells.tolist(), ends.tolist(), strict=True):
+            bayer[end - count : end] = self.bayer[source : source + count]
+            target[4 * (end - count) : 4 * end] = self.target[4 * source : 4 * (source + count)]
+        offset = torch.full_like(self.offset, NOWHERE)
+        offset[images] = ends - cells
+        height, width = self.height.to(device), self.width.to(device)
+        return replace(self, bayer=bayer, target=target, offset=offset.to(device), height=height, width=width)
 
     def image(self, i: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Whole image i: Bayer stack (1, 4, h, w) and target (1, 3, 2h, 2w), float32 in [0, 1]."""

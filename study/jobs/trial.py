@@ -100,6 +100,6 @@ def trial_key(trial: Trial, data_hash: str, nip_sha256: str) -> str:
         "patches": patches.VERSION,
         f"isp {trial.isp}": models.NIPS[trial.isp].version,
         **channel.versions(trial.manipulations, trial.channel.codec),
-        **forensics.VERSIONS,
+        **forensics.versions(trial),
     }
     return keys.key(TrialJob.kind, identity | {"data": data_hash, "nip": nip_sha256}, settings, versions)

@@ -43,7 +43,6 @@ def test_stored_pairs_are_the_arrays_appended(tmp_path):
     assert list(zip(pairs.height.tolist(), pairs.width.tolist(), strict=True)) == SIZES
     assert (pairs.cfa, pairs.camera) == ("GBRG", "Maker Model")
     np.testing.assert_array_equal(pairs.cam2srgb, CAMERA["cam2srgb"])
-    assert pairs.shortest_side == 1
     for i, (bayer, target) in enumerate(IMAGES.values()):
         read_bayer, read_target = pairs.image(i)
         assert read_bayer.dtype == read_target.dtype == torch.float32

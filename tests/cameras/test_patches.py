@@ -195,33 +195,25 @@ def test_drawing_nothing_is_an_error(draw, images, count, patch, generator):
         draw(numbered(), images, count, patch, generator, textured=False)
 
 
-def test_drawing_and_gathering_wait_for_no_device(generator):
+def test_gathering_waits_for_no_device(generator):
     """The meta device has no values: whoever asks it for one gets an error."""
     pairs = numbered()
-    elsewhere = pairs.to("meta")
-    vars(elsewhere)["shortest_side"] = pairs.shortest_side  # looked at once, when the first batch is drawn
-    patches = sample(elsewhere, ALL.to("meta"), 5, 3, generator, textured=False)
+    places = random_places(pairs, ALL, 5, 3, generator, textured=False)
+    patches = gather(pairs.to("meta"), places.to("meta"), 3)
     assert patches.bayer.shape == (5, 4, 3, 3) and patches.target.shape == (5, 3, 6, 6)
     assert patches.bayer.is_meta and patches.target.is_meta
-    expected = torch.Generator().manual_seed(generator.initial_seed())
-    sample(pairs, ALL, 5, 3, expected, textured=False)
-    assert torch.equal(generator.get_state(), expected.get_state())  # what is drawn does not depend on the device
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("textured", [False, True])
-@pytest.mark.parametrize("draw", [sample, fixed])
-def test_a_gpu_gives_the_patches_of_the_cpu_and_keeps_no_host_waiting(textures, draw, textured):
-    device = torch.device("cuda")
-    pairs, images = textures.to(device), ALL[:2].to(device)
-    draw(pairs, images, 2, PATCH, torch.Generator().manual_seed(0), textured)  # start-up may wait
-    generator = torch.Generator().manual_seed(1)
-    if not textured:
-        torch.cuda.set_sync_debug_mode("error")
-    try:
-        patches = draw(pairs, images, 50, PATCH, generator, textured)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    expected = draw(textures, ALL[:2], 50, PATCH, torch.Generator().manual_seed(1), textured)
-    torch.testing.assert_close(patches.bayer.cpu(), expected.bayer, rtol=0, atol=1e-7)
-    torch.testing.assert_close(patches.target.cpu(), expected.target, rtol=0, atol=1e-7)
+def test_a_part_has_the_patches_of_its_images_and_no_others(textures, generator):
+    images = torch.tensor([2, 0])
+    part = textures.part(images, "cpu")
+    assert len(part.bayer) == 9 * 9 + 7 * 20 and len(part.target) == 4 * len(part.bayer)
+    places = random_places(textures, images, 50, PATCH, generator, textured=False)
+    for found, expected in zip(
+        vars(gather(part, places, PATCH)).values(), vars(gather(textures, places, PATCH)).values()
+    ):
+        assert torch.equal(found, expected)
+    for i in images.tolist():
+        assert all(torch.equal(*both) for both in zip(part.image(i), textures.image(i), strict=True))
+    with pytest.raises(IndexError):
+        gather(part, random_places(textures, ALL[1:2], 1, PATCH, generator, textured=False), PATCH)

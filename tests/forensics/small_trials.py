@@ -1,6 +1,11 @@
 """Trials that take a second."""
 
+from torch import Tensor
+
+from cameras.pairs import Pairs
+from cameras.patches import Patches, gather
 from forensics.trial import Distribution, Split, Training, Trial, Validation
+from forensics.validation import validation_set
 
 
 def small_trial(lam: float | str, **changes: object) -> Trial:
@@ -13,3 +18,9 @@ def small_trial(lam: float | str, **changes: object) -> Trial:
         "isp": "INet",
     }
     return Trial("camera", lam=lam, **{**settings, **changes})  # type: ignore[arg-type]
+
+
+def validation_patches(trial: Trial, pairs: Pairs, images: Tensor) -> tuple[Patches, Patches]:
+    """The patches for accuracy and those for fidelity."""
+    places = validation_set(trial, pairs, images)
+    return gather(pairs, places.accuracy, places.patch), gather(pairs, places.fidelity, places.patch)

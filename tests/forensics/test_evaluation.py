@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from precisions import PRECISIONS
-from small_trials import small_trial
+from small_trials import small_trial, validation_patches
 from torch import Tensor
 
 import models
@@ -17,7 +17,6 @@ from channel import Manipulations
 from forensics import FAN, train
 from forensics.evaluation import DIFFERENTIABLE, RULES, evaluate, fused_accuracy, numbers, store
 from forensics.trial import Distribution, Split, Training, Trial, Validation
-from forensics.validation import validation_set
 from models.nip import NIP
 
 PILLOW = {
@@ -34,7 +33,7 @@ def one_by_one(trial: Trial, pairs: Pairs, nip: NIP, fan: FAN, options: dict | N
     _, images = split(pairs.names, trial.split.train, trial.split.validation, trial.split.seed)
     channel, k = trial.channel.build(), trial.channel.downsample
     posteriors = []
-    for bayer in validation_set(trial, pairs, images).bayer:
+    for bayer in validation_patches(trial, pairs, images)[0].bayer:
         for photograph in Manipulations(trial.manipulations)(nip(bayer[None])):
             if options is None:
                 received = channel(photograph[None])

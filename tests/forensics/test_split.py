@@ -7,6 +7,7 @@ import torch
 from small_trials import small_trial
 
 import models
+from cameras.feed import Photographs
 from cameras.pairs import Pairs
 from forensics import Trial, train
 from forensics.evaluation import DIFFERENTIABLE, evaluate
@@ -69,7 +70,8 @@ def test_a_trial_is_scored_on_test_images_and_they_change_nothing_else(
 
     model = build_model(trial, outcome.nip)
     model.fan.load_state_dict(outcome.fan.state_dict())
-    scores = validate(model, validation_set(trial, pairs, test), trial.training.batch)
+    photographs = Photographs(pairs, torch.device("cpu"))
+    scores = validate(model, photographs, validation_set(trial, pairs, test), trial.training.batch)
     assert outcome.test_scores is not None
     assert scores.metrics("test_") == outcome.test_scores.metrics("test_")
     assert scores.metrics("test_").items() <= reported.items()

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 from precisions import PRECISIONS
-from small_trials import small_trial
+from small_trials import small_trial, validation_patches
 
 import models
+from cameras.feed import Photographs
 from cameras.pairs import Pairs
 from forensics.joint import JointModel
 from forensics.training import Outcome, build_model, train
@@ -102,19 +103,20 @@ def test_learning_rate_falls_by_15_percent_but_not_at_the_start() -> None:
 def test_validation_is_a_plain_count(pairs: Pairs, nip: models.NIP) -> None:
     """Accuracy, confusion and PSNR recomputed one patch at a time."""
     trial = small_trial(0.1)
-    patches = validation_set(trial, pairs, torch.tensor([1, 3]))
+    images = torch.tensor([1, 3])
+    accuracy, fidelity = validation_patches(trial, pairs, images)
     model = build_model(trial, nip)
-    scores = validate(model, patches, batch=4)
-    assert len(patches.bayer) == 6
-    assert len(patches.fidelity) == 4
+    photographs = Photographs(pairs, torch.device("cpu"))
+    scores = validate(model, photographs, validation_set(trial, pairs, images), batch=4)
+    assert (len(accuracy), len(fidelity)) == (6, 4)
     counts = torch.zeros(5, 5, dtype=torch.float64)
     with torch.no_grad():
-        for bayer in patches.bayer:
+        for bayer in accuracy.bayer:
             for true, logits in enumerate(model(bayer[None])[0]):
                 counts[true, logits.argmax()] += 1
         errors = [
             (model.develop(bayer[None])[0] - target).double().square().mean()
-            for bayer, target in zip(patches.fidelity.bayer, patches.fidelity.target, strict=True)
+            for bayer, target in zip(fidelity.bayer, fidelity.target, strict=True)
         ]
     torch.testing.assert_close(scores.confusion, counts / 6)
     assert scores.accuracy == pytest.approx(counts.trace().item() / 30)
@@ -123,10 +125,10 @@ def test_validation_is_a_plain_count(pairs: Pairs, nip: models.NIP) -> None:
 
 def test_the_validation_set_is_the_same_for_all_trials_of_a_camera(pairs: Pairs) -> None:
     images = torch.tensor([0, 2])
-    first = validation_set(small_trial(0.1), pairs, images)
-    second = validation_set(small_trial("fixed", seed=5), pairs, images)
-    assert torch.equal(first.bayer, second.bayer)
-    assert torch.equal(first.fidelity.target, second.fidelity.target)
+    first = validation_patches(small_trial(0.1), pairs, images)
+    second = validation_patches(small_trial("fixed", seed=5), pairs, images)
+    assert torch.equal(first[0].bayer, second[0].bayer)
+    assert torch.equal(first[1].target, second[1].target)
 
 
 def test_lambda_decides_whom_the_nip_serves(pairs: Pairs, nip: models.NIP) -> None:

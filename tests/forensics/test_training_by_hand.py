@@ -7,7 +7,7 @@ import by_hand
 import pytest
 import torch
 from precisions import needs_bfloat16
-from small_trials import small_trial
+from small_trials import small_trial, validation_patches
 
 import forensics.training
 import models
@@ -16,7 +16,6 @@ from channel import Channel, Manipulations
 from forensics.fan import FAN
 from forensics.training import train
 from forensics.trial import Distribution, Split, Training, Trial, Validation
-from forensics.validation import validation_set
 
 RATES = [2e-4, 2e-4, 1e-4, 1e-4, 5e-5, 5e-5]  # of the six iterations
 
@@ -117,7 +116,7 @@ def test_examples_are_rounded_to_8_bits(pairs: Pairs, nip: models.NIP) -> None:
     trial = small_trial("fixed", split=Split(3, 1, seed=4))
     examples = train(trial, pairs, nip).examples
     _, validation_images = by_hand.divide(4, 3, 1, 4)
-    fidelity = validation_set(trial, pairs, torch.tensor(validation_images)).fidelity
+    _, fidelity = validation_patches(trial, pairs, torch.tensor(validation_images))
     with torch.no_grad():
         for name, images in (("target", fidelity.target), ("native", nip(fidelity.bayer))):
             assert torch.equal(examples[name], (255 * images + 0.5).floor().to(torch.uint8)), name

@@ -81,7 +81,8 @@ def test_evaluation_is_the_mean_over_patches_whatever_its_chunks(
     }
     tolerance = {"rel": 2e-3, "abs": 1e-3} if precision == "bfloat16" else {"rel": 1e-5}
     for chunk in (1, 4, 6):
-        found = evaluate(nip, patches, precision, chunk)
+        parts = zip(patches.bayer.split(chunk), patches.target.split(chunk), strict=True)
+        found = evaluate(nip, (Patches(*part) for part in parts), precision)
         assert found == pytest.approx(expected, **tolerance)
 
 

@@ -1,6 +1,7 @@
 """`pretrain` against a training written out by hand, on pairs of which no validation pixel may be read in training."""
 
 import copy
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -40,10 +41,10 @@ def test_weights_are_those_of_a_training_by_hand(
 
     given = iter(losses)
 
-    def evaluate(_: models.NIP, patches: Patches, *others: Any) -> dict[str, float]:
-        assert len(patches) == len(VALIDATION)
-        assert patches.bayer.isnan().all()
-        assert patches.target.isnan().all()
+    def evaluate(_: models.NIP, batches: Iterable[Patches], *others: Any) -> dict[str, float]:
+        batches = list(batches)
+        assert sum(map(len, batches)) == len(VALIDATION)
+        assert all(patches.bayer.isnan().all() and patches.target.isnan().all() for patches in batches)
         return dict.fromkeys(METRICS, 0.0) | {"loss_nip": next(given)}
 
     by_hand.poison(monkeypatch, torch.float64)
@@ -85,8 +86,9 @@ def test_patches_are_those_that_the_settings_ask_for(textured: bool, monkeypatch
         note("training", target)
         return (developed - target).square()
 
-    def evaluate(_: models.NIP, patches: Patches, *others: Any) -> dict[str, float]:
-        note("validation", patches.target)
+    def evaluate(_: models.NIP, batches: Iterable[Patches], *others: Any) -> dict[str, float]:
+        for patches in batches:
+            note("validation", patches.target)
         return dict.fromkeys(METRICS, 1.0)
 
     monkeypatch.setattr(models.pretrain, "squared_error", squared_error)

@@ -55,8 +55,8 @@ FAULTS = (
     Fault(
         "target patches begin one pixel away from their Bayer patches",
         "cameras/patches.py",
-        "+ 2 * places.x",
-        "+ 2 * places.x + 1",
+        "+ scale * places.x",
+        "+ scale * places.x + scale - 1",
         "cameras/test_patches.py::test_bayer_and_target_are_of_the_same_place",
     ),
     Fault(
@@ -161,8 +161,8 @@ FAULTS = (
     Fault(
         "pre-training on the validation images",
         "models/pretrain.py",
-        "sample(pairs, train_images,",
-        "sample(pairs, validation_images,",
+        "batches(photographs, train_images,",
+        "batches(photographs, validation_images,",
         PRETRAINING,
     ),
     Fault(
@@ -189,8 +189,8 @@ FAULTS = (
     Fault(
         "pre-training without variance filter",
         "models/pretrain.py",
-        "generator, settings.textured)",
-        "generator, False)",
+        "generator, settings.textured",
+        "generator, False",
         PRETRAINING,
     ),
     Fault(
@@ -282,8 +282,8 @@ FAULTS = (
     Fault(
         "joint training on the validation images",
         "forensics/training.py",
-        "sample(pairs, train_images,",
-        "sample(pairs, validation_images,",
+        "batches(photographs, train_images,",
+        "batches(photographs, validation_images,",
         TRAINING,
     ),
     Fault(
@@ -303,8 +303,8 @@ FAULTS = (
     Fault(
         "the variance filter of the training patches is not switched on",
         "forensics/training.py",
-        "generator, training.textured)",
-        "generator, False)",
+        "generator, training.textured",
+        "generator, False",
         TRAINING,
     ),
     Fault(
@@ -338,15 +338,15 @@ FAULTS = (
     Fault(
         "a validation set without variance filter",
         "forensics/validation.py",
-        "generator, settings.textured)",
-        "generator, False)",
+        "generator, settings.textured,",
+        "generator, False,",
         "forensics/test_validation_set.py",
     ),
     Fault(
         "the confusion matrix is transposed",
         "forensics/validation.py",
-        "labels(logits) * classes + logits.argmax(dim=1)",
-        "labels(logits) + logits.argmax(dim=1) * classes",
+        ".sum(dim=1).double()",
+        ".sum(dim=1).double().T",
         "forensics/test_training.py::test_validation_is_a_plain_count",
     ),
     Fault(
