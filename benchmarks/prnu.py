@@ -1,18 +1,12 @@
-"""Time and memory of a fingerprint, including residuals, in this project and by two other libraries.
+"""sensor fingerprints of RGB images of 1.5 Mpx, s per megapixel
 
-    python -m benchmarks.prnu [--height 1000] [--width 1500] [--threads 1 2] [--images 6]
-
-Seconds per megapixel of an RGB image, medians; more than one thread helps only if cores are idle. "ptwt" is the same
-denoiser with ptwt's transform and torch's pooling, "PyWavelets" with PyWavelets and SciPy, as in the Python port of the
-Binghamton code (always one thread). The benchmark checks that all three give the same residual.
-
-Then the largest memory of a process that reads 5 and 50 images, each of them computed when it is needed.
+The peers compute the same residual: "ptwt" with ptwt's transform and torch's pooling, "PyWavelets" with PyWavelets and
+SciPy, as in the Python port of the Binghamton code (always one thread). That they are the same is checked.
 """
 
-import argparse
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +14,46 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.timing import milliseconds
-from prnu import fingerprint, residual, saturation, wavelet_noise, wiener_dft, zero_mean
+from benchmarks.rows import Row, is_installed
+from benchmarks.timing import Work, interleaved
+from prnu import fingerprint, residual, wavelet_noise
 
 SIGMA, LEVELS, WINDOWS = 3 / 255, 4, (3, 5, 7, 9)
+
+
+def rows(tiny: bool = False) -> Iterator[Row]:
+    height, width = (128, 160) if tiny else (1000, 1500)
+    megapixels = height * width / 1e6
+    count, repeats = (2, 1) if tiny else (4, 3)
+    images = list(camera(count, height, width))
+    planes = images[0][0]
+    peers: dict[str, Callable[[Tensor], Tensor]] = {}
+    for name, package, noise in (("ptwt", "ptwt", ptwt_noise), ("PyWavelets", "pywt", pywavelets_noise)):
+        if is_installed(package):
+            torch.testing.assert_close(noise(planes), wavelet_noise(planes, SIGMA, LEVELS), rtol=0, atol=1e-6)
+            peers[name] = noise
+    works: dict[str, Work] = {
+        "fingerprint": lambda: fingerprint(images),
+        "residual": lambda: residual(images[0]),
+        "ours": lambda: wavelet_noise(planes, SIGMA, LEVELS),
+        **{name: lambda noise=noise: noise(planes) for name, noise in peers.items()},  # type: ignore[misc]
+    }
+    times = interleaved(works, repeats)
+    yield Row(f"fingerprint of {count} images, per image", times["fingerprint"] / count / 1000 / megapixels, "s/Mpx")
+    yield Row("residual: denoiser and grey", times["residual"] / 1000 / megapixels, "s/Mpx")
+    for name in ("ptwt", "PyWavelets"):
+        known = name in peers
+        yield Row(
+            "denoiser",
+            times["ours"] / 1000 / megapixels,
+            "s/Mpx",
+            name,
+            times[name] / 1000 / megapixels if known else None,
+            times.ratio(name, "ours") if known else None,
+        )
+    if Path("/proc/self/status").exists():  # Linux
+        for number in (2, 3) if tiny else (4, 16):
+            yield Row(f"fingerprint of {number} images, largest memory", peak(number, height, width), "MB")
 
 
 def ptwt_noise(x: Tensor) -> Tensor:
@@ -68,54 +98,15 @@ def camera(images: int, height: int, width: int) -> Iterator[Tensor]:
 
 
 def peak(images: int, height: int, width: int) -> float:
-    """Largest memory in MB of a process that computes a fingerprint."""
+    """Largest memory in MB of a process that computes a fingerprint of images, each computed when it is needed."""
     code = f"from benchmarks.prnu import memory; memory({images}, {height}, {width})"
-    return float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+    command, folder = [sys.executable, "-c", code], Path(__file__).resolve().parents[1]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder).stdout)
 
 
 def memory(images: int, height: int, width: int) -> None:
+    """Print the largest memory of this process."""
     torch.set_num_threads(1)
     fingerprint(camera(images, height, width))
-    status = Path("/proc/self/status").read_text()  # Linux; unlike getrusage, without the parent's memory
+    status = Path("/proc/self/status").read_text()  # unlike getrusage, without the parent's memory
     print(int(status.split("VmHWM:")[1].split()[0]) / 1000)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--height", type=int, default=1000)
-    parser.add_argument("--width", type=int, default=1500)
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--images", type=int, default=6)
-    settings = parser.parse_args()
-    size = settings.height, settings.width
-    megapixels = settings.height * settings.width / 1e6
-
-    images = list(camera(settings.images, *size))
-    image = images[0]
-    planes, W = image[0], residual(image)
-    for other in (ptwt_noise, pywavelets_noise):
-        torch.testing.assert_close(other(planes), wavelet_noise(planes, SIGMA, LEVELS), rtol=0, atol=1e-6)
-
-    print(f"{settings.width}×{settings.height} RGB; s per megapixel")
-    print(f"{'threads':34}" + "".join(f"{threads:8}" for threads in settings.threads))
-    for name, work, count in (
-        (f"fingerprint of {settings.images} images, per image", lambda: fingerprint(images), settings.images),
-        ("residual: denoiser and grey", lambda: residual(image), 1),
-        ("    with ptwt", lambda: ptwt_noise(planes), 1),
-        ("    with PyWavelets and SciPy", lambda: pywavelets_noise(planes), 1),
-        ("saturation", lambda: saturation(image), 1),
-        ("zero_mean", lambda: zero_mean(W), 1),
-        ("wiener_dft", lambda: wiener_dft(W), 1),
-    ):
-        row = []
-        for threads in settings.threads:
-            torch.set_num_threads(threads)
-            row.append(milliseconds(work, 5) / count / 1000 / megapixels)
-        print(f"{name:34}" + "".join(f"{seconds:8.3f}" for seconds in row), flush=True)
-
-    few, many = (peak(count, *size) for count in (5, 50))
-    print(f"peak memory: {few:.0f} MB with 5 images, {many:.0f} MB with 50")
-
-
-if __name__ == "__main__":
-    main()
