@@ -15,11 +15,12 @@ from ray.tune.search.variant_generator import generate_variants
 from forensics import Trial
 from forensics.trial import Distribution, Split
 from models.pretrain import Pretraining
-from study.execution import place, scheduler, worker
+from study.execution import failures, place, scheduler, worker
 from study.jobs import Context, Job, to_text
 from study.jobs.evaluation import EvaluationJob
 from study.jobs.pretraining import PretrainingJob
 from study.jobs.trial import TrialJob
+from study.settings import Resources
 
 DATA, NIP = "d" * 64, "e" * 64
 CONTEXT = Context(storage="/storage", cache=None, tracking_uri="http://nobody", experiment_id="7", threads=3)
@@ -163,6 +164,8 @@ def test_the_watcher_passes_on_what_tune_reports(capsys: pytest.CaptureFixture[s
 
 def test_a_worker_has_the_credentials_of_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     """As an argument, and before the job runs."""
+    for name in scheduler.HANDED_ON:
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hunter2")
     given = scheduler.credentials()
     assert given == {"MLFLOW_TRACKING_PASSWORD": "hunter2"}
@@ -177,3 +180,46 @@ def test_a_worker_has_the_credentials_of_the_driver(monkeypatch: pytest.MonkeyPa
     job = TRIALS[0]
     scheduler.run_on_worker({"key": job.key}, {job.key: to_text(job)}, CONTEXT.model_dump_json(), given)
     assert seen == ["hunter2"]
+
+
+@pytest.mark.parametrize("name", ["MLFLOW_TRACKING_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "PGPASSWORD"])
+def test_passwords_travel_whatever_they_open(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tracking server, a bucket, a tracking database."""
+    monkeypatch.setenv(name, "hunter2")
+    assert scheduler.credentials()[name] == "hunter2"
+
+
+def test_a_reason_is_what_was_raised_not_the_advice_below(tmp_path: Path) -> None:
+    trial = SimpleNamespace(error_file=str(tmp_path / "error.txt"))
+    raised = (
+        "Failure # 1 (occurred at 2026-11-26_04-00-00)\nray::ImplicitFunc.train() (pid=7, ip=10.0.0.3)\n"
+        '  File "/code/forensics/training.py", line 1, in train\n    loss.backward()\n'
+        "torch.AcceleratorError: CUDA error: an illegal memory access was encountered\n"
+        "CUDA kernel errors might be asynchronously reported at some other API call\n"
+        "Compile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.\n"
+    )
+    Path(trial.error_file).write_text(raised)
+    reason = "torch.AcceleratorError: CUDA error: an illegal memory access was encountered"
+    assert scheduler._reason(trial) == reason
+    Path(trial.error_file).write_text(
+        raised + "Failure # 2 (occurred at 2026-11-26_04-01-00)\nOSError: no space left\n"
+    )
+    assert scheduler._reason(trial) == "OSError: no space left"
+
+
+def test_a_stage_begins_without_notes_on_its_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As often as a job may fail counts anew. Notes on the jobs of another study stay."""
+    context = CONTEXT.model_copy(update={"storage": str(tmp_path / "storage")})
+    other = "f" * 32
+    for key in (TRIALS[0].key, other):
+        failures.note(context.store, key, failures.MEMORY, "10.0.0.3", "a traceback")
+    found: list[str] = []
+
+    def fit() -> None:
+        found.extend(failure.key for failure in failures.failures(context.store))
+
+    monkeypatch.setattr(tune, "with_parameters", lambda run, **parameters: run)
+    monkeypatch.setattr(tune, "with_resources", lambda run, resources: run)
+    monkeypatch.setattr(tune, "Tuner", lambda *arguments, **options: SimpleNamespace(fit=fit))
+    scheduler.schedule([*TRIALS], context, Resources(), tmp_path / "ray", lambda *arguments: None)
+    assert found == [other]
