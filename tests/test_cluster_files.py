@@ -11,6 +11,10 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from study.preflight.cards import CARDS, Card, Need, card_of, fit, needs
+from study.preflight.cluster import Node
+from study.settings import Resources, StudyError, load_study, planned
+
 ROOT = Path(__file__).resolve().parents[1]
 CLOUDS = ["cluster.yaml", "cluster-gcp.yaml"]
 FILES = [*CLOUDS, "cluster-own-machines.yaml"]
@@ -191,3 +195,74 @@ def test_google_workers_are_spot_instances_and_the_head_stays() -> None:
     assert "scheduling" not in head
     assert config["provider"]["cache_stopped_nodes"] is True
     assert head["disks"][0]["autoDelete"] is False, "MLflow's figures lie on it"
+
+
+# --- Do the presets' trials fit on the cards of the cluster files? ---
+
+PRESETS = ("paper", "fan-only")
+MACHINES = {
+    "g6.xlarge": Node("L4 and 4 CPUs", "", 4, 1, CARDS["L4"]),
+    "g2-standard-8": Node("L4 and 8 CPUs", "", 8, 1, CARDS["L4"]),
+    "g4dn.2xlarge": Node("T4 and 8 CPUs", "", 8, 1, CARDS["T4"]),
+    "g5.2xlarge": Node("A10G and 8 CPUs", "", 8, 1, CARDS["A10G"]),
+    "p5.4xlarge": Node("H100 and 16 CPUs", "", 16, 1, CARDS["H100"]),
+}
+
+
+@pytest.fixture(scope="module")
+def needed() -> dict[str, list[Need]]:
+    """What the NIPs of a preset need, smallest first."""
+    return {preset: needs(planned(load_study(preset))) for preset in PRESETS}
+
+
+def overflow(needed: list[Need], card: Card, resources: Resources) -> str:
+    """Why trials do not fit, "" where they do."""
+    try:
+        for need in needed:
+            fit(need, card, resources.gpus)
+    except StudyError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_trials_of_the_presets_fit_beside_each_other(
+    preset: str, machine: str, needed: dict[str, list[Need]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    resources, node = load_study(preset).resources, MACHINES[machine]
+    assert node.card is not None
+    jobs, largest = node.slots(resources), needed[preset][-1].memory
+    sizes = ", ".join(f"{need.isp} {need.memory / 1e9:.1f}" for need in needed[preset])
+    with capsys.disabled():
+        print(
+            f"\n{preset} on {machine} ({node.name}): {jobs} trials at a time; {sizes} GB each of {node.card}", end=" "
+        )
+    assert jobs >= 2, "one would leave most of the card idle"
+    assert jobs * largest <= node.card.memory, "all at once"
+    assert jobs * resources.cpus <= node.cpus
+    assert overflow(needed[preset], node.card, resources) == "", "each in its share"
+
+
+def test_a_share_that_is_too_small_is_noticed(needed: dict[str, list[Need]]) -> None:
+    """A quarter of a card, which the preset once gave: DNet would run out of memory on the smaller ones."""
+    quarter = Resources(gpus=0.25)
+    found = {card: overflow(needed["paper"], CARDS[card], quarter) for card in ("T4", "L4", "A10G", "H100")}
+    assert [card for card, why in found.items() if why] == ["T4", "L4", "A10G"]
+    assert "a trial of DNet needs" in found["L4"]
+    assert "set resources.gpus to 0.33 (at most 3 at a time)" in found["L4"]
+    assert "set resources.gpus to 0.5 (at most 2 at a time)" in found["T4"]
+
+
+@pytest.mark.parametrize("name", CLOUDS)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_trials_of_the_presets_fit_on_the_nodes_of_a_cluster_file(
+    name: str, preset: str, needed: dict[str, list[Need]]
+) -> None:
+    kind = load(name)["available_node_types"]["gpu"]
+    card, has, resources = card_of(kind["node_config"]), kind["resources"], load_study(preset).resources
+    assert card is not None, "the machine's card is known"
+    assert Node("gpu", "", has["CPU"], has["GPU"]).slots(resources) >= 2
+    assert overflow(needed[preset], card, resources) == ""
+    machine = kind["node_config"].get("InstanceType") or kind["node_config"]["machineType"]
+    assert (has["CPU"], card) == (MACHINES[machine].cpus, MACHINES[machine].card), "what the machine has"

@@ -12,13 +12,12 @@ from typing import Any, ClassVar, Literal, Protocol
 import torch
 from mlflow import MlflowClient
 
+from forensics.memory import CONTEXT
 from models.checkpoint import Write
 from study import tracking
 from study.settings import Frozen
 from study.storage import Storage, cache
 from study.storage.retry import JOB_SECONDS, retry
-
-CUDA_CONTEXT = 500_000_000  # bytes of a GPU that a process takes before it stores anything
 
 
 class Context(Frozen):
@@ -67,7 +66,7 @@ class Context(Frozen):
         if self.device == "cpu" or self.gpus == 1:
             return None
         whole = torch.cuda.get_device_properties(self.device).total_memory
-        return max(int(self.gpus * whole) - CUDA_CONTEXT, 0)
+        return max(int(self.gpus * whole) - CONTEXT, 0)
 
     def camera(self, name: str, data_hash: str) -> Path:
         """A folder on this machine with the pairs of a camera, see :func:`study.storage.cache.camera`."""

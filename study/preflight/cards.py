@@ -11,6 +11,7 @@ from typing import Any
 
 from cameras.disk import gigabytes
 from forensics import Trial
+from forensics.memory import pretraining_memory, trial_memory
 from study.settings import Planned, StudyError
 
 
@@ -97,8 +98,6 @@ def plain_name(name: str) -> str:
 
 def needs(planned: Sequence[Planned]) -> list[Need]:
     """The largest need of every NIP of a study, smallest first."""
-    from forensics.memory import pretraining_memory, trial_memory
-
     found = []
     for isp in dict.fromkeys(item.trial.isp for item in planned):
         items = [item for item in planned if item.trial.isp == isp]
@@ -129,6 +128,12 @@ def fit(need: Need, on: Card, gpus: float) -> str:
         f"{much}, and {gpus:g} of one {on} gives {gigabytes(given)}: set resources.gpus to {share(jobs):g} "
         f"(at most {jobs} at a time)"
     )
+
+
+def spare(need: Need, on: Card, gpus: float) -> str:
+    """A remark where more jobs fit on a card than share it, "" where not."""
+    jobs = at_a_time(need.memory, on)
+    return f"resources.gpus: {share(jobs):g} would fit {jobs} jobs" if jobs > int(1 / gpus) else ""
 
 
 def at_a_time(memory: int, on: Card) -> int:

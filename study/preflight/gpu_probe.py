@@ -21,7 +21,7 @@ from forensics import Trial, train
 from forensics.trial import Split
 from study.execution import card as limits
 from study.jobs import Context
-from study.preflight.cards import Card, Need, fit, plain_name
+from study.preflight.cards import Card, Need, fit, plain_name, spare
 from study.preflight.cluster import Node
 from study.preflight.findings import Finding, finding
 from study.settings import StudyError
@@ -72,11 +72,13 @@ def probe_gpus(node: Node, wanted: Wanted) -> list[Finding]:
 
 
 def fits(needs: Sequence[Need], card: Card, gpus: float, where: str) -> list[Finding]:
-    """A finding for each NIP: does it fit into its share of a card?"""
+    """A finding for each NIP: does it fit into its share of a card? That of the largest says if more jobs would."""
     findings: list[Finding] = []
     for need in needs:
         with finding(findings, f"memory for {need.isp} on {card}", where) as remarks:
             remarks.append(fit(need, card, gpus))
+            if need is needs[-1] and (more := spare(need, card, gpus)):
+                remarks.append(more)
     return findings
 
 

@@ -4,8 +4,9 @@ import pytest
 import yaml
 
 from forensics import Trial
-from study.preflight.cards import CARDS, Card, Need, at_a_time, card_of, fit, plain_name, share
-from study.settings import StudyError
+from forensics.memory import pretraining_memory, trial_memory
+from study.preflight.cards import CARDS, Card, Need, at_a_time, card_of, fit, needs, plain_name, share, spare
+from study.settings import StudyError, load_study, planned
 
 GB = 10**9
 TEN = Card("ten", 10 * GB)
@@ -32,6 +33,25 @@ def test_a_job_that_does_not_fit_names_the_share_that_does() -> None:
 def test_a_job_that_fits_on_no_share_names_what_makes_it_smaller() -> None:
     with pytest.raises(StudyError, match=r"has no more than 10 GB: a smaller training\.batch"):
         fit(need(10.1), TEN, 1)
+
+
+def test_where_more_jobs_fit_than_share_a_card_it_is_said() -> None:
+    assert spare(need(2.4), TEN, 0.5) == "resources.gpus: 0.25 would fit 4 jobs"
+    assert spare(need(2.4), TEN, 0.25) == spare(need(2.6), TEN, 0.3) == ""
+
+
+def test_the_largest_job_of_a_nip_decides() -> None:
+    """Joint training needs more than fixed; a pre-training of larger batches more than either."""
+    study = load_study("paper").model_copy(update={"isps": ("UNet", "INet"), "lambdas": (0.1, "fixed")})
+    inet, unet = needs(planned(study))
+    assert (inet.isp, unet.isp) == ("INet", "UNet"), "the largest last"
+    assert (unet.job, unet.memory) == ("a trial of UNet", trial_memory(unet.trial).total)
+    assert unet.trial.joint
+    study = study.model_copy(update={"isps": ("UNet",), "pretraining": {**study.pretraining, "batch": 200}})
+    (unet,) = needs(planned(study))
+    assert unet.job == "the pre-training of UNet"
+    assert unet.memory == pretraining_memory("UNet", planned(study)[0].pretraining).total
+    assert unet.trial.joint
 
 
 @pytest.mark.parametrize("memory", [0.3, 0.99, 1, 1.01, 2.5, 2.6, 3.3, 3.32, 5, 5.1, 9.9, 10, 10.1])

@@ -183,17 +183,10 @@ def on_gpus(monkeypatch: pytest.MonkeyPatch) -> list[Question]:
 def test_one_line_a_nip_for_all_nodes_with_the_same_card(study: Study, on_gpus: list[Question]) -> None:
     study = study.model_copy(update={"resources": Resources(gpus=0.25, deterministic=False)})
     findings = [found for found in check(study, "auto", thorough=False) if found.what.startswith("memory")]
+    given = "3 GB of the {} GB that 0.25 of one {} gives; resources.gpus: {} would fit {} jobs"
     assert findings == [
-        Finding(
-            "memory for INet on T4 (16 GB)",
-            "spot (may start)",
-            remark="3 GB of the 3.9 GB that 0.25 of one T4 (16 GB) gives",
-        ),
-        Finding(
-            "memory for INet on L4 (24 GB)",
-            "2 of 2 nodes",
-            remark="3 GB of the 5.9 GB that 0.25 of one L4 (24 GB) gives",
-        ),
+        Finding(f"memory for INet on {T4}", "spot (may start)", remark=given.format(3.9, T4, 0.2, 5)),
+        Finding(f"memory for INet on {L4}", "2 of 2 nodes", remark=given.format(5.9, L4, 0.14, 7)),
     ]
     (question,) = on_gpus
     assert question.gpu is not None

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from forensics import Trial
+from forensics.memory import CONTEXT as CONTEXT_OF_CUDA
 from forensics.trial import Training, Validation
 from study.jobs import Context
-from study.jobs.job import CUDA_CONTEXT
 from study.preflight import gpu_probe
 from study.preflight.cards import CARDS, Need
 from study.preflight.cluster import Node
@@ -69,7 +69,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_a_card_that_trains_says_how_much_it_took(gpu: dict[str, Any]) -> None:
     assert gpu_probe._try(1, WANTED) == Tried(CARDS["L4"], "two iterations of INet, 3.1 GB at most")
     assert (gpu["trained"], gpu["where"].device) == (TRIAL, "cuda:1")
-    given = 0.25 * CARDS["L4"].memory - CUDA_CONTEXT
+    given = 0.25 * CARDS["L4"].memory - CONTEXT_OF_CUDA
     assert gpu["limit"] * CARDS["L4"].memory == pytest.approx(given), "within its share"
 
 
