@@ -24,7 +24,7 @@ from forensics.trial import Trial
 from forensics.validation import ValidationSet, tally
 from models.fidelity import measure
 from models.nip import develop, move
-from models.pretrain import Pretraining, pretraining_step
+from models.pretrain import Pretraining, pretraining_step, validation_batch
 from models.sizes import MOMENTS, size
 
 META = torch.device("meta")
@@ -62,7 +62,7 @@ class Memory:
 
 
 def trial_memory(trial: Trial) -> Memory:
-    """The memory that a trial needs, without photographs. Trials that differ in nothing that counts are counted once."""
+    """The memory that a trial needs, without photographs. Trials that differ in nothing of it are counted once."""
     return _trial_memory(replace(trial, camera="", seed=0, lam=0.0 if trial.joint else "fixed"))
 
 
@@ -92,7 +92,7 @@ def pretraining_memory(isp: str, settings: Pretraining) -> Memory:
     batch = _batch(settings.batch, settings.patch)
     step = _peak(lambda: pretraining_step(nip, batch, settings.precision), (*_values(nip), batch.bayer, batch.target))
 
-    slice_ = at_once(META, settings.validation_patch, 1)
+    slice_ = validation_batch(settings, META)
     shown = _batch(slice_, settings.validation_patch)
     with torch.no_grad():
         judged = _peak(

@@ -248,10 +248,14 @@ def _validation(
 
 
 def _evaluate(nip: NIP, photographs: Photographs, validation: Places, settings: Pretraining) -> dict[str, float]:
-    patch = settings.validation_patch
-    as_training = max(1, settings.batch * settings.patch**2 // patch**2)  # about as many pixels as a training batch
-    batch = at_once(photographs.device, patch, as_training)
+    patch, batch = settings.validation_patch, validation_batch(settings, photographs.device)
     return evaluate(nip.eval(), patches_at(photographs, validation, patch, batch), settings.precision)
+
+
+def validation_batch(settings: Pretraining, device: torch.device) -> int:
+    """Returns the number of validation patches developed at a time: on a CPU about as many pixels as in training."""
+    as_training = settings.batch * settings.patch**2 // settings.validation_patch**2
+    return at_once(device, settings.validation_patch, max(1, as_training))
 
 
 def _losses(history: dict[int, dict[str, float]]) -> list[float]:

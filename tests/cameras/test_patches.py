@@ -209,10 +209,8 @@ def test_a_part_has_the_patches_of_its_images_and_no_others(textures, generator)
     part = textures.part(images, "cpu")
     assert len(part.bayer) == 9 * 9 + 7 * 20 and len(part.target) == 4 * len(part.bayer)
     places = random_places(textures, images, 50, PATCH, generator, textured=False)
-    for found, expected in zip(
-        vars(gather(part, places, PATCH)).values(), vars(gather(textures, places, PATCH)).values()
-    ):
-        assert torch.equal(found, expected)
+    found, expected = (gather(pairs, places, PATCH) for pairs in (part, textures))
+    assert torch.equal(found.bayer, expected.bayer) and torch.equal(found.target, expected.target)
     for i in images.tolist():
         assert all(torch.equal(*both) for both in zip(part.image(i), textures.image(i), strict=True))
     with pytest.raises(IndexError):

@@ -21,6 +21,7 @@ class Fault(NamedTuple):
 WRITTEN_OUT = "models/test_written_out.py"
 PRETRAINING = "models/test_pretraining_by_hand.py"
 TRAINING = "forensics/test_training_by_hand.py"
+PHOTOGRAPHS = "forensics/test_photographs.py"
 
 FAULTS = (
     # --- cameras: from the sensor to patches ---
@@ -210,9 +211,9 @@ FAULTS = (
     ),
     Fault(
         "resampling aligns corners",
-        "channel/manipulations/resample.py",
-        "align_corners=False",
-        "align_corners=True",
+        "channel/filters.py",
+        'mode="bilinear", align_corners=False',
+        'mode="bilinear", align_corners=True',
         "channel/test_manipulations.py::test_against_the_oracle",
     ),
     Fault(
@@ -235,6 +236,27 @@ FAULTS = (
         'mode="reflect"',
         'mode="replicate"',
         "channel/test_filters.py",
+    ),
+    Fault(
+        "the gradient of a blur forgets that borders are mirrored",
+        "channel/filters.py",
+        "weights.narrow(dim, border, 1).div_(2)",
+        "weights.narrow(dim, border, 1).div_(1)",
+        "channel/test_filters.py",
+    ),
+    Fault(
+        "noise that follows its counter",
+        "channel/noise.py",
+        "for _ in range(2):",
+        "for _ in range(1):",
+        "channel/test_noise.py",
+    ),
+    Fault(
+        "a gradient on a GPU that adds in any order",
+        "channel/filters.py",
+        "return _Resize.apply(images, sizes)",
+        "return interpolate(images, sizes)",
+        "channel/test_determinism.py",
     ),
     Fault(
         "dJPEG's level shift is 127",
@@ -313,6 +335,48 @@ FAULTS = (
         "copy.deepcopy(nip).eval()",
         "nip.eval()",
         "forensics/test_training.py::test_fixed_leaves_the_nip_alone_and_nothing_changes_the_given_one",
+    ),
+    Fault(
+        "a checkpoint forgets what manipulations have drawn",
+        "forensics/training.py",
+        '{"patches": generator, "draws": draws}',
+        '{"patches": generator}',
+        f"{PHOTOGRAPHS}::test_resumed_is_bit_identical_however_it_is_fed",
+    ),
+    Fault(
+        "manipulations draw from the generator of the patches",
+        "forensics/training.py",
+        "training_step(model, batch, trial, draws)",
+        "training_step(model, batch, trial, generator)",
+        f"{PHOTOGRAPHS}::test_draws_move_no_patches",
+    ),
+    Fault(
+        "test images move to the device, too",
+        "forensics/training.py",
+        "torch.cat((train_images, validation_images))",
+        "torch.cat((train_images, validation_images, test_images))",
+        f"{PHOTOGRAPHS}::test_the_part_on_the_device_is_that_of_training_and_validation",
+    ),
+    Fault(
+        "batches that were prepared ahead come in another order",
+        "cameras/feed.py",
+        "coming.popleft()",
+        "coming.pop()",
+        f"{PHOTOGRAPHS}::test_all_ways_give_the_same_trial",
+    ),
+    Fault(
+        "photographs of a NIP that learns are kept from one validation to the next",
+        "forensics/validation.py",
+        "if trial.joint or size",
+        "if size",
+        f"{PHOTOGRAPHS}::test_a_fixed_nip_develops_its_validation_once",
+    ),
+    Fault(
+        "the photographs on the device begin a pixel late",
+        "cameras/pairs/reading.py",
+        "offset[images] = ends - cells",
+        "offset[images] = ends - cells + 1",
+        "cameras/test_patches.py::test_a_part_has_the_patches_of_its_images_and_no_others",
     ),
     Fault(
         "the labels are image-major",
