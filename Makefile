@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: venv demo lint test mutants test-install test-cluster test-ray-up
+.PHONY: venv demo bench lint test mutants test-install test-cluster test-ray-up
 
 venv: .venv/installed
 
@@ -12,6 +12,10 @@ venv: .venv/installed
 
 demo: venv
 	$(BIN)/python -m study demo
+
+# One table of what everything costs on this machine, and results/bench.json
+bench: venv
+	$(BIN)/python -m benchmarks
 
 lint: venv
 	$(BIN)/ruff check .

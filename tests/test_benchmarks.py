@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_imports import COMMAND_LINE, STUDY_ONLY
 
 from benchmarks import __main__ as command
 from benchmarks import gpu, joint_step, jpeg, rows, traffic
@@ -61,9 +62,9 @@ def test_a_way_that_learns_something_else_has_failed(monkeypatch: pytest.MonkeyP
     assert not found["eager, bfloat16"]
 
 
-@pytest.mark.parametrize(("isp", "precision", "tolerance"), [("UNet", "float32", 1e-5), ("INet", "bfloat16", 0.05)])
-def test_stacked_seeds_learn_what_separate_ones_learn(isp: str, precision: str, tolerance: float) -> None:
-    seeds = [joint_step.build(isp, precision, 16, 2, CPU, seed=seed) for seed in range(3)]
+@pytest.mark.parametrize("isp", ["UNet", "INet"])
+def test_stacked_seeds_have_the_gradients_of_separate_ones(isp: str) -> None:
+    seeds = [joint_step.build(isp, "float32", 16, 2, CPU, seed=seed) for seed in range(3)]
     stack = Stack(seeds)
     stack.losses().sum().backward()
     for number, seed in enumerate(seeds):
@@ -71,39 +72,34 @@ def test_stacked_seeds_learn_what_separate_ones_learn(isp: str, precision: str, 
         for (weights, _), network in ((stack.nips, seed.model.nip), (stack.fans, seed.model.fan)):
             for name, parameter in network.named_parameters():
                 stacked, alone = weights[name].grad[number], parameter.grad
-                assert (stacked - alone).abs().max() <= tolerance * alone.abs().max(), (number, name)
-    for _ in range(2):
+                assert (stacked - alone).abs().max() <= 1e-4 * alone.abs().max(), (number, name)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 1e-2)])
+def test_stacked_seeds_learn_what_separate_ones_learn(precision: str, tolerance: float) -> None:
+    seeds = [joint_step.build("INet", precision, 16, 2, CPU, seed=seed) for seed in range(3)]
+    stack = Stack(seeds)
+    for _ in range(3):
         together = stack.step()
         apart = torch.stack([seed.step() for seed in seeds])
         assert len(set(apart.tolist())) == 3
-        torch.testing.assert_close(together, apart, rtol=min(tolerance, 1e-2), atol=0)
+        torch.testing.assert_close(together, apart, rtol=tolerance, atol=0)
 
 
-def test_the_part_for_gpus_needs_torch_alone() -> None:
-    """numpy and safetensors beside it; where rich is missing, rows are printed as they come."""
-    code = """
+def test_the_part_for_gpus_needs_torch_alone(tmp_path: Path) -> None:
+    """And numpy and safetensors. Where rich is missing, rows are printed as they come."""
+    names = ("scipy", "skimage", "PIL", "rawpy", "tifffile", "matplotlib", "yaml", "psutil", "kornia", "ptwt", "pywt")
+    code = f"""
 import sys
-ALONE = {"torch", "numpy", "safetensors", "benchmarks", "cameras", "channel", "models", "forensics", "torchgen"}
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        top = name.partition(".")[0]
-        if path is None and top not in sys.stdlib_module_names | ALONE | WITH_TORCH:
-            raise ModuleNotFoundError(name, name=name)
-WITH_TORCH = {"sympy", "mpmath", "typing_extensions", "networkx", "jinja2", "markupsafe", "filelock", "fsspec"}
-sys.meta_path.insert(0, Refuse())
-from benchmarks import __main__ as command, rows
-from importlib.util import find_spec
-command.is_installed = lambda name: False
+sys.modules.update(dict.fromkeys({[*STUDY_ONLY, *COMMAND_LINE, *names]}))  # as if they were not installed
+from benchmarks import __main__ as command
 sys.exit(command.main(["--only", "gpu", "traffic", "--tiny", "--out", sys.argv[1]]))
 """
-    out = ROOT / "results" / "bench-bare.json"
-    try:
-        done = subprocess.run([sys.executable, "-c", code, str(out)], cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        assert "traffic:  step of UNet, float32" in done.stderr
-        assert set(json.loads(out.read_text())["subjects"]) == {"gpu", "traffic"}
-    finally:
-        out.unlink(missing_ok=True)
+    out = tmp_path / "bench.json"
+    done = subprocess.run([sys.executable, "-c", code, str(out)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "traffic:  step of UNet, float32" in done.stderr
+    assert set(json.loads(out.read_text())["subjects"]) == {"gpu", "traffic"}
 
 
 def test_the_json_file_and_the_markdown_file_hold_every_row(
@@ -158,8 +154,8 @@ def test_works_take_turns_and_warming_up_does_not_count() -> None:
     assert {name: len(values) for name, values in times.rounds.items()} == {"a": 2, "b": 2}
 
 
-def test_a_count_of_flop_by_hand() -> None:
-    """The FLOP of the FAN's and INet's convolutions, forward and backward, at RAW 16 and batch 2."""
+def test_flop_grow_with_the_pixels() -> None:
+    """Four times the pixels, four times the convolutions; the dense layers cost the same for every photograph."""
     dense = joint_step.count("UNet", "float32", 16, 2).dense
     four_times = joint_step.count("UNet", "float32", 32, 2).dense
     heads = 3 * 2 * 10 * (256 * 512 + 512 * 128 + 128 * 5)  # dense layers, whose cost is that of a photograph
