@@ -11,11 +11,11 @@ import math
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from channel import quantization
+from channel.borders import crop, replicate
 from channel.codecs.codec import Codec, through_pillow
-from channel.filters import average
+from channel.filters import average, resize
 from channel.precision import full_precision
 
 # Tables K.1 (luminance) and K.2 (chrominance) of the JPEG standard, ITU-T T.81: quality 50.
@@ -40,10 +40,9 @@ CHROMINANCE = (
     (99, 99, 99, 99, 99, 99, 99, 99),
 )
 
-# JFIF. Cb and Cr are centred at zero here, because their offset of 128 and the level shift cancel out.
-RGB_TO_Y = ((0.299, 0.587, 0.114),)
-RGB_TO_CBCR = ((-0.168735892, -0.331264108, 0.5), (0.5, -0.418687589, -0.081312411))
-CBCR_TO_RGB = ((0.0, 1.402), (-0.344136286, -0.714136286), (1.772, 0.0))  # and Y added to each
+# JFIF. Y is shifted to be centred at zero, as Cb and Cr are here: their offset of 128 and the level shift cancel out.
+RGB_TO_YCBCR = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418687589, -0.081312411))
+YCBCR_TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136286, -0.714136286), (1.0, 1.772, 0.0))
 LEVEL_SHIFT = 128 / 255
 
 SUBSAMPLINGS = ("4:4:4", "4:2:0")
@@ -76,14 +75,13 @@ def downsample(chroma: torch.Tensor) -> torch.Tensor:
     number of rows. The rows still missing there are replicated after averaging.
     """
     H, W = chroma.shape[-2:]
-    if H % 2 or W % 16:
-        chroma = F.pad(chroma, (0, -W % 16, 0, H % 2), mode="replicate")
-    return average(chroma, 2)
+    return average(replicate(chroma, right=-W % 16, bottom=H % 2), 2)
 
 
 def upsample(chroma: torch.Tensor) -> torch.Tensor:
     """Doubles chroma planes (N, 2, H, W) -> (N, 2, 2H, 2W) with weights 3/4 and 1/4, libjpeg's h2v2_fancy_upsample."""
-    return F.interpolate(chroma, scale_factor=2, mode="bilinear", align_corners=False)
+    H, W = chroma.shape[-2:]
+    return resize(chroma, (2 * H, 2 * W))
 
 
 class DifferentiableJPEG(nn.Module):
@@ -106,9 +104,10 @@ class DifferentiableJPEG(nn.Module):
 
     encode: torch.Tensor
     decode: torch.Tensor
-    rgb_to_y: torch.Tensor
-    rgb_to_cbcr: torch.Tensor
-    cbcr_to_rgb: torch.Tensor
+    to_ycbcr: torch.Tensor
+    to_rgb: torch.Tensor
+    black: torch.Tensor
+    grey: torch.Tensor
 
     def __init__(
         self, quality: int = 50, rounding: str = "sin", subsampling: str = "4:4:4", harmonics: int = 5
@@ -120,14 +119,15 @@ class DifferentiableJPEG(nn.Module):
         self.rounding = rounding
         self.subsampling = subsampling
         self.rho = quantization.rounding(rounding, harmonics)
-        steps = quantization_tables(quality).double().reshape(2, 64, 1)
+        steps = quantization_tables(quality).double()[[0, 1, 1]].reshape(3, 64, 1)  # of Y, Cb and Cr
         DD = torch.kron(dct_matrix(), dct_matrix())  # (64, 64)
         constants = {
-            "encode": (DD * (255 / steps)).mT.contiguous(),  # (2, 64, 64), to be multiplied by blocks as rows
+            "encode": (DD * (255 / steps)).mT.contiguous(),  # (3, 64, 64), to be multiplied by blocks as rows
             "decode": DD * (steps / 255),
-            "rgb_to_y": torch.tensor(RGB_TO_Y),
-            "rgb_to_cbcr": torch.tensor(RGB_TO_CBCR),
-            "cbcr_to_rgb": torch.tensor(CBCR_TO_RGB),
+            "to_ycbcr": torch.tensor(RGB_TO_YCBCR),
+            "to_rgb": torch.tensor(YCBCR_TO_RGB),
+            "black": torch.tensor(((-LEVEL_SHIFT,), (0.0,), (0.0,))),  # in YCbCr
+            "grey": torch.full((3, 1), LEVEL_SHIFT),  # the RGB of YCbCr = 0
         }
         for name, constant in constants.items():
             self.register_buffer(name, constant.float(), persistent=False)
@@ -139,32 +139,40 @@ class DifferentiableJPEG(nn.Module):
         The result is clipped to [0, 1] with a straight-through gradient.
         """
         H, W = images.shape[-2:]
-        rgb = images.flatten(2)  # (N, 3, HW)
-        y = torch.matmul(self.rgb_to_y.to(rgb), rgb).unflatten(2, (H, W)) - LEVEL_SHIFT
-        cbcr = torch.matmul(self.rgb_to_cbcr.to(rgb), rgb).unflatten(2, (H, W))
-
-        y = self.quantize(y, table=0) + LEVEL_SHIFT
+        ycbcr = linear(images, self.to_ycbcr, self.black)
         if self.subsampling == "4:2:0":
-            reduced = self.quantize(downsample(cbcr), table=1)[..., : (W + 1) // 2]
-            cbcr = upsample(reduced)[..., :H, :W]
+            y, cbcr = ycbcr.split((1, 2), dim=1)
+            y = self.quantize(y, first=0)
+            reduced = self.quantize(downsample(cbcr), first=1)
+            cbcr = crop(upsample(crop(reduced, reduced.shape[-2], (W + 1) // 2)), H, W)
+            ycbcr = torch.cat((y, cbcr), dim=1)
         else:
-            cbcr = self.quantize(cbcr, table=1)
+            ycbcr = self.quantize(ycbcr)
+        return quantization.clip(linear(ycbcr, self.to_rgb, self.grey))
 
-        rgb = y.flatten(2) + torch.matmul(self.cbcr_to_rgb.to(rgb), cbcr.flatten(2))
-        return quantization.clip(rgb.unflatten(2, (H, W)))
+    def quantize(self, planes: torch.Tensor, first: int = 0) -> torch.Tensor:
+        """Quantizes the DCT of planes (N, C, H, W) in blocks of 8×8. Edges are replicated to whole blocks.
 
-    def quantize(self, planes: torch.Tensor, table: int) -> torch.Tensor:
-        """Quantizes the DCT of planes (N, C, H, W) in blocks of 8×8. Edges are replicated to whole blocks."""
-        H, W = planes.shape[-2:]
-        if H % 8 or W % 8:
-            planes = F.pad(planes, (0, -W % 8, 0, -H % 8), mode="replicate")
-        blocks = planes.unflatten(-1, (-1, 8)).unflatten(-3, (-1, 8)).transpose(-3, -2).flatten(-2)
-        coefficients = self.rho(torch.matmul(blocks, self.encode[table].to(blocks)))  # (N, C, H/8, W/8, 64)
-        blocks = torch.matmul(coefficients, self.decode[table].to(blocks)).unflatten(-1, (8, 8))
-        return blocks.transpose(-3, -2).flatten(-2).flatten(-3, -2)[..., :H, :W]
+        The planes are C of Y, Cb and Cr, from number ``first`` on.
+        """
+        C, H, W = planes.shape[1:]
+        planes = replicate(planes, right=-W % 8, bottom=-H % 8)
+        tables = slice(first, first + C)
+        grid = planes.unflatten(-1, (-1, 8)).unflatten(-3, (-1, 8)).permute(1, 0, 2, 4, 3, 5)  # (C, N, h, w, 8, 8)
+        coefficients = self.rho(torch.bmm(grid.reshape(C, -1, 64), self.encode[tables].to(planes)))
+        blocks = torch.bmm(coefficients, self.decode[tables].to(planes))
+        decoded = blocks.view(grid.shape).permute(1, 0, 2, 4, 3, 5).reshape(planes.shape)
+        return crop(decoded, H, W)
 
     def extra_repr(self) -> str:
         return f"quality={self.quality}, rounding={self.rounding!r}, subsampling={self.subsampling!r}"
+
+
+def linear(images: torch.Tensor, matrix: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """Another colour space: matrix (3, 3) · pixels + bias (3, 1), of images (N, 3, H, W)."""
+    N = len(images)
+    pixels = images.flatten(2)
+    return torch.baddbmm(bias.to(pixels), matrix.to(pixels).expand(N, -1, -1), pixels).view(images.shape)
 
 
 def encode(pixels: np.ndarray, quality: int, subsampling: str) -> np.ndarray:
@@ -172,4 +180,4 @@ def encode(pixels: np.ndarray, quality: int, subsampling: str) -> np.ndarray:
     return through_pillow(pixels, format="JPEG", quality=quality, subsampling=subsampling)
 
 
-CODEC = Codec(encode, DifferentiableJPEG, subsamplings=("4:4:4", "4:2:2", "4:2:0"))
+CODEC = Codec(encode, DifferentiableJPEG, subsamplings=("4:4:4", "4:2:2", "4:2:0"), version=2)

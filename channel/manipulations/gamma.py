@@ -13,4 +13,4 @@ def gamma(images: torch.Tensor, exponent: float) -> torch.Tensor:
     return torch.where(stored > 0.5 / 255, stored.clamp_min(0.5 / 255) ** (1 / exponent), 0)
 
 
-OPERATOR = Operator(gamma, default=3, low=1, high=10)
+OPERATOR = Operator(gamma, default=3, low=1, high=10, version=2)

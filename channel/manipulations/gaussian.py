@@ -15,4 +15,4 @@ def gaussian(images: torch.Tensor, sigma: float) -> torch.Tensor:
     return blur(images, [weight / sum(weights) for weight in weights])
 
 
-OPERATOR = Operator(gaussian, default=0.83, low=0.1, high=10)
+OPERATOR = Operator(gaussian, default=0.83, low=0.1, high=10, version=2)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from channel import CODECS, encode, versions
+from channel import CODECS, OPERATORS, distribution, encode, versions
 from channel.codecs import Encoder
 from models import fidelity
 
@@ -90,9 +90,9 @@ def test_an_encoder_has_one_shortest_name(text: str, shortest: str) -> None:
 
 def test_versions_are_those_of_the_parts_in_use() -> None:
     assert versions(("jpeg:50-90", "awgn"), "jpeg:50") == {
-        "channel": 1,
-        "manipulation jpeg": 1,
-        "manipulation awgn": 1,
-        "codec jpeg": 1,
+        "channel": distribution.VERSION,
+        "manipulation jpeg": CODECS["jpeg"].version,
+        "manipulation awgn": OPERATORS["awgn"].version,
+        "codec jpeg": CODECS["jpeg"].version,
     }
-    assert versions((), "none") == {"channel": 1}
+    assert versions((), "none") == {"channel": distribution.VERSION}

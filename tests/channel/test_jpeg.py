@@ -72,11 +72,11 @@ def test_planes_are_libjpegs(
         planes = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 255 - LEVEL_SHIFT
         y, cbcr = planes.split((1, 2), dim=1)
         if subsampling == "4:2:0":
-            reduced = codec.quantize(to_integers(downsample(cbcr), 1 / 4, 2 / 4), table=1)[..., : (W + 1) // 2]
+            reduced = codec.quantize(to_integers(downsample(cbcr), 1 / 4, 2 / 4), first=1)[..., : (W + 1) // 2]
             cbcr = to_integers(upsample(to_integers(reduced, 1 / 2)), 8 / 16, 7 / 16)[..., :H, :W]
         else:
-            cbcr = to_integers(codec.quantize(cbcr, table=1), 1 / 2)
-        y = to_integers(codec.quantize(y, table=0), 1 / 2)
+            cbcr = to_integers(codec.quantize(cbcr, first=1), 1 / 2)
+        y = to_integers(codec.quantize(y, first=0), 1 / 2)
         theirs = torch.from_numpy(np.array(decoded)).permute(2, 0, 1)
         errors.append(torch.cat((y, cbcr), dim=1)[0] + LEVEL_SHIFT - theirs / 255)
 

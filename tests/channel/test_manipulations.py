@@ -11,7 +11,9 @@ from channel import DifferentiableJPEG, Manipulations
 from channel.manipulations import OPERATORS, Manipulation
 from channel.manipulations.awgn import awgn
 from channel.manipulations.gamma import gamma
+from channel.manipulations.median import median, median_by_sorting, median_of_nine
 from channel.manipulations.sharpen import sharpen
+from channel.noise import draw_seed, normal
 
 Oracle = Callable[[np.ndarray, float], np.ndarray]  # (H, W, 3) float64 in [0, 1], strength -> same
 
@@ -124,7 +126,8 @@ def test_awgn_is_gaussian_and_stored_as_8_bits(generator: torch.Generator) -> No
 
 def test_gradient_of_awgn_is_that_of_sinusoidal_rounding(generator: torch.Generator) -> None:
     images = (0.3 + 0.4 * torch.rand(1, 3, 8, 8, generator=generator, dtype=torch.float64)).requires_grad_()
-    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    seed = draw_seed(torch.Generator().manual_seed(1))
+    noise = normal(images.numel(), seed, images.device).view(images.shape).double()
     (gradient,) = torch.autograd.grad(awgn(images, 2, torch.Generator().manual_seed(1)).sum(), images)
     expected = 1 - torch.cos(2 * math.pi * (255 * images + 2 * noise))
     torch.testing.assert_close(gradient, expected.detach())
@@ -136,6 +139,46 @@ def test_gradient_of_gamma_is_that_of_sinusoidal_rounding(generator: torch.Gener
     stored = (255 * x**3).round() / 255
     expected = 3 * x**2 * (1 - torch.cos(2 * math.pi * 255 * x**3)) * stored ** (1 / 3 - 1) / 3
     torch.testing.assert_close(gradient, expected.detach())
+
+
+def test_gradient_of_sharpen_is_what_autograd_derives(photographs: torch.Tensor) -> None:
+    """Of the same formula, in pixels that are grey, black, white, or clipped by the sharpening, too."""
+    images = (photographs[:, :, :48, :56].double() / 255).requires_grad_()
+    with torch.no_grad():
+        images[0, :, :8] = images[0, :1, :8]  # grey: R, G and B share the gradient of V
+        images[1, :, :8, :8], images[2, :, 4:9] = 0, 1
+    V = images.amax(dim=1, keepdim=True)
+    mirrored = torch.nn.functional.pad(V, (1, 1, 1, 1), mode="reflect")
+    kernel = torch.tensor(((1.0, 4, 1), (4, 16, 4), (1, 4, 1)), dtype=torch.float64)[None, None] / 36
+    steep = V + 6 * 0.8 * (V - torch.nn.functional.conv2d(mirrored, kernel))
+    clipped = steep + (steep.clamp(0, 1) - steep).detach()
+    reference = images * (clipped / V.clamp_min(1e-6))
+    ours = sharpen(images, 0.8)
+    torch.testing.assert_close(ours, reference)
+    weights = torch.rand(images.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    expected, gradient = (torch.autograd.grad((result * weights).sum(), images)[0] for result in (reference, ours))
+    bright = (V > 0).expand_as(images)  # at black, the reference gives R, G and B of V = 0 a share of nothing
+    torch.testing.assert_close(gradient[bright], expected[bright])
+    torch.testing.assert_close(gradient[~bright], expected[~bright])
+
+
+@pytest.mark.parametrize("k", (3, 5))
+def test_gradient_of_median_goes_to_the_pixels_that_equal_it(k: int, generator: torch.Generator) -> None:
+    images = torch.randint(4, (2, 3, 9, 11), generator=generator).double().requires_grad_()  # many are equal
+    weights = torch.rand(images.shape, generator=generator, dtype=torch.float64)
+    (gradient,) = torch.autograd.grad((median(images, k) * weights).sum(), images)
+    windows = torch.nn.functional.pad(images, (k // 2,) * 4, mode="reflect").unfold(2, k, 1).unfold(3, k, 1).flatten(-2)
+    equal = (windows == windows.median(dim=-1, keepdim=True).values).double()
+    means = (windows * equal).sum(dim=-1) / equal.sum(dim=-1)
+    (expected,) = torch.autograd.grad((means * weights).sum(), images)
+    torch.testing.assert_close(gradient, expected)
+
+
+def test_the_median_of_nine_is_a_median(generator: torch.Generator) -> None:
+    padded = torch.randint(6, (2, 3, 20, 31), generator=generator).float()
+    assert torch.equal(median_of_nine(padded), median_by_sorting(padded, 3))
+    sorted_on_a_gpu = padded.unfold(2, 5, 1).unfold(3, 5, 1).flatten(-2).sort(dim=-1).values[..., 12]
+    assert torch.equal(median_by_sorting(padded, 5), sorted_on_a_gpu)
 
 
 def test_classes_come_one_after_the_other(photographs: torch.Tensor) -> None:

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode, unset_fake_temporarily
 
-from channel import Channel, DifferentiableJPEG, Manipulations
+from channel import Channel, DifferentiableJPEG, Manipulations, filters
 from channel.manipulations import Manipulation
+from channel.manipulations import awgn as awgn_file
 from channel.manipulations.awgn import awgn
 
 ROUNDINGS = ("round", "sin", "soft", "harmonic")
@@ -125,7 +126,7 @@ RANGES = ("sharpen:0.5-2", "gaussian:0.5-1.5", "jpeg:50-90", "resample:1.5-3", "
 def test_no_operator_waits_for_the_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fake tensors have shapes, but no values: whoever reads one on the host gets an error.
 
-    Only a strength is drawn for real: with a generator on the CPU it is the host's own number.
+    Only strengths and seeds are drawn for real: with a generator on the CPU they are the host's own numbers.
     """
     draw = Manipulation.draw
 
@@ -134,6 +135,8 @@ def test_no_operator_waits_for_the_device(name: str, monkeypatch: pytest.MonkeyP
             return draw(self, generator)
 
     monkeypatch.setattr(Manipulation, "draw", draw_on_the_host)
+    monkeypatch.setattr(awgn_file, "draw_seed", lambda generator: 7)
+    monkeypatch.setattr(filters, "_border_weights", filters._border_weights.__wrapped__)  # keep no fakes
     with FakeTensorMode():
         operator = OPERATORS[name]() if name in OPERATORS else Manipulations((name,))
         images = torch.rand(2, 3, 24, 40, requires_grad=True)

@@ -44,6 +44,11 @@ def test_soft_rounds_like_round_and_learns_like_sin() -> None:
     torch.testing.assert_close(soft, 1 - torch.cos(2 * math.pi * X))  # derivative of eq. 3
 
 
+@pytest.mark.parametrize("name", ("sin", "harmonic"))
+def test_gradients_are_those_of_the_functions(name: str) -> None:
+    assert torch.autograd.gradcheck(rounding(name), X[::10].clone().requires_grad_())
+
+
 def test_clip_passes_the_gradient() -> None:
     x = torch.tensor([-0.5, 0.25, 1.5], requires_grad=True)
     clip(x).backward(torch.tensor([1.0, 2.0, 3.0]))
