@@ -250,7 +250,7 @@ def _merged(findings: Sequence[Finding], nodes: int) -> list[Finding]:
         mine = [found for found in findings if found.what == what]
         if fine := [found for found in mine if found.fault is None]:
             first, *others = dict.fromkeys(found.remark for found in fine)
-            who = f"{len(fine)} of {nodes} nodes" if nodes > 1 else fine[0].node
+            who = f"{len({found.node for found in fine})} of {nodes} nodes" if nodes > 1 else fine[0].node
             lines.append(Finding(what, who, remark=first + ("; …" if others else "")))
         lines += [found for found in mine if found.fault is not None]
     return lines

@@ -196,6 +196,17 @@ def test_one_line_a_nip_for_all_nodes_with_the_same_card(study: Study, on_gpus: 
 
 
 @pytest.mark.usefixtures("on_gpus")
+def test_nodes_with_several_cards_count_once(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        checks, "probe_cluster", lambda nodes, question: [Finding("training", n.name) for n in nodes * 4]
+    )
+    study = study.model_copy(update={"resources": Resources(gpus=0.25)})
+    assert [found.node for found in check(study, "auto", thorough=False) if found.what == "training"] == [
+        "2 of 2 nodes"
+    ]
+
+
+@pytest.mark.usefixtures("on_gpus")
 def test_a_job_that_does_not_fit_is_a_fault_before_anything_runs(study: Study) -> None:
     study = study.model_copy(update={"resources": Resources(gpus=0.15)})
     found = faults(check(study, "auto", thorough=False))

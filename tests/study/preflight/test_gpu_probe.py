@@ -125,6 +125,14 @@ def test_findings_of_a_node(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_real_gpu_trains_in_its_share() -> None:
+    for tried in gpu_probe._in_a_process(WANTED):
+        assert tried.fault is None
+        assert tried.remark.startswith("two iterations of INet")
+    assert torch.cuda.memory_reserved() == 0, "this process has taken nothing"
+
+
 # --- The process that asks ---
 
 
