@@ -8,12 +8,14 @@ attempt at a job, and one when it fails. The production code knows nothing of it
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 FIRST_PAUSE = 3.0  # seconds that a node waits after three failures in a row
+PATIENCE = 120.0  # seconds that the other node gives the sick one to fail so often
 STEP = 50  # of 120: there is a checkpoint
 STICKY = "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be asynchronously reported"
 SHORTAGE = "CUDA out of memory. Tried to allocate 2.00 GiB."
@@ -59,13 +61,22 @@ def prepare(fault: dict[str, str], key: str) -> None:
             return AttributeError(BROKEN)
         return None
 
+    def enough() -> bool:
+        """Whether the sick node has failed as many trials as make it wait."""
+        keys = {entry["key"] for entry in notes(folder) if (entry["what"], entry["kind"]) == ("failed", "trial")}
+        return len(keys) >= place.ROW
+
     def faulty(run: Callable[..., Any]) -> Callable[..., Any]:
         def instead(job: Any, context: Any, callbacks: Callbacks, *rest: Any) -> Any:
             def on_step(step: int) -> None:
                 callbacks.on_step(step)
                 if found := error(step):
-                    note(folder, "failed", key, node)
+                    note(folder, "failed", key, node, job.kind)
                     raise found
+                if "node" in fault and job.kind == "trial" and step == 1:  # on the other node: let it come to that
+                    end = time.monotonic() + PATIENCE
+                    while not enough() and time.monotonic() < end:
+                        time.sleep(0.1)
 
             return run(job, context, replace(callbacks, on_step=on_step), *rest)
 
@@ -77,9 +88,9 @@ def prepare(fault: dict[str, str], key: str) -> None:
         kind.run = faulty(original)
 
 
-def note(folder: Path, what: str, key: str, node: str) -> None:
+def note(folder: Path, what: str, key: str, node: str, kind: str = "") -> None:
     with (folder / "notes.jsonl").open("a") as file:
-        file.write(json.dumps({"what": what, "key": key, "node": node, "pid": os.getpid()}) + "\n")
+        file.write(json.dumps({"what": what, "key": key, "node": node, "kind": kind, "pid": os.getpid()}) + "\n")
 
 
 def notes(folder: Path) -> list[dict[str, Any]]:
