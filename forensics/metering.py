@@ -101,7 +101,7 @@ class Meter(TorchDispatchMode):
     def __torch_dispatch__(
         self, operator: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if self.refuse_reads and (operator in HOST_READS or _selects_by_mask(operator, args)):
+        if self.refuse_reads and _reads(operator, args):
             raise HostReadError(f"{operator}: the host reads what the device holds, and waits for it")
         result = operator(*args, **(kwargs or {}))
         outputs = list(_tensors(result))
@@ -138,9 +138,10 @@ class Meter(TorchDispatchMode):
         self.alive -= size
 
 
-def _selects_by_mask(operator: Any, args: Any) -> bool:
-    """``x[mask]``: the size of the result is content."""
-    return operator is aten.index.Tensor and any(index.dtype == torch.bool for index in _tensors(args[1]))
+def _reads(operator: Any, args: Any) -> bool:
+    """Whether the host waits for a device other than itself; also by ``x[mask]``, whose size depends on content."""
+    by_mask = operator is aten.index.Tensor and any(index.dtype == torch.bool for index in _tensors(args[1]))
+    return (by_mask or operator in HOST_READS) and any(tensor.device.type != "cpu" for tensor in _tensors(args))
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -1,0 +1,110 @@
+"""Whole steps on the meta device, which takes a GPU's path: no host waits, and every gradient adds in a fixed order."""
+
+import itertools
+
+import pytest
+import torch
+from nondeterministic import Forbidding
+
+import models
+from cameras.feed import Photographs
+from cameras.patches import Patches, Places
+from forensics.memory import META, _photograph
+from forensics.metering import Meter
+from forensics.training import build_model, training_step
+from forensics.trial import Distribution, Training, Trial
+from forensics.validation import ValidationSet, tally
+from models.nip import move
+from models.pretrain import pretraining_step
+
+PAPER = ("sharpen", "gaussian", "jpeg:80", "resample")
+ALL = ("sharpen:0.5-2", "gaussian:0.5-3", "jpeg:30-90", "resample:1.5-3", "awgn", "gamma:2-3", "median:3-5")
+CHANNELS = [Distribution(), Distribution(rounding="soft", subsampling="4:2:0"), Distribution(3, "none")]
+PATCH = 24
+
+
+def batch(count: int = 2) -> Patches:
+    return Patches(torch.empty(count, 4, PATCH, PATCH, device=META), torch.empty(count, 3, 48, 48, device=META))
+
+
+def places(count: int) -> Places:
+    return Places(*(torch.zeros(count, dtype=torch.int64, device=META) for _ in range(3)))
+
+
+def steps() -> list[object]:
+    """Every NIP and mode behind the paper's channel, and one NIP behind all others, with all manipulations."""
+    of = itertools.product(models.NIPS, [0.1, "fixed"], ["float32", "bfloat16"], [PAPER], CHANNELS[:1])
+    others = itertools.product(["INet"], [0.1], ["float32"], [ALL], CHANNELS)
+    return [
+        Trial(
+            "",
+            isp,
+            lam,
+            manipulations=manipulations,
+            channel=channel,  # type: ignore[arg-type]
+            training=Training(batch=2, patch=PATCH, precision=precision),
+        )
+        for isp, lam, precision, manipulations, channel in (*of, *others)
+    ]
+
+
+@pytest.mark.parametrize(
+    "trial", steps(), ids=lambda trial: f"{trial.isp} {trial.lam} {trial.training.precision} {trial.channel.codec}"
+)
+def test_a_step_waits_for_nothing_and_repeats_to_the_bit(trial: Trial) -> None:
+    model = build_model(trial, models.build(trial.isp))
+    move(model, META, trial.training.precision)
+    adam = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    with Meter(refuse_reads=True) as meter, Forbidding():
+        losses = training_step(model, batch(), trial, torch.Generator())
+    assert losses.shape == (3,)
+    assert losses.dtype == torch.float32
+    assert all(parameter.grad is not None and parameter.grad.dtype == torch.float32 for parameter in adam)
+    assert bool(trial.joint) == any(parameter.requires_grad for parameter in model.nip.parameters())
+    assert meter.dense.flop > 0
+
+
+@pytest.mark.parametrize("isp", list(models.NIPS))
+def test_a_validation_waits_once_at_its_end(isp: str) -> None:
+    trial = Trial("", isp, "fixed", manipulations=ALL, training=Training(batch=2, patch=PATCH))
+    model = build_model(trial, models.build(isp))
+    move(model, META, "float32")
+    photograph = _photograph(PATCH)
+    with Meter(refuse_reads=True):
+        counts, fidelity = tally(
+            model, Photographs(photograph, META, photograph), ValidationSet(places(4), places(2), PATCH), 2
+        )
+    assert counts.shape == (8, 8)
+    assert fidelity.shape == (4,)
+
+
+@pytest.mark.parametrize("isp", list(models.NIPS))
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_step_of_pretraining(isp: str, precision: str) -> None:
+    nip = models.build(isp)
+    move(nip, META, precision)
+    nip.freeze_statistics(False).train()
+    with Meter(refuse_reads=True), Forbidding():
+        pretraining_step(nip, batch(), precision)
+
+
+@pytest.mark.parametrize("isp", ["UNet", "DNet"])
+def test_bfloat16_is_for_convolutions_alone_and_channels_come_last(isp: str) -> None:
+    trial = Trial("", isp, 0.1, training=Training(batch=2, patch=PATCH, precision="bfloat16"))
+    model = build_model(trial, models.build(isp))
+    move(model, META, "bfloat16")
+    seen: list[torch.dtype] = []
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Conv2d) and layer.in_channels > 12 and layer.kernel_size != (1, 1):
+            assert layer.weight.is_contiguous(memory_format=torch.channels_last)
+            layer.register_forward_hook(lambda layer, inputs, output: seen.append(output.dtype))
+    logits, developed = model(batch().bayer, torch.Generator())
+    assert seen
+    assert set(seen) == {torch.bfloat16}
+    assert logits.dtype == developed.dtype == torch.float32
+
+
+def test_reads_and_atomic_sums_would_be_noticed() -> None:
+    x = torch.empty(1, 1, 4, 4, device=META, requires_grad=True)
+    with pytest.raises(AssertionError), Forbidding():
+        torch.nn.functional.pad(x, (1, 1, 1, 1), mode="reflect").sum().backward()
