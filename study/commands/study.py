@@ -119,8 +119,8 @@ def status(source: StudyArgument, storage: StorageOption = None, as_json: JsonOp
         return
     print_line(f"{study.name}: {trials} trials: " + ", ".join(f"{n} {s}" for s, n in state.counts.items()))
     cost = state.cost
-    unknown = f", and what was never measured: {', '.join(cost.unknown)}" if cost.unknown else ""
-    print_line(f"to go: {duration(cost.seconds_to_go)} with {cost.slots} jobs at a time{unknown}")
+    to_go = f"{duration(cost.seconds_to_go)} with {cost.slots} jobs at a time"
+    print_line(f"to go: at least {to_go}; unmeasured: {', '.join(cost.unknown)}" if cost.unknown else f"to go: {to_go}")
 
 
 @app.command()

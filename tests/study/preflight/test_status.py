@@ -4,9 +4,13 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from mlflow import MlflowClient
+from mlflow.entities import Metric, Param
+from typer.testing import CliRunner
 
 from study import tracking
+from study.commands.app import app
 from study.execution import driver_lock
 from study.execution.driver_lock import TAG, Driver
 from study.jobs.plan import resolve
@@ -49,9 +53,8 @@ def settings(study: Study) -> tuple:  # type: ignore[type-arg]
 def log(client: MlflowClient, experiment_id: str, job: PretrainingJob | TrialJob, state: str, seconds: float) -> None:
     tags = {"trial_key": job.key, "kind": job.kind, "threads": "1", "nip_sha256": "e" * 64, **job.tags}
     run = client.create_run(experiment_id, tags=tags).info.run_id
-    for name, value in job.params.items():
-        client.log_param(run, name, value)
-    client.log_metric(run, "seconds", seconds)
+    params = [Param(name, str(value)) for name, value in job.params.items()]
+    client.log_batch(run, [Metric("seconds", seconds, 0, 0)], params)
     if state != "RUNNING":
         client.set_terminated(run, state)
 
@@ -77,3 +80,21 @@ def test_a_dead_driver_elsewhere_runs_nothing(
     found = status(study, tracking.snapshot(client, experiment_id))
     assert (found.counts["running"], found.counts["left"]) == (0, 6)
     assert found.cost.slots == this_machine().slots(study.resources)
+
+
+def test_the_command_says_how_long_it_takes(
+    study: Study, client: MlflowClient, experiment_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", client.tracking_uri)
+    name = client.get_experiment(experiment_id).name
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump({**STUDY, "name": name, "resources": {"cpus": 1}}))
+    slots = this_machine().slots(study.resources)
+    asked = CliRunner().invoke(app, ["status", str(path), "--storage", str(tmp_path)])
+    assert asked.exit_code == 0, asked.output
+    assert f"with {slots} jobs at a time" in asked.stdout
+    assert "at least" not in asked.stdout
+    path.write_text(yaml.safe_dump({**STUDY, "name": name, "isps": ["INet", "UNet"]}))
+    asked = CliRunner().invoke(app, ["status", str(path), "--storage", str(tmp_path)])
+    assert "to go: at least" in asked.stdout
+    assert "unmeasured: UNet pre-training, UNet trials" in asked.stdout
