@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from channel import Channel, Manipulations
 from forensics.fan import FAN
-from models.fidelity import squared_error
 from models.nip import NIP, develop, layout
 from models.precision import autocast
 
@@ -78,7 +77,7 @@ def loss_fan(logits: Tensor) -> Tensor:
 
 def loss_nip(developed: Tensor, target: Tensor) -> Tensor:
     """Mean squared error on the 8-bit scale, eq. 2c: 255² · mean(Δ²)."""
-    return squared_error(developed, target).mean()
+    return 255**2 * F.mse_loss(developed, target)
 
 
 def labels(logits: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from models.determinism import computing
 from models.nip import NIP, move
 
 # Raise it when a change of this code changes results: keys of finished work that used it then no longer match.
-VERSION = 1
+VERSION = 2
 DRAWS_VERSION = 2  # of how a training draws strengths and noise: only where a manipulation is random
 METRICS = {"accuracy", "psnr", "ssim", "ssim_paper", "loss_fan", "loss_nip"}  # of every validation
 EXAMPLES = 6  # number of patches kept as pictures
