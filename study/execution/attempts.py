@@ -44,7 +44,7 @@ def attempt(
             f"out of memory with resources.gpus: {context.gpus:g}; tried again alone on {place}, with all of its memory"
         )
     granted = context.model_copy(update={"gpus": 1.0}) if alone else context
-    with place.shared(alone), place.begin(job.key) as begun:
+    with place.shared(alone), place.begin(job.key, say) as begun:
 
         def judge(error: Exception, step: int) -> str | None:
             return verdict(error, step, job, context, place, begun, shortages)

@@ -62,7 +62,7 @@ class Place:
             yield
 
     @contextmanager
-    def begin(self, key: str) -> Iterator["Begun"]:
+    def begin(self, key: str, say: Callable[[str], None]) -> Iterator["Begun"]:
         """A job in progress. An exception ends it as a failure of the place, unless the block has excused that."""
         self._tidy_up()
         with _locked(self.folder / f"{self.driver}.{key}.job", fcntl.LOCK_EX) as file:
@@ -72,7 +72,10 @@ class Place:
             except Exception as error:
                 failed = not begun.is_excused
                 if failed:
-                    begun.path.write_text(one_line(f"{type(error).__name__}: {error}", 200), "utf-8")
+                    text = one_line(f"{type(error).__name__}: {error}", 200)
+                    begun.path.write_text(text, "utf-8")
+                    if (row := len(self.row()) + 1) >= ROW:  # nobody counts its own, which is still locked
+                        say(f"{row} jobs in a row failed on {self}, the last one: {text}")
                 raise
             finally:
                 if not failed:
@@ -94,7 +97,7 @@ class Place:
             return
         pause = min(FIRST_PAUSE * 2 ** (len(row) - ROW), LONGEST_PAUSE)
         last = row[-1] or "its process was lost"
-        say(f"{len(row)} jobs in a row failed on {self}, the last one: {last}; it takes no other for {pause:.0f} s")
+        say(f"{self} waits {pause:.0f} s with its next job: {len(row)} in a row failed there, the last one: {last}")
         end = time.monotonic() + pause
         while (left := end - time.monotonic()) > 0 and len(self.row()) >= ROW:
             time.sleep(min(left, LOOK_SECONDS))

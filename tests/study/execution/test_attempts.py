@@ -89,6 +89,8 @@ def test_cuda_errors_are_never_the_jobs_own(once: Try, context: Context, client:
     assert once(KEYS[0], HERE) is None
     assert recorded(client, context.experiment_id, KEYS[0]).status == "FINISHED"
     assert HERE.row() == []
+    assert once(KEYS[1], THERE) is None
+    assert THERE.row() == [], "a success clears the place, whatever failed there before"
 
 
 def test_a_nan_is_the_jobs_own_at_once(once: Try, context: Context, client: MlflowClient) -> None:

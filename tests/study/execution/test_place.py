@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -35,15 +36,19 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return clock
 
 
-def fail(place: Place, key: str, excused: bool = False) -> None:
-    with suppress(RuntimeError), place.begin(key) as begun:
+def silent(text: str) -> None:
+    pass
+
+
+def fail(place: Place, key: str, excused: bool = False, say: Callable[[str], None] = silent) -> None:
+    with suppress(RuntimeError), place.begin(key, say) as begun:
         if excused:
             begun.excuse()
         raise RuntimeError("CUDA error: unspecified launch failure\nmore about it")
 
 
 def succeed(place: Place, key: str) -> None:
-    with place.begin(key) as begun:
+    with place.begin(key, silent) as begun:
         begun.succeeded()
 
 
@@ -55,19 +60,20 @@ def pause(place: Place, clock: SimpleNamespace) -> tuple[float, list[str]]:
 
 
 def test_three_failures_in_a_row_make_a_place_wait_ever_longer(place: Place, clock: SimpleNamespace) -> None:
+    named: list[str] = []
     for key in KEYS[:2]:
-        fail(place, key)
+        fail(place, key, say=named.append)
     assert pause(place, clock) == (0, [])
+    assert named == []
     pauses = []
     for key in KEYS[2:]:
-        fail(place, key)
+        fail(place, key, say=named.append)
         seconds, (line,) = pause(place, clock)
         pauses.append(seconds)
     assert pauses == [30, 60, 120, 240, 480, 600]
-    assert line == (
-        "8 jobs in a row failed on 10.0.0.3, the last one: RuntimeError: CUDA error: unspecified launch failure more "
-        "about it; it takes no other for 600 s"
-    )
+    what = "the last one: RuntimeError: CUDA error: unspecified launch failure more about it"
+    assert named == [f"{number} jobs in a row failed on 10.0.0.3, {what}" for number in range(3, 9)]
+    assert line == f"10.0.0.3 waits 600 s with its next job: 8 in a row failed there, {what}"
     succeed(place, KEYS[0])
     assert pause(place, clock) == (0, [])
     fail(place, KEYS[1])
@@ -83,9 +89,9 @@ def test_failures_of_one_job_are_no_row(place: Place) -> None:
 def test_what_the_place_is_not_to_blame_for_neither_lengthens_a_row_nor_ends_it(place: Place) -> None:
     fail(place, KEYS[0])
     fail(place, KEYS[1], excused=True)
-    with place.begin(KEYS[2]):
+    with place.begin(KEYS[2], silent):
         pass  # it failed by itself: a NaN
-    with suppress(SystemExit), place.begin(KEYS[3]):
+    with suppress(SystemExit), place.begin(KEYS[3], silent):
         raise SystemExit  # told to stop
     assert len(place.row()) == 1
 
@@ -115,7 +121,7 @@ def test_a_success_meanwhile_ends_the_waiting(place: Place, clock: SimpleNamespa
 def test_a_job_in_progress_is_no_failure_and_a_killed_one_is(place: Place) -> None:
     code = (
         "import sys, time; from study.execution.place import Place; block = Place('10.0.0.3', driver='now').begin"
-        f"({KEYS[0]!r}); block.__enter__(); print('begun', flush=True); time.sleep(60)"
+        f"({KEYS[0]!r}, print); block.__enter__(); print('begun', flush=True); time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
