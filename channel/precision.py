@@ -3,9 +3,9 @@
 A DCT coefficient divided by its quantization step reaches several hundred before it is rounded. With the eight bits of
 bfloat16 many would be rounded to another integer, and the traces that the FAN looks for are as small as that.
 
-TF32 has ten bits instead of float32's 23, and PyTorch's own switches decide about it. For ``matmul``, which computes
-the DCT here, it is off by default and has to stay off. For cuDNN's convolutions on CUDA, those of NIP and FAN, it is on
-by default; ``torch.backends.cudnn.allow_tf32 = False`` turns it off.
+TF32 has ten bits instead of float32's 23, and PyTorch's own switches decide about it. For products of matrices, which
+compute the DCT and colours here, it is off by default and has to stay off; `models.determinism.computing`, in which
+training and evaluation run, turns it off for them and for convolutions.
 """
 
 import functools

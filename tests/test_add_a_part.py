@@ -232,9 +232,9 @@ def test_nip_manipulation_and_codec_from_a_file_and_a_line_each(tree: Path) -> N
     assert set(found["stored"]) <= {0, 128, 255}
     assert found["text"] == "posterise:7"
     assert found["versions"] == {
-        "channel": 1,
+        "channel": 2,
         "manipulation dim": 3,
-        "manipulation gaussian": 1,
+        "manipulation gaussian": 2,
         "codec posterise": 2,
     }
 
