@@ -58,9 +58,9 @@ def column(height: float, layout: Any = "constrained") -> Iterator[Figure]:
 
 
 def settle(figure: Figure) -> None:
-    """Lay the figure out once and for all, not again for every file it is saved to."""
+    """Lay the figure out once and for all: with an engine, even "none", every file would draw it twice."""
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    figure.set_layout_engine(None)
 
 
 def legend(figure: Figure, axes: Axes, columns: int = 3) -> None:

@@ -16,6 +16,7 @@ import mlflow.artifacts
 import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
+from mlflow.utils.file_utils import local_file_uri_to_path
 from safetensors.numpy import load_file
 
 from study.results.runs_table import DIFFERENTIABLE, axes, finished, one_a_seed, ordered, setting_columns
@@ -120,12 +121,16 @@ def _artifact(snapshot: Snapshot, artifact_uri: str, read: Callable[[Path], Any]
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
             with suppress(OSError, MlflowException):
-                path = mlflow.artifacts.download_artifacts(
-                    artifact_uri=f"{place}/{name}", dst_path=folder, tracking_uri=snapshot.client.tracking_uri
-                )
-                return read(Path(path))
+                return read(_file(f"{place}/{name}", folder, snapshot.client.tracking_uri))
     snapshot.missing.add(f"{place}/{names[0]}")
     return None
+
+
+def _file(address: str, folder: str, tracking_uri: str) -> Path:
+    """An artifact as a file of this machine: itself where it is one (MLflow would copy thousands), else a copy."""
+    if address.startswith("file://"):
+        return Path(local_file_uri_to_path(address))
+    return Path(mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=folder, tracking_uri=tracking_uri))
 
 
 def _each(function: Callable[[str], Any], values: Iterable[str]) -> list[Any]:
