@@ -41,7 +41,9 @@ class Row:
 
 
 def number(value: float) -> str:
-    """Three significant digits, and no exponent: 0.0123, 1.23, 123, 12345."""
+    """Three significant digits, and no exponent: 0.0123, 1.23, 123, 12345; whole numbers as they are."""
+    if isinstance(value, int):
+        return str(value)
     digits = 3 if value == 0 else max(0, 2 - _exponent(value))
     return f"{value:.{min(digits, 6)}f}"
 

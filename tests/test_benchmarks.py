@@ -160,8 +160,9 @@ def test_flop_grow_with_the_pixels() -> None:
     four_times = joint_step.count("UNet", "float32", 32, 2).dense
     heads = 3 * 2 * 10 * (256 * 512 + 512 * 128 + 128 * 5)  # dense layers, whose cost is that of a photograph
     assert four_times.flop - heads == pytest.approx(4 * (dense.flop - heads), rel=1e-3)
-    assert {rows.number(value) for value in (0, 0.01234, 1.234, 123.4, 12345.6)} == {
+    assert {rows.number(value) for value in (0.0, 24, 0.01234, 1.234, 123.4, 12345.6)} == {
         "0.000",
+        "24",
         "0.0123",
         "1.23",
         "123",
