@@ -129,7 +129,10 @@ def moved(tensors: Iterable[Tensor], device: torch.device) -> Iterator[Tensor]:
 
 
 def at_once(device: torch.device, patch: int, batch: int) -> int:
-    """Number of patches to develop at a time where nothing is learnt: on a CPU a batch, on a GPU CELLS, if more."""
+    """Number of patches to develop at a time where nothing is learnt: on a CPU a batch, on a GPU CELLS, if more.
+
+    ``patch`` is their side in Bayer pixels, or the side of what a further network receives of them, if that is larger.
+    """
     return batch if device.type == "cpu" else max(batch, CELLS // patch**2)
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cameras.feed import Photographs, at_once, bayer_at
+from cameras.feed import Photographs, bayer_at
 from cameras.pairs import Pairs
 from channel import Manipulations, encode
 from channel.codecs import Encoder
@@ -23,7 +23,7 @@ from channel.filters import average
 from forensics.fan import FAN
 from forensics.joint import JointModel
 from forensics.trial import Trial
-from forensics.validation import confusion_counts, validation_set
+from forensics.validation import confusion_counts, slice_size, validation_set
 from models.determinism import computing
 from models.nip import NIP, move
 
@@ -101,7 +101,7 @@ def evaluate(
     _, validation, test = trial.split.images(pairs.names)
     images = test if on_test else validation
     patches = validation_set(trial, pairs, images, device)
-    size = at_once(device, patches.patch, trial.training.batch)
+    size = slice_size(trial, device)
 
     generator = torch.Generator().manual_seed(0)  # for the same noise as in the trial's own validations
     parts: dict[str, list[Tensor]] = {codec: [] for codec in codecs}

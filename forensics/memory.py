@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 
 import models
-from cameras.feed import AHEAD, Photographs, at_once
+from cameras.feed import AHEAD, Photographs
 from cameras.pairs import BYTES_PER_BAYER_PIXEL, BYTES_PER_CELL, Pairs
 from cameras.patches import Patches, Places
 from forensics.metering import Meter
 from forensics.training import build_model, training_step
 from forensics.trial import Trial
-from forensics.validation import ValidationSet, tally
+from forensics.validation import ValidationSet, slice_size, tally
 from models.fidelity import measure
 from models.nip import develop, move
 from models.pretrain import Pretraining, pretraining_step, validation_batch
@@ -74,7 +74,7 @@ def _trial_memory(trial: Trial) -> Memory:
     batch = _batch(training.batch, training.patch)
     step = _peak(lambda: training_step(model, batch, trial, draws), (*_values(model), batch.bayer, batch.target))
 
-    patch, slice_ = training.patch, at_once(META, training.patch, training.batch)
+    patch, slice_ = training.patch, slice_size(trial, META)
     numbers = (trial.validation.accuracy_patches, trial.validation.fidelity_patches)
     accuracy, fidelity = (_places(min(slice_, number * trial.split.validation)) for number in numbers)
     photographs = Photographs(_photograph(patch), META, _photograph(patch))

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cameras.feed import Data, Photographs, at_once, batches, patches_at
+from cameras.feed import Data, Photographs, batches, patches_at
 from cameras.pairs import Pairs
 from cameras.patches import Patches
 from channel import Manipulations
 from forensics.fan import FAN
 from forensics.joint import JointModel, loss_fan, loss_nip
 from forensics.trial import Trial
-from forensics.validation import Scores, kept_for, validate, validation_set
+from forensics.validation import Scores, kept_for, slice_size, validate, validation_set
 from models.checkpoint import StrPath, Write, load_checkpoint, load_history, save_checkpoint
 from models.determinism import computing
 from models.nip import NIP, move
@@ -123,7 +123,7 @@ def train(
         used = torch.cat((train_images, validation_images))
         photographs = Photographs.open(pairs, used, device, data)
         validation = validation_set(trial, pairs, validation_images, device)
-        size, kept = at_once(device, training.patch, training.batch), kept_for(trial, validation)
+        size, kept = slice_size(trial, device), kept_for(trial, validation)
         model = build_model(trial, nip)
         move(model, device, training.precision)
         shown = next(patches_at(photographs, validation.fidelity[:EXAMPLES], training.patch, EXAMPLES))

@@ -160,10 +160,15 @@ class Trial:
         _require(possible, "lambda", repr(self.lam), "use a number ≥ 0 or 'fixed'")
         _require(len(self.manipulations) >= 1, "manipulations", "[]", "name at least one")
         _check_manipulations(tuple(self.manipulations))
-        side = 2 * self.training.patch // self.channel.downsample
+        side = self.received
         _require(
             side >= 16, "training.patch", self.training.patch, f"the FAN would receive {side} px, it needs 16 or more"
         )
+
+    @property
+    def received(self) -> int:
+        """Side in pixels of a patch that the FAN receives."""
+        return 2 * self.training.patch // self.channel.downsample
 
     @property
     def joint(self) -> bool:

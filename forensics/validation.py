@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from cameras.feed import Photographs, bayer_at, moved, patches_at
+from cameras.feed import Photographs, at_once, bayer_at, moved, patches_at
 from cameras.pairs import Pairs
 from cameras.patches import Places, fixed_places
 from forensics.joint import JointModel
@@ -95,6 +95,11 @@ def validation_set(trial: Trial, pairs: Pairs, images: Tensor, device: str | tor
         for per_image in (settings.accuracy_patches, settings.fidelity_patches)
     )
     return ValidationSet(accuracy, fidelity, patch)
+
+
+def slice_size(trial: Trial, device: torch.device) -> int:
+    """Number of patches that a validation develops and classifies at a time."""
+    return at_once(device, max(trial.training.patch, trial.received), trial.training.batch)
 
 
 def validate(
