@@ -1,4 +1,4 @@
-"""Whether a trial that was trained again is the same to the bit."""
+"""Whether a trial that was trained again is the same: to the bit, or as closely as rounding allows."""
 
 from collections.abc import Iterator, Mapping
 
@@ -8,6 +8,9 @@ import models
 from forensics import fan
 from forensics.training import Outcome
 from models.checkpoint import StrPath
+
+# Of the last validation. Two trainings that differ by rounding drift apart; NOTES.md has how far.
+TOLERANCE = {"accuracy": 0.1, "psnr": 1.0, "ssim": 0.03, "ssim_paper": 0.02}
 
 
 def differences(
@@ -33,3 +36,12 @@ def differences(
     ):
         before, weights = models.load(file, build=build).state_dict(), module.state_dict()
         yield from (f"weights {name}.{key}" for key in before if not torch.equal(before[key], weights[key].cpu()))
+
+
+def deviations(again: Outcome, metrics: Mapping[str, Mapping[int, float]]) -> Iterator[str]:
+    """What differs at the last validation by more than TOLERANCE, in words; arguments as in `differences`."""
+    last = max(again.history)
+    for name, allowed in TOLERANCE.items():
+        before, now = metrics.get(name, {}).get(last), again.history[last][name]
+        if before is not None and not abs(before - now) <= allowed:
+            yield f"{name}: logged {before:.4g}, now {now:.4g}, allowed are ± {allowed:g}"

@@ -1,6 +1,7 @@
 """Run one trial again as a plain function call, without Ray, and compare it with what was logged."""
 
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from pydantic import ValidationError
 
 from cameras.console import work
 from cameras.errors import one_line
-from forensics.repetition import differences
+from forensics.repetition import TOLERANCE, deviations, differences
 from study import tracking
 from study.execution.worker import set_up_process
 from study.jobs import Callbacks, Context
@@ -29,15 +30,37 @@ TRIAL_FILE = "trial.yaml"
 
 @dataclass(frozen=True)
 class Comparison:
-    """``rows`` are (metric, logged, now); ``difference`` says where the first difference lies, "" if there is none."""
+    """A trial and its repetition.
+
+    Attributes:
+        name: of the trial.
+        rows: (metric, logged, now).
+        difference: says where the first difference lies; "" if there is none.
+        deviation: what differs by more than `forensics.repetition.TOLERANCE`; "" if nothing does.
+        why_not_exact: why equal bits were not to be expected; "" where they were.
+    """
 
     name: str
     rows: list[tuple[str, float, float]]
     difference: str
+    deviation: str = ""
+    why_not_exact: str = ""
 
     @property
     def identical(self) -> bool:
         return not self.difference
+
+    @property
+    def verdict(self) -> str:
+        """The comparison in a line."""
+        if self.identical:
+            return "bit-identical"
+        if not self.why_not_exact:
+            return f"not bit-identical: {self.difference}"
+        allowed = ", ".join(f"{name} ± {allowed:g}" for name, allowed in TOLERANCE.items())
+        if self.deviation:
+            return f"beyond the tolerance ({allowed}): {self.deviation}; {self.why_not_exact}"
+        return f"not bit-identical, but within the tolerance ({allowed}): {self.why_not_exact}"
 
 
 def rerun(run_or_key: str, storage: str, tracking_uri: str) -> Comparison:
@@ -70,7 +93,21 @@ def rerun(run_or_key: str, storage: str, tracking_uri: str) -> Comparison:
             for name in compared
         }
         difference = next(differences(outcome, logged, artifacts / NIP_FILE, artifacts / FAN_FILE), "")
-    return Comparison(job.name, [(name, run.data.metrics[name], last[name]) for name in compared], difference)
+    rows = [(name, run.data.metrics[name], last[name]) for name in compared]
+    deviation = "; ".join(deviations(outcome, logged))
+    return Comparison(job.name, rows, difference, deviation, _why_not_exact(context, run.data.tags))
+
+
+def _why_not_exact(context: Context, tags: Mapping[str, str]) -> str:
+    """Why a repetition need not give the same bits; "" where it must: on a CPU, or on a card of the same kind."""
+    if context.device == "cpu":
+        return ""
+    if not context.deterministic:
+        return "the trial ran with resources.deterministic: false"
+    here = tracking.provenance(context.device)["hardware"]
+    if tags.get("hardware") != here:
+        return f"the trial ran on {tags.get('hardware', 'another card')}, this is {here}"
+    return ""
 
 
 def _fetch(run: Run, tracking_uri: str, folder: Path) -> Path:
@@ -107,6 +144,7 @@ def _logged(run: Run, artifacts: Path, storage: str) -> tuple[TrialJob, Context]
         tracking_uri="",
         experiment_id="",
         device=device,
+        deterministic=run.data.tags.get("deterministic", "True") == "True",
         threads=int(run.data.tags.get("threads", place.get("threads", 1))),
     )
     return job, context

@@ -82,7 +82,7 @@ def rerun(
     place = str(Path(storage).resolve()) if "://" not in (storage := expanded(storage or "results")) else storage
     comparison = rerun_trial(run_or_key, place, tracking_uri or default_uri(place))
     out.print(table(comparison.name, ("metric", "logged", "now"), comparison.rows))
-    out.print("bit-identical" if comparison.identical else f"not bit-identical: {comparison.difference}")
+    out.print(comparison.verdict)
 
 
 @app.command()

@@ -134,6 +134,7 @@ def describe(job: Job, context: Context) -> Description:
             **tracking.provenance(context.device),
             "threads": str(context.threads),
             "device": context.device,
+            "deterministic": str(context.deterministic),
             KEY_TAG: KEY_RECIPE,
             **job.tags,
         },
