@@ -14,7 +14,7 @@ Mode = Literal["reflect", "replicate"]
 
 
 def pad(images: Tensor, left: int, right: int, top: int, bottom: int, mode: Mode) -> Tensor:
-    """Pads (…, H, W) → (…, H + top + bottom, W + left + right).
+    """Pads (…, H, W) → (…, H + top + bottom, W + left + right); the images themselves where nothing is added.
 
     Args:
         images: three or four dimensions.
@@ -24,6 +24,8 @@ def pad(images: Tensor, left: int, right: int, top: int, bottom: int, mode: Mode
     Raises:
         RuntimeError: with ``reflect``, the image is not larger than what is added.
     """
+    if not any((left, right, top, bottom)):
+        return images
     if images.device.type == "cpu":
         return F.pad(images, (left, right, top, bottom), mode=mode)
     return PadInOrder.apply(images, left, right, top, bottom, mode)
@@ -49,9 +51,16 @@ class PadInOrder(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        left, right, top, bottom = ctx.margins
-        gradient = _folded(gradient, -2, top, bottom, ctx.mode)
-        return _folded(gradient, -1, left, right, ctx.mode), None, None, None, None, None
+        return pad_transposed(gradient, *ctx.margins, ctx.mode), None, None, None, None, None
+
+
+def pad_transposed(gradient: Tensor, left: int, right: int, top: int, bottom: int, mode: Mode) -> Tensor:
+    """Passes the gradient of padded images back to the images. It has no gradient itself, and adds in a fixed order.
+
+    (…, H + top + bottom, W + left + right) → (…, H, W); arguments as in :func:`pad`.
+    """
+    gradient = _folded(gradient, -2, top, bottom, mode)
+    return _folded(gradient, -1, left, right, mode)
 
 
 def _folded(gradient: Tensor, dim: int, before: int, after: int, mode: Mode) -> Tensor:

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from cameras.padding import pad
 from channel import quantization
-from channel.borders import crop, replicate
 from channel.codecs.codec import Codec, through_pillow
 from channel.filters import average, resize
 from channel.precision import full_precision
@@ -75,13 +75,18 @@ def downsample(chroma: torch.Tensor) -> torch.Tensor:
     number of rows. The rows still missing there are replicated after averaging.
     """
     H, W = chroma.shape[-2:]
-    return average(replicate(chroma, right=-W % 16, bottom=H % 2), 2)
+    return average(pad(chroma, 0, -W % 16, 0, H % 2, "replicate"), 2)
 
 
 def upsample(chroma: torch.Tensor) -> torch.Tensor:
     """Doubles chroma planes (N, 2, H, W) -> (N, 2, 2H, 2W) with weights 3/4 and 1/4, libjpeg's h2v2_fancy_upsample."""
     H, W = chroma.shape[-2:]
     return resize(chroma, (2 * H, 2 * W))
+
+
+def crop(images: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """The upper left corner of (…, H, W) -> (…, height, width); the images themselves where they have that size."""
+    return images if images.shape[-2:] == (height, width) else images[..., :height, :width]
 
 
 class DifferentiableJPEG(nn.Module):
@@ -156,7 +161,7 @@ class DifferentiableJPEG(nn.Module):
         The planes are C of Y, Cb and Cr, from number ``first`` on.
         """
         C, H, W = planes.shape[1:]
-        planes = replicate(planes, right=-W % 8, bottom=-H % 8)
+        planes = pad(planes, 0, -W % 8, 0, -H % 8, "replicate")
         tables = slice(first, first + C)
         grid = planes.unflatten(-1, (-1, 8)).unflatten(-3, (-1, 8)).permute(1, 0, 2, 4, 3, 5)  # (C, N, h, w, 8, 8)
         coefficients = self.rho(torch.bmm(grid.reshape(C, -1, 64), self.encode[tables].to(planes)))

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from channel.borders import fold_mirrored
+from cameras.padding import pad_transposed
 from channel.manipulations.operator import Operator
 
 
@@ -38,9 +38,7 @@ class _Median(torch.autograd.Function):
         collected = torch.zeros_like(padded)
         for pixels, shifted in zip(_shifts(collected, ctx.k), _shifts(padded, ctx.k), strict=True):
             pixels.addcmul_(shifted == middle, share)
-        for dim in (2, 3):
-            collected = fold_mirrored(collected, ctx.k // 2, dim)
-        return collected, None
+        return pad_transposed(collected, *[ctx.k // 2] * 4, "reflect"), None
 
 
 def median_of_nine(padded: torch.Tensor) -> torch.Tensor:

@@ -39,6 +39,11 @@ def test_all_borders_alike(padding, mode):
     assert torch.equal(padding(images, 2), F.pad(images, (2, 2, 2, 2), mode=mode))
 
 
+def test_nothing_to_add_copies_nothing():
+    images = torch.rand(1, 2, 4, 5)
+    assert pad(images, 0, 0, 0, 0, "replicate") is images
+
+
 def test_an_image_that_is_too_small_is_refused():
     with pytest.raises(RuntimeError):
         reflect(torch.rand(1, 1, 2, 2), 2)

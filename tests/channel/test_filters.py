@@ -7,7 +7,6 @@ import torch
 from torch.nn import functional as F
 
 from channel import filters
-from channel.borders import crop, replicate
 from channel.filters import average, blur, blur_transposed, resize, resize_transposed
 
 Filter = Callable[[torch.Tensor], torch.Tensor]
@@ -115,17 +114,3 @@ def test_constants_serve_training_after_inference(generator: torch.Generator) ->
         *filters._kernels((0.25, 0.5, 0.25), images.dtype, images.device),
     ):
         assert not constant.is_inference()
-
-
-@pytest.mark.parametrize(("right", "bottom"), ((0, 0), (3, 0), (0, 1), (5, 7)))
-def test_replicate_is_padding_with_the_last_pixels(right: int, bottom: int, generator: torch.Generator) -> None:
-    images = torch.rand(2, 2, 4, 6, generator=generator)
-    expected = F.pad(images, (0, right, 0, bottom), mode="replicate")
-    padded = replicate(images, right, bottom)
-    assert torch.equal(padded, expected)
-    gradient = torch.rand(padded.shape, generator=generator)
-    torch.testing.assert_close(
-        transposed(lambda x: replicate(x, right, bottom), images, gradient),
-        transposed(lambda x: F.pad(x, (0, right, 0, bottom), mode="replicate"), images, gradient),
-    )
-    assert torch.equal(crop(padded, 4, 6), images)
