@@ -38,7 +38,6 @@ FINGERPRINTS = FingerprintJob.plan(
     simulation=Simulation(preset="sim-rggb", images=7),
     data_hash=DATA,
     others={"other": NIP},
-    raw=True,
     pretrained=(PretrainedNip(name="INet", file="nips/inet.safetensors", sha256=NIP),),
     joint=(JointNip(name="UNet λ=0.1", lam=0.1, trial_key="aa", run_id="1"),),
     settings=Fingerprints(window=65),
