@@ -17,7 +17,7 @@ from cameras.patches import Patches
 from channel import Manipulations
 from forensics.fan import FAN
 from forensics.joint import JointModel, loss_fan, loss_nip
-from forensics.trial import Trial
+from forensics.trial import Training, Trial
 from forensics.validation import Scores, kept_for, slice_size, validate, validation_set
 from models.checkpoint import StrPath, Write, load_checkpoint, load_history, save_checkpoint
 from models.determinism import computing
@@ -57,8 +57,20 @@ def build_model(trial: Trial, nip: NIP) -> JointModel:
     """Builds the joint model of a trial with a copy of ``nip``; the FAN starts from the trial's seed."""
     manipulations = Manipulations(trial.manipulations)
     fan = FAN(len(manipulations.classes), generator=torch.Generator().manual_seed(trial.seed))
-    nip = copy.deepcopy(nip).eval().requires_grad_(trial.joint)  # in eval mode, no image depends on its batch
+    nip = copy.deepcopy(nip).eval().requires_grad_(False)  # in eval mode, no image depends on its batch
+    for parameter in nip.learning() if trial.joint else ():
+        parameter.requires_grad_()
     return JointModel(nip, manipulations, trial.channel.build(), fan, trial.joint, trial.training.precision)
+
+
+def parameter_groups(model: JointModel, training: Training) -> list[dict[str, Any]]:
+    """Returns Adam's groups: the NIP's weights first if they have a learning rate of their own, then all others."""
+    nip = [parameter for parameter in model.nip.parameters() if parameter.requires_grad]
+    everything = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not nip or training.nip_learning_rate is None:
+        return [{"params": everything}]
+    own = set(nip)
+    return [{"params": nip}, {"params": [parameter for parameter in everything if parameter not in own]}]
 
 
 def training_step(model: JointModel, batch: Patches, trial: Trial, draws: torch.Generator) -> Tensor:
@@ -129,8 +141,7 @@ def train(
         shown = next(patches_at(photographs, validation.fidelity[:EXAMPLES], training.patch, EXAMPLES))
         native = _develop(model, shown, training.batch)
 
-        learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        adam = torch.optim.Adam(learning, lr=training.learning_rate, fused=True)
+        adam = torch.optim.Adam(parameter_groups(model, training), lr=training.learning_rate, fused=True)
         # On the CPU, for the same patches on every device; of their own, so that patches can be drawn ahead.
         generator, draws = torch.Generator().manual_seed(trial.seed), draws_of(trial.seed)
         saved: dict[str, Any] = {
@@ -152,7 +163,8 @@ def train(
             where = training.batch, training.patch, generator, training.textured
             losses = []  # stay on the device until the next validation
             for step, batch in zip(steps, batches(photographs, train_images, len(steps), *where), strict=True):
-                adam.param_groups[0]["lr"] = training.learning_rate_at(step)
+                adam.param_groups[0]["lr"] = training.nip_learning_rate_at(step)
+                adam.param_groups[-1]["lr"] = training.learning_rate_at(step)
                 losses.append(training_step(model, batch, trial, draws))
                 adam.step()
                 on_step(step + 1)

@@ -63,6 +63,8 @@ class Training:
         batch: patches per iteration.
         patch: side of a RAW patch in Bayer cells; the photograph is twice as wide.
         learning_rate: of Adam, multiplied by ``decay`` every ``decay_every`` iterations.
+        nip_learning_rate: of the NIP's weights, which decays likewise; None: the same.
+        pattern: side of the tile that the NIP Pattern learns, in pixels of the photograph. Other NIPs ignore it.
         textured: whether training patches must pass the paper's variance filter, too.
         precision: of the convolutions.
     """
@@ -71,23 +73,37 @@ class Training:
     batch: int = 20
     patch: int = 128
     learning_rate: float = 1e-4
+    nip_learning_rate: float | None = None
     decay: float = 0.85
     decay_every: int = 600
     textured: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
+    pattern: int = 16
 
     def __post_init__(self) -> None:
         _require(self.iterations >= 1, "training.iterations", self.iterations, "use 1 or more")
         _require(self.batch >= 1, "training.batch", self.batch, "use 1 or more")
         _require(self.patch >= 16, "training.patch", self.patch, "UNet halves a patch four times: use 16 or more")
         _require(0 < self.learning_rate < inf, "training.learning_rate", self.learning_rate, "use a positive number")
+        if self.nip_learning_rate is not None:
+            possible = 0 < self.nip_learning_rate < inf
+            _require(possible, "training.nip_learning_rate", self.nip_learning_rate, "use a positive number or null")
+        _require(self.pattern >= 1, "training.pattern", self.pattern, "use 1 pixel or more")
         _require(0 < self.decay <= 1, "training.decay", self.decay, "use a factor in (0, 1]")
         _require(self.decay_every >= 1, "training.decay_every", self.decay_every, "use 1 or more")
         _require(self.precision in PRECISIONS, "training.precision", self.precision, f"use {' or '.join(PRECISIONS)}")
 
     def learning_rate_at(self, step: int) -> float:
         """Returns the learning rate of the iteration after ``step`` finished ones."""
-        return self.learning_rate * self.decay ** (step // self.decay_every)
+        return self.learning_rate * self._decayed(step)
+
+    def nip_learning_rate_at(self, step: int) -> float:
+        """Returns the NIP's learning rate there."""
+        rate = self.learning_rate if self.nip_learning_rate is None else self.nip_learning_rate
+        return rate * self._decayed(step)
+
+    def _decayed(self, step: int) -> float:
+        return self.decay ** (step // self.decay_every)
 
 
 @dataclass(frozen=True)

@@ -61,3 +61,23 @@ def bilinear_kernels(size: int) -> Tensor:
     for colour, kernel in enumerate((red_blue, green, red_blue)):
         kernels[colour, colour] = kernel
     return F.pad(kernels, [(size - 3) // 2] * 4)
+
+
+def bilinear_cells(cfa: str) -> Tensor:
+    """Returns bilinear demosaicing of Bayer stacks as one 3×3 convolution 4→12, for `pixel_shuffle`.
+
+    Its weights are the answers to one lit cell of each plane.
+
+    Args:
+        cfa: of the stacks.
+
+    Returns:
+        (12, 4, 3, 3) float32; output number 4·colour + position, as of `selection`.
+
+    Raises:
+        ValueError: an unknown `cfa`.
+    """
+    lit = torch.zeros(4, 4, 5, 5)
+    lit[range(4), range(4), 2, 2] = 1
+    answers = F.pixel_unshuffle(F.conv2d(SampleSelection(cfa)(lit), bilinear_kernels(3), padding=1), 2)
+    return answers[..., 1:4, 1:4].flip(-2, -1).transpose(0, 1)  # what a cell gives to the next, the next takes from it

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cameras.padding import reflect
-from models.bayer import SampleSelection
+from models.bayer import SampleSelection, bilinear_kernels
+from models.hinges import gamma_chords
 from models.nip import NIP, Matrix, clip
 from models.precision import no_autocast
 
@@ -69,6 +70,24 @@ class DNet(NIP):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
         nn.init.zeros_(self.c17.get_parameter("bias"))
         nn.init.xavier_uniform_(self.rgb.weight, generator=generator)
+
+    @torch.no_grad()
+    def start_as_standard(self) -> None:
+        """Makes c₁₇ and the last layer the standard pipeline out of f_bayer; c₁ … c₁₆ stay random.
+
+        Of the 64 features, 21 of each colour are the hinges of the gamma curve, and one is constant. f_conv adds
+        nothing at first: its weights in c₁₇ are zero.
+        """
+        t, c = gamma_chords(21)
+        scale = c.sqrt()  # weights into a hinge and out of it are equally large, as in `gamma_hinges`
+        srgb = torch.tensor(self.cam2srgb)[:, :, None, None] * bilinear_kernels(3).sum(1)  # (3, 3, 3, 3)
+        self.c17.weight.zero_()
+        self.c17.weight[:63, 3:] = torch.kron(srgb, -scale[:, None, None, None].float())
+        bias = self.c17.get_parameter("bias")
+        bias[:63] = (scale * t).repeat(3)
+        bias[63] = 1
+        self.rgb.weight[:, :63, 0, 0] = torch.kron(torch.eye(3), -(c / scale)[None, :].float())
+        self.rgb.weight[:, 63] = 1
 
     def freeze_statistics(self, frozen: bool = True) -> Self:
         for module in self.modules():

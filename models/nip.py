@@ -29,8 +29,9 @@ class NIP(nn.Module):
         version: raise it when a change of the class changes results: keys of finished work that used it then no longer
             match.
         tolerance: relative change of the validation loss below which its pre-training has converged.
-        starts_as_standard: whether it starts as the standard pipeline. Other NIPs learn to develop from random
-            weights; the PRNU experiments examine those.
+        starts_as_standard: whether it is the standard pipeline by its nature, and cannot start otherwise. Other NIPs
+            learn to develop; the PRNU experiments examine those.
+        base: name of another NIP whose pre-trained weights it starts from; None: it is pre-trained itself.
 
     Raises:
         ValueError: no Bayer pattern, or no 3×3 matrix.
@@ -38,7 +39,9 @@ class NIP(nn.Module):
 
     version: ClassVar[int] = 1
     tolerance: ClassVar[float] = 1e-4
+    period: int = 16
     starts_as_standard: ClassVar[bool] = False
+    base: ClassVar[str | None] = None
 
     def __init__(self, cfa: str = "RGGB", cam2srgb: Matrix | None = None, **settings: Any) -> None:
         super().__init__()
@@ -55,6 +58,31 @@ class NIP(nn.Module):
 
     def initialise(self, generator: torch.Generator) -> None:
         """Sets the starting weights; random ones are drawn from `generator`, on the CPU."""
+
+    def start_as_standard(self) -> None:
+        """Changes some of the starting weights, so that it develops nearly as the standard pipeline does.
+
+        Demosaicing is bilinear. What `starts_as_standard` stays as it is.
+
+        Raises:
+            ValueError: this NIP has no such start.
+        """
+        if not self.starts_as_standard:
+            raise ValueError(f"{self.name} cannot start as the standard pipeline: use pretraining: {{start: random}}")
+
+    @classmethod
+    def starting_from(cls, pretrained: "NIP", **training: Any) -> "NIP":
+        """Returns the NIP that a trial starts from.
+
+        Args:
+            pretrained: of this class, or of the class that `base` names.
+            training: the settings of the trial's training, of which a subclass may use some.
+        """
+        return pretrained
+
+    def learning(self) -> list[nn.Parameter]:
+        """Returns the parameters that learn in a joint trial: all, unless a subclass keeps some as they are."""
+        return list(self.parameters())
 
     def freeze_statistics(self, frozen: bool = True) -> Self:
         """Freezes or thaws the statistics of batch normalisation, where there is any.

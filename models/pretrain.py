@@ -16,9 +16,15 @@ from models.checkpoint import StrPath, Write, load_checkpoint, load_history, sav
 from models.determinism import computing
 from models.fidelity import METRICS, evaluate, squared_error
 from models.nip import NIP, develop, move
+from models.registry import build
 
 # Raise it when a change of this code changes results: keys of finished work that used it then no longer match.
 VERSION = 1
+CHOICES = {
+    "start": ("random", "standard"),
+    "decay": ("constant", "cosine"),
+    "precision": ("float32", "bfloat16"),
+}
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,11 @@ class Pretraining:
     Attributes:
         patch: side of a training patch in Bayer pixels; its RGB is twice as wide (paper: 128).
         batch: patches per iteration.
-        learning_rate: of Adam, constant.
+        start: the starting weights: random ones, or those that `NIP.start_as_standard` makes of them, nearly the
+            standard pipeline. INet and ClassicISP start so in any case.
+        learning_rate: of Adam.
+        warm_up: number of iterations over which the rate rises from zero.
+        decay: constant, or falling to zero at `max_iterations` as a cosine does from 0 to π.
         max_iterations: at most; the default is 50,000 epochs of 120 images in batches of 20.
         check_every: iterations between validations; the default is 100 epochs.
         window: number of validations that the stopping rule averages.
@@ -46,7 +56,10 @@ class Pretraining:
 
     patch: int = 64
     batch: int = 20
+    start: Literal["random", "standard"] = "random"
     learning_rate: float = 1e-4
+    warm_up: int = 0
+    decay: Literal["constant", "cosine"] = "constant"
     max_iterations: int = 300_000
     check_every: int = 600
     window: int = 5
@@ -58,7 +71,7 @@ class Pretraining:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        least = {"patch": 6, "validation_patch": 6}  # 12 RGB pixels: SSIM needs 11
+        least = {"patch": 6, "validation_patch": 6, "warm_up": 0}  # 12 RGB pixels: SSIM needs 11
         for field in ("batch", "max_iterations", "check_every", "window", "validation_per_image", *least):
             if getattr(self, field) < least.get(field, 1):
                 raise ValueError(f"{field} must be at least {least.get(field, 1)}: {getattr(self, field)}")
@@ -66,8 +79,16 @@ class Pretraining:
             raise ValueError(f"learning_rate must be positive, not {self.learning_rate}")
         if self.tolerance is not None and not 0 <= self.tolerance < 1:
             raise ValueError(f"tolerance must be in [0, 1), not {self.tolerance}")
-        if self.precision not in ("float32", "bfloat16"):
-            raise ValueError(f"precision must be float32 or bfloat16, not {self.precision!r}")
+        for field, values in CHOICES.items():
+            if getattr(self, field) not in values:
+                raise ValueError(f"{field} must be {' or '.join(values)}, not {getattr(self, field)!r}")
+
+    def learning_rate_at(self, step: int) -> float:
+        """Returns the learning rate of the iteration after `step` finished ones."""
+        rate = self.learning_rate * min(1, (step + 1) / max(self.warm_up, 1))
+        if self.decay == "cosine":
+            rate *= (1 + math.cos(math.pi * step / self.max_iterations)) / 2
+        return rate
 
 
 @dataclass(frozen=True)
@@ -93,6 +114,19 @@ def converged(losses: list[float], window: int, tolerance: float) -> bool:
     """Whether the newest loss changed the mean of the last `window` losses by less than `tolerance` of it."""
     before, now = sum(losses[-window - 1 : -1]), sum(losses[-window:])
     return len(losses) > window and abs(now - before) < tolerance * before
+
+
+def starting_nip(isp: str, pairs: Pairs, settings: Pretraining) -> NIP:
+    """Builds the NIP that a pre-training starts from, for the camera of `pairs`.
+
+    Raises:
+        ValueError: the NIP cannot start as the settings want.
+    """
+    generator = torch.Generator().manual_seed(settings.seed)
+    nip = build(isp, generator=generator, cfa=pairs.cfa, cam2srgb=pairs.cam2srgb.tolist())
+    if settings.start == "standard":
+        nip.start_as_standard()
+    return nip
 
 
 def pretraining_step(nip: NIP, batch: Patches, precision: str) -> Tensor:
@@ -194,8 +228,9 @@ def pretrain(
                 break
             nip.freeze_statistics(False).train()
             where = settings.batch, settings.patch, generator, settings.textured
-            losses = []  # stay on the device until the next validation
+            losses: list[Tensor] = []  # stay on the device until the next validation
             for batch in batches(photographs, train_images, steps, *where):
+                adam.param_groups[0]["lr"] = settings.learning_rate_at(made + len(losses))
                 losses.append(pretraining_step(nip, batch, settings.precision))
                 adam.step()
                 on_step(made + len(losses))

@@ -15,9 +15,26 @@ CLASSES = (
     "models.inet:INet",
     "models.dnet:DNet",
     "models.classic:ClassicISP",
+    "models.pattern:Pattern",
 )
 
 NIPS: dict[str, type[NIP]] = {nip.__name__: nip for nip in map(resolve_name, CLASSES)}
+
+
+def pretrained_as(name: str) -> str:
+    """Returns the name of the NIP whose pre-trained weights a NIP starts from: its own, or that of its base."""
+    return NIPS[name].base or name
+
+
+def has_standard_start(name: str) -> bool:
+    """Whether a NIP can start as the standard pipeline, or always does."""
+    nip = NIPS[name]
+    return nip.starts_as_standard or nip.start_as_standard is not NIP.start_as_standard
+
+
+def versions(name: str) -> dict[str, int]:
+    """Returns the versions of a NIP and of its base, for keys."""
+    return {f"isp {each}": NIPS[each].version for each in dict.fromkeys((name, pretrained_as(name)))}
 
 
 def build(name: str, generator: torch.Generator | None = None, **settings: Any) -> NIP:

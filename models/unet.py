@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.bayer import bilinear_cells
+from models.hinges import gamma_hinges
 from models.nip import NIP, Matrix, clip
 from models.precision import no_autocast
 
@@ -24,6 +26,25 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = F.leaky_relu(self.c1(x), 0.2, inplace=True)
         return F.leaky_relu(self.c2(x), 0.2, inplace=True)
+
+
+def set_first(layer: nn.Conv2d, weight: Tensor, bias: Tensor | float, skipped: int = 0) -> None:
+    """Sets the first m outputs of a layer.
+
+    Args:
+        layer: to change.
+        weight: (m, n, 3, 3), or (m, n) for the middle tap, of the n inputs after the `skipped` ones. All other weights
+            of these outputs become zero.
+        bias: (m,), or one number.
+    """
+    m, n = weight.shape[:2]
+    layer.weight[:m] = 0
+    if weight.ndim == 2:
+        middle = layer.kernel_size[0] // 2
+        layer.weight[:m, skipped : skipped + n, middle, middle] = weight
+    else:
+        layer.weight[:m, skipped : skipped + n] = weight
+    layer.get_parameter("bias")[:m] = bias
 
 
 class UNet(NIP):
@@ -61,6 +82,30 @@ class UNet(NIP):
             elif isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, a=0.2, generator=generator)
                 nn.init.zeros_(module.get_parameter("bias"))
+
+    @torch.no_grad()
+    def start_as_standard(self) -> None:
+        """Makes twelve channels of c₁, 24 of c₉ and the last layer the standard pipeline; the rest stays random.
+
+        ::
+
+            c₁ ── bilinear demosaicing ── 12 ──────────── identity ── 12 ── |
+            c₉ ── colours, two hinges for each output ─ 24 ─ two hinges ─ 24 ── 1×1 conv 12
+
+        What comes from below, and the other channels, add nothing at first: their weights in c₉ and in the last layer
+        are zero.
+        """
+        c1, c9 = self.down[0], self.up[-1]
+        assert isinstance(c1, Block)
+        assert isinstance(c9, Block)
+        a, b, w, d, c, e = (value.float() for value in gamma_hinges())
+        colours = torch.kron(torch.tensor(self.cam2srgb), torch.eye(4))  # (12, 12): output 4·colour + position
+        each = torch.eye(12)
+        set_first(c1.c1, bilinear_cells(self.settings["cfa"]), 0)
+        set_first(c1.c2, each, 0)
+        set_first(c9.c1, torch.kron(colours, a[:, None]), b.repeat(12), skipped=WIDTHS[0])
+        set_first(c9.c2, torch.kron(each, w), d.repeat(12))
+        set_first(self.c10, torch.kron(each, c[None, :]), e)
 
     def forward(self, bayer: Tensor) -> Tensor:
         skips = [self.down[0](bayer)]

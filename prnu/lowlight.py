@@ -15,13 +15,12 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-import models
 from cameras.develop import develop, develop_libraw
 from cameras.pairs import Pairs
 from models.determinism import computing
 from models.nip import NIP
 from models.nip import develop as develop_by_nip
-from models.pretrain import Pretrained, Pretraining, pretrain
+from models.pretrain import Pretrained, Pretraining, pretrain, starting_nip
 from prnu.crops import central_crop
 from prnu.experiment import (
     AS_DEVELOPED,
@@ -78,8 +77,7 @@ def learn(
     pairs = Pairs.from_images(
         ((short.bayer, develop(long)) for long, short in taken), first.cfa, first.cam2srgb, first.camera
     )
-    start = torch.Generator().manual_seed(settings.seed)
-    nip = models.build("UNet", generator=start, cfa=pairs.cfa, cam2srgb=pairs.cam2srgb.tolist())
+    nip = starting_nip("UNet", pairs, settings)
     train_images, validation_images = torch.arange(len(scenes)).split((training, validation))
     return pretrain(
         nip,

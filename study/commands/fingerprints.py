@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cameras.raw import RawFrame
-from models.registry import NIPS
+from models.registry import NIPS, pretrained_as
 from prnu import experiment, exposures, lowlight
 from study import tracking
 from study.execution.driver import Preflight, Session, at_work, stage
@@ -58,7 +58,7 @@ def _instances(session: Session, pretrainings: Sequence[PretrainingJob]) -> list
 
 
 def _is_learned(isp: str) -> bool:
-    """Whether a NIP learns to develop from random weights; those are examined."""
+    """Whether a NIP learns to develop, whatever its start; those are examined."""
     return not NIPS[isp].starts_as_standard
 
 
@@ -84,7 +84,7 @@ def _fingerprint_jobs(
         with user_errors(f"camera '{camera.name}', prnu: "):
             experiment.split(names, settings.estimation, settings.prediction, settings.evaluation)
         pretrained = {
-            job.nip: PretrainedNip(name=job.trial.isp, file=job.nip, sha256=job.nip_sha256)
+            job.nip: PretrainedNip(name=pretrained_as(job.trial.isp), file=job.nip, sha256=job.nip_sha256)
             for job in ready
             if job.trial.camera == camera.name
         }

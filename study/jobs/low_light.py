@@ -68,7 +68,7 @@ class LowLightJob(BaseJob):
         versions = {
             "prnu": prnu.VERSION,
             "patches": patches.VERSION,
-            "isp UNet": models.NIPS["UNet"].version,
+            **models.versions("UNet"),
             "pretraining": pretrainer.VERSION,
         }
         return job.model_copy(update={"key": keys.key(cls.kind, identity, settings, versions)})

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cameras.pairs import INDEX_FILE, Index
+from models.registry import pretrained_as
 from study import tracking
 from study.jobs.job import Context
 from study.jobs.pretraining import PretrainingJob, nip_hash
@@ -84,7 +85,7 @@ def resolve(study: Study, snapshot: Snapshot | None) -> Grid:
         if trial.camera not in data:
             jobs.append(None)
             continue
-        of_nip = (trial.camera, trial.isp, trial.split, item.pretraining)
+        of_nip = (trial.camera, pretrained_as(trial.isp), trial.split, item.pretraining)
         if of_nip not in pretrainings:
             pretrainings[of_nip] = PretrainingJob.plan(*of_nip, data[trial.camera])
         pretraining = pretrainings[of_nip]

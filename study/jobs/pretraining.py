@@ -5,14 +5,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
-
 import models
 from cameras import patches
 from cameras.pairs import Pairs
 from forensics.trial import Split
 from models import pretrain as pretrainer
-from models.pretrain import Pretraining, fidelity, pretrain
+from models.pretrain import Pretraining, fidelity, pretrain, starting_nip
 from study.jobs import keys
 from study.jobs.job import BaseJob, Callbacks, Context, JobResult, hash_tag
 from study.tracking import write_texts
@@ -38,7 +36,7 @@ class PretrainingJob(BaseJob):
             cls.kind,
             {"camera": camera, "isp": isp, "data": data_hash},
             {"split": asdict(split), "pretraining": asdict(pretraining)},
-            {"patches": patches.VERSION, f"isp {isp}": models.NIPS[isp].version, "pretraining": pretrainer.VERSION},
+            {"patches": patches.VERSION, **models.versions(isp), "pretraining": pretrainer.VERSION},
         )
         return cls(key=key, camera=camera, isp=isp, split=split, pretraining=pretraining, data_hash=data_hash)
 
@@ -76,8 +74,7 @@ class PretrainingJob(BaseJob):
     def run(self, context: Context, callbacks: Callbacks, resume: Path | None, artifacts: Path) -> JobResult:
         """Pre-train the NIP; see :func:`models.pretrain.pretrain`."""
         pairs = open_pairs(context, self.camera, self.data_hash)
-        generator = torch.Generator().manual_seed(self.pretraining.seed)
-        nip = models.build(self.isp, generator=generator, cfa=pairs.cfa, cam2srgb=pairs.cam2srgb.tolist())
+        nip = starting_nip(self.isp, pairs, self.pretraining)
         train, validation, test = self.split.images(pairs.names)
         how = {"resume": resume, **context.training, **vars(callbacks)}
         trained = pretrain(nip, pairs, train, validation, self.pretraining, context.device, **how)

@@ -83,9 +83,10 @@ class TrialJob(BaseJob):
             ValueError: data or NIP are not those that the trial was planned with.
         """
         try:
-            nip: Any = models.load(context.nip(self.nip, self.nip_sha256))
+            pretrained: Any = models.load(context.nip(self.nip, self.nip_sha256))
         except FileNotFoundError:
             raise ValueError(f"{context.store.where(self.nip)} is missing: python -m study pretrain STUDY") from None
+        nip = models.NIPS[self.trial.isp].starting_from(pretrained, **asdict(self.trial.training))
         pairs = open_pairs(context, self.trial.camera, self.data_hash)
         return train(self.trial, pairs, nip, context.device, resume=resume, **context.training, **vars(callbacks))
 
@@ -98,7 +99,7 @@ def trial_key(trial: Trial, data_hash: str, nip_sha256: str) -> str:
         identity["lam"] = float(identity["lam"])
     versions = {
         "patches": patches.VERSION,
-        f"isp {trial.isp}": models.NIPS[trial.isp].version,
+        **models.versions(trial.isp),
         **channel.versions(trial.manipulations, trial.channel.codec),
         **forensics.versions(trial),
     }

@@ -12,6 +12,7 @@ from typing import Any
 from cameras.disk import gigabytes
 from forensics import Trial
 from forensics.memory import pretraining_memory, trial_memory
+from models.registry import pretrained_as
 from study.settings import Planned, StudyError
 
 
@@ -103,7 +104,7 @@ def needs(planned: Sequence[Planned]) -> list[Need]:
         items = [item for item in planned if item.trial.isp == isp]
         trial = max((item.trial for item in items), key=lambda trial: trial_memory(trial).total)
         of_trial = trial_memory(trial).total
-        of_pretraining = max(pretraining_memory(isp, item.pretraining).total for item in items)
+        of_pretraining = max(pretraining_memory(pretrained_as(isp), item.pretraining).total for item in items)
         job = "a trial" if of_trial >= of_pretraining else "the pre-training"
         found.append(Need(isp, f"{job} of {isp}", max(of_trial, of_pretraining), trial))
     return sorted(found, key=lambda need: need.memory)

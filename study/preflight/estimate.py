@@ -12,6 +12,7 @@ from cameras.dng import simulated_size
 from cameras.pairs import INDEX_FILE
 from forensics.sizes import checkpoint_size, outcome_size
 from models.pretrain import Pretraining
+from models.registry import pretrained_as
 from models.sizes import nip_size, pretraining_checkpoint_size
 from study.execution.checkpoints import KEPT
 from study.jobs.keys import flat
@@ -120,7 +121,8 @@ def estimate(study: Study, grid: Grid, snapshot: Snapshot | None, slots: int | N
     runs = snapshot.by_key if snapshot else {}
     slots = slots or max(this_machine().slots(study.resources), 1)
     nips: dict[Any, str | None] = {
-        (item.trial.camera, item.trial.isp, item.trial.split, item.pretraining): None for item in grid.planned
+        (item.trial.camera, pretrained_as(item.trial.isp), item.trial.split, item.pretraining): None
+        for item in grid.planned
     }
     nips |= {(job.camera, job.isp, job.split, job.pretraining): job.key for job in grid.pretrainings}
     pretrainings = [

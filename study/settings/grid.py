@@ -8,6 +8,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from forensics.trial import Distribution, Split, Training, Trial, Validation
 from models.pretrain import Pretraining
+from models.registry import has_standard_start
 from study.settings.messages import StudyError, explain
 from study.settings.schema import Frozen, Study
 
@@ -44,6 +45,9 @@ class Planned(Frozen):
 def planned(study: Study) -> list[Planned]:
     """Every trial of the grid, seed after seed: the whole front is there as soon as the first seed is done."""
     variants = _variants(study)
+    for isp, (_, protocol) in itertools.product(study.isps, variants):
+        if protocol.pretraining.start == "standard" and not has_standard_start(isp):
+            raise StudyError(f"pretraining.start: standard: {isp} has no such start, use random")
     return [
         Planned(
             trial=Trial(

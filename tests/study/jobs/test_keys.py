@@ -216,6 +216,9 @@ ANOTHER = {  # values of settings that are no numbers
     "precision": "bfloat16",
     "tolerance": 0.01,
     "scenes": "scikit-image",
+    "start": "standard",
+    "decay": "cosine",
+    "nip_learning_rate": 1e-5,
 }
 
 
