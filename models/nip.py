@@ -31,6 +31,8 @@ class NIP(nn.Module):
         tolerance: relative change of the validation loss below which its pre-training has converged.
         starts_as_standard: whether it is the standard pipeline by its nature, and cannot start otherwise. Other NIPs
             learn to develop; the PRNU experiments examine those.
+        period: what becomes of a cell depends on its place in the photograph modulo so many cells, borders apart. 16
+            suits whatever pools up to four times.
         base: name of another NIP whose pre-trained weights it starts from; None: it is pre-trained itself.
 
     Raises:
