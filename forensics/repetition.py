@@ -10,7 +10,7 @@ from forensics.training import Outcome
 from models.checkpoint import StrPath
 
 # Of the last validation. Two trainings that differ by rounding drift apart; NOTES.md has how far.
-TOLERANCE = {"accuracy": 0.15, "psnr": 2.5, "ssim": 0.08, "ssim_paper": 0.05}
+TOLERANCE = {"accuracy": 0.2, "psnr": 2.5, "ssim": 0.08, "ssim_paper": 0.05}
 
 
 def differences(
