@@ -1,5 +1,6 @@
 """Pattern: a pre-trained NIP that stays as it is, plus a learned pattern: the baseline of joint training."""
 
+from math import lcm
 from typing import Any, ClassVar
 
 import torch
@@ -35,6 +36,7 @@ class Pattern(NIP):
         if side < 1:
             raise ValueError(f"side must be at least 1, not {side}")
         self.nip = UNet(cfa, cam2srgb)
+        self.period = lcm(self.nip.period, lcm(side, 2) // 2)
         self.tile = nn.Parameter(torch.zeros(3, side, side))
 
     def initialise(self, generator: torch.Generator) -> None:
@@ -47,7 +49,13 @@ class Pattern(NIP):
 
     @classmethod
     def starting_from(cls, pretrained: NIP, *, pattern: int = 16, **training: Any) -> NIP:
-        """Puts a pre-trained UNet under a tile of ``training.pattern`` × ``training.pattern`` pixels of zero."""
+        """Returns a pre-trained UNet with a tile of ``training.pattern`` × ``training.pattern`` pixels, zero so far.
+
+        Raises:
+            ValueError: ``pretrained`` is no UNet.
+        """
+        if pretrained.name != cls.base:
+            raise ValueError(f"{cls.__name__} starts from a {cls.base}, not from a {pretrained.name}")
         nip = cls(**pretrained.settings, side=pattern)
         nip.nip.load_state_dict(pretrained.state_dict())
         return nip

@@ -106,14 +106,16 @@ class Adam:
         self.t = 0
 
     @torch.no_grad()
-    def step(self, loss: Tensor, learning_rate: float) -> None:
+    def step(self, loss: Tensor, learning_rate: float | Sequence[float]) -> None:
+        """One rate for all parameters, or one for each."""
+        rates = [learning_rate] * len(self.parameters) if isinstance(learning_rate, float) else learning_rate
         self.t += 1
         gradients = torch.autograd.grad(loss, self.parameters)
-        for p, g, m, v in zip(self.parameters, gradients, self.m, self.v, strict=True):
+        for p, g, m, v, rate in zip(self.parameters, gradients, self.m, self.v, rates, strict=True):
             m.copy_(0.9 * m + 0.1 * g.double())
             v.copy_(0.999 * v + 0.001 * g.double() ** 2)
             corrected_m, corrected_v = m / (1 - 0.9**self.t), v / (1 - 0.999**self.t)
-            p.copy_(p.double() - learning_rate * corrected_m / (corrected_v.sqrt() + 1e-8))
+            p.copy_(p.double() - rate * corrected_m / (corrected_v.sqrt() + 1e-8))
 
 
 def assert_same_weights(trained: torch.nn.Module, by_hand: torch.nn.Module, learning_rate: float) -> None:

@@ -72,9 +72,11 @@ def assert_equal_weights(a: models.NIP, b: models.NIP) -> None:
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("name", ["INet", "DNet"])
-def test_resumed_pretraining_is_bit_identical(name: str, precision: Any, pairs: Pairs, tmp_path: Path) -> None:
-    settings = replace(SMALL, precision=precision)
+@pytest.mark.parametrize(("name", "changes"), [("INet", {}), ("DNet", {}), ("INet", {"warm_up": 6, "decay": "cosine"})])
+def test_resumed_pretraining_is_bit_identical(
+    name: str, changes: dict[str, Any], precision: Any, pairs: Pairs, tmp_path: Path
+) -> None:
+    settings = replace(SMALL, precision=precision, **changes)
     files: dict[int, Path] = {}
 
     def keep(step: int, write: Write) -> None:
@@ -126,6 +128,17 @@ def test_the_stopping_rule() -> None:
     assert converged([7, 5, 6], window=2, tolerance=1 / 11)
     assert not converged([7, 5, 6], window=2, tolerance=1 / 13)
     assert not converged([5.0] * 9, window=5, tolerance=0)
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    constant = Pretraining(learning_rate=1e-3)
+    assert {constant.learning_rate_at(step) for step in (0, 1, 1000, 299_999)} == {1e-3}
+    both = Pretraining(learning_rate=1.0, max_iterations=800, warm_up=100, decay="cosine")
+    assert both.learning_rate_at(0) == 0.01
+    assert both.learning_rate_at(49) == pytest.approx(0.5, rel=0.01)
+    assert both.learning_rate_at(400) == pytest.approx(0.5)
+    assert 0 < both.learning_rate_at(799) < 1e-5
+    assert replace(both, warm_up=1).learning_rate_at(0) == replace(both, warm_up=0).learning_rate_at(0) == 1
 
 
 def test_it_stops_once_converged(pairs: Pairs) -> None:
@@ -180,6 +193,9 @@ def test_a_nip_without_weights_is_refused(pairs: Pairs) -> None:
         ("validation_patch", 0),
         ("validation_per_image", 0),
         ("precision", "float16"),
+        ("warm_up", -1),
+        ("decay", "linear"),
+        ("start", "warm"),
     ],
 )
 def test_impossible_settings_are_refused_by_name(field: str, value: Any) -> None:

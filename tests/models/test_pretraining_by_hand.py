@@ -1,6 +1,7 @@
 """`pretrain` against a training written out by hand, on pairs of which no validation pixel may be read in training."""
 
 import copy
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -20,19 +21,30 @@ SETTINGS = Pretraining(
     patch=8, batch=3, learning_rate=1e-3, max_iterations=5, check_every=2, validation_patch=8, tolerance=0, seed=6
 )
 TRAIN, VALIDATION = [3, 0, 4], [2, 1]
+HALF_COSINE = [(1 + math.cos(angle * math.pi / 5)) / 2 for angle in range(5)]  # 1 … 0.1 in five iterations
+SCHEDULES: dict[str, tuple[dict[str, Any], list[float]]] = {  # settings, and the rates of the five iterations
+    "constant": ({}, [1e-3] * 5),
+    "warm-up and cosine": (
+        {"warm_up": 2, "decay": "cosine"},
+        [1e-3 * factor * (0.5 if step == 0 else 1) for step, factor in enumerate(HALF_COSINE)],
+    ),
+}
 
 
 @pytest.mark.parametrize(
     ("losses", "best_step"), [((9.0, 8.0, 7.0, 6.0), 5), ((9.0, 5.0, 7.0, 6.0), 2), ((1.0, 5.0, 7.0, 6.0), 0)]
 )
 @pytest.mark.parametrize("name", ["INet", "DNet"])  # without statistics of batches and with them
+@pytest.mark.parametrize("schedule", SCHEDULES)
 def test_weights_are_those_of_a_training_by_hand(
-    name: str, losses: tuple[float, ...], best_step: int, monkeypatch: pytest.MonkeyPatch
+    name: str, losses: tuple[float, ...], best_step: int, schedule: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The losses of the four validations are given: the weights must be those of the best.
 
     In float64: with statistics of batches, rounding errors of float32 grow from step to step.
     """
+    changes, rates = SCHEDULES[schedule]
+    settings = replace(SETTINGS, **changes)
     photographs = by_hand.photographs(poisoned=VALIDATION)
     pairs = by_hand.pairs_of(photographs)
     nip = models.build(name, torch.Generator().manual_seed(8), cfa=by_hand.CFA, cam2srgb=by_hand.CAM2SRGB)
@@ -51,7 +63,7 @@ def test_weights_are_those_of_a_training_by_hand(
     monkeypatch.setattr("models.pretrain.evaluate", evaluate)
     history: dict[int, dict[str, float]] = {}
     result = pretrain(
-        nip, pairs, torch.tensor(TRAIN), torch.tensor(VALIDATION), SETTINGS, on_metrics=history.__setitem__
+        nip, pairs, torch.tensor(TRAIN), torch.tensor(VALIDATION), settings, on_metrics=history.__setitem__
     )
     assert (list(history), result.loss) == ([0, 2, 4, 5], min(losses))
 
@@ -63,7 +75,7 @@ def test_weights_are_those_of_a_training_by_hand(
     for step in range(1, 6):
         bayer, target = by_hand.draw(photographs, TRAIN, 3, 8, generator)
         loss = by_hand.fidelity_loss(expected(bayer.double()), target.double())
-        adam.step(loss, 1e-3)
+        adam.step(loss, rates[step - 1])
         by_step.append(loss.item())
         if step == best_step:
             best = copy.deepcopy(expected)

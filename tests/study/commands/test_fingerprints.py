@@ -4,6 +4,8 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +28,8 @@ from study.execution.driver import Session
 from study.jobs import Context
 from study.jobs.fingerprints import FingerprintJob, JointNip, PretrainedNip
 from study.jobs.low_light import DarkFolders, LowLightJob
-from study.settings import Fingerprints, LowLight, Simulation, Study, StudyError
+from study.jobs.trial import TrialJob
+from study.settings import Fingerprints, LowLight, Simulation, Study, StudyError, planned
 from study.storage.cache import file_sha256
 
 SMALL = Fingerprints(
@@ -294,3 +297,31 @@ def test_other_cameras_show_other_scenes_than_the_fingerprint(storage: Path) -> 
         chosen = images_of_other_camera(other, own, split, SMALL.evaluation, seed)
         assert len(set(chosen)) == SMALL.evaluation
         assert {scenes[1][i] for i in chosen}.isdisjoint(scenes[0][i] for i in split.estimation)
+
+
+def test_the_pretrained_nip_below_a_pattern_is_examined_once_under_its_own_name() -> None:
+    names = [str(number) for number in range(7)]
+    study = Study.model_validate(
+        {
+            "name": "small",
+            "cameras": ["one"],
+            "isps": ["UNet", "Pattern"],
+            "lambdas": [0.1],
+            "seeds": 1,
+            "prnu": {"estimation": 3, "prediction": 2, "evaluation": 2, "low_light": {"scenes": 50}},
+        }
+    )
+    jobs = [TrialJob.plan(item.trial, {}, "nips/one", "e" * 64, "d" * 64) for item in planned(study)]
+    session: Any = SimpleNamespace(
+        study=study,
+        snapshot=lambda: SimpleNamespace(finished={job.key: run_of(job) for job in jobs}),
+        grid=lambda snapshot: SimpleNamespace(ready=jobs),
+        cameras={"one": SimpleNamespace(names=names, data_hash="d" * 64)},
+    )
+    (job,) = fingerprints._fingerprint_jobs(session, [], jobs)
+    assert [nip.name for nip in job.pretrained] == ["UNet"]
+    assert [nip.name for nip in job.joint] == ["UNet λ=0.1", "Pattern λ=0.1"]
+
+
+def run_of(job: TrialJob) -> Any:
+    return SimpleNamespace(info=SimpleNamespace(run_id=job.key))

@@ -16,6 +16,7 @@ from study import tracking
 from study.jobs.plan import Grid, context, data_hashes, resolve
 from study.jobs.pretraining import PretrainingJob
 from study.jobs.trial import trial_key
+from study.preflight.estimate import estimate
 from study.preflight.status import status
 from study.settings import Study, planned
 from study.storage import Storage
@@ -101,6 +102,30 @@ def test_the_tracker_alone_gives_every_key(study: Study, client: MlflowClient, e
         "channel.codec": "jpeg:50",
     }
     assert Storage(study.storage).names("") == [], "nothing was written"
+
+
+def test_a_nip_on_the_base_of_another_has_no_pretraining_of_its_own(
+    study: Study, client: MlflowClient, experiment_id: str
+) -> None:
+    study = study.model_copy(update={"isps": ("UNet", "Pattern"), "training": {"pattern": [16, 32]}})
+    without = grid(study, client, experiment_id)
+    assert without.pretrainings == ()
+    jobs = [PretrainingJob.plan(camera, "UNet", Split(), Pretraining(), DATA) for camera in ("one", "two")]
+    log(client, experiment_id, jobs[0])
+    found = grid(study, client, experiment_id)
+    assert [job.key for job in found.pretrainings] == [jobs[0].key], "nothing tells the data of the other"
+    log(client, experiment_id, jobs[1])
+    found = grid(study, client, experiment_id)
+    assert [job.key for job in found.pretrainings] == [job.key for job in jobs]
+    assert {(job.trial.isp, job.nip) for job in found.ready} == {
+        (isp, job.weights) for isp in ("UNet", "Pattern") for job in jobs
+    }
+    assert len(set(found.keys)) == len(found.planned) == 2 * 2 * 2 * 2 * 2 * 2
+    assert not [
+        job
+        for job in estimate(study, found, tracking.snapshot(client, experiment_id)).jobs
+        if job.kind == "pretrain" and job.isp == "Pattern"
+    ]
 
 
 @pytest.mark.parametrize(("run_status", "nip"), [("FAILED", NIP), ("RUNNING", NIP), ("FINISHED", None)])

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from forensics.trial import Trial
+from models.nip import NIP
 from models.pretrain import Pretraining
+from models.registry import NIPS
 from study.settings import StudyError, load_study, planned, presets
 
 GOOD = """
@@ -111,6 +113,16 @@ def test_an_impossible_study_is_one_clear_line(study_file, change: tuple[str, st
     assert message in text
     assert text.startswith(source)
     assert "\n" not in text
+
+
+def test_a_nip_that_cannot_start_as_the_standard_pipeline_is_refused(  # type: ignore[no-untyped-def]
+    study_file, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(NIPS, "Other", type("Other", (NIP,), {}))
+    text = GOOD.replace("[INet, UNet]", "[INet, UNet, Other]")
+    assert planned(load_study(study_file(text)))
+    with pytest.raises(StudyError, match=r"pretraining.start: standard: Other has no such start, use random"):
+        load_study(study_file(text + "pretraining: {start: [random, standard]}\n"))
 
 
 def test_a_binary_file_is_one_clear_line(tmp_path: Path) -> None:
