@@ -40,6 +40,7 @@ python -c "import ipaddress, sys; sys.exit(not ipaddress.ip_address('$ADDRESS').
 [[ -s ~/.ray/auth_token ]] || ray get-auth-token --generate > /dev/null
 chmod 600 ~/.ray/auth_token
 export RAY_AUTH_MODE=token RAY_enable_metrics_collection=0 AUTOSCALER_METRIC_PORT=-1 DASHBOARD_METRIC_PORT=-1
+export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0  # Ray's nodes would take 30 s to end: as long as Slurm waits at all
 export MLFLOW_TRACKING_URI=http://$ADDRESS:$MLFLOW_PORT MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false
 
 everything_ends() {

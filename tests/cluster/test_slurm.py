@@ -8,12 +8,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 from machines import ROOT, STARTED, Machine, wait_for
+from mlflow import MlflowClient
 
 STUDY = """
 name: slurm
@@ -23,7 +25,7 @@ lambdas: [0.01, fixed]
 seeds: 1
 split: {{train: 3, validation: 1}}
 pretraining: {{patch: 16, batch: 2, max_iterations: 4, check_every: 2, validation_patch: 32}}
-training: {{patch: 16, batch: 2, iterations: 1200}}
+training: {{patch: 16, batch: 2, iterations: 320}}
 validation: {{every: 40, accuracy_patches: 2, fidelity_patches: 1, textured: false}}
 resources: {{checkpoint_seconds: 0, cache: {cache}}}
 """
@@ -73,6 +75,25 @@ def listens_on(process: psutil.Process) -> set[tuple[str, int]]:
         return set()
 
 
+def mid_trial(folder: Path) -> dict[str, int]:
+    """The newest checkpoint's step of every trial that has several of them, by key; pre-training is over before."""
+    steps: dict[str, int] = {}
+    for path in (folder / "results" / "checkpoints").glob("*.safetensors"):
+        key, _, step = path.stem.rpartition("-")
+        steps[key] = max(steps.get(key, 0), int(step))
+    return {key: step for key, step in steps.items() if step >= 80}
+
+
+def first_steps(folder: Path, since: float) -> dict[str, int]:
+    """Of every trial, the first step at which it took a checkpoint at or after this time, by key."""
+    client = MlflowClient(f"sqlite:///{folder / 'results' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("slurm")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], "tags.kind = 'trial'")
+    history = {run.data.tags["trial_key"]: client.get_metric_history(run.info.run_id, "seconds") for run in runs}
+    return {key: min(one.step for one in ones if one.timestamp >= 1000 * since) for key, ones in history.items()}
+
+
 def submitted(folder: Path, run: int) -> Machine:
     environment = {
         "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
@@ -102,7 +123,6 @@ def status(folder: Path) -> dict[str, int]:
 
 def test_a_job_goes_back_into_the_queue_and_resumes(folder: Path) -> None:
     job = submitted(folder, 1)
-    checkpoints = folder / "results" / "checkpoints"
     wait_for(lambda: job.output.count(STARTED) == 2, job)
     assert (folder / "srun.log").read_text().startswith("--nodes=1 --ntasks=1 --exclude=node-1 --cpus-per-task=1 ")
     assert oct((folder / "home" / ".ray" / "auth_token").stat().st_mode)[-3:] == "600"
@@ -110,19 +130,21 @@ def test_a_job_goes_back_into_the_queue_and_resumes(folder: Path) -> None:
     assert {address for address, port in doors if port == TRACKER} == {"127.0.0.2"}
     assert not {port for _, port in doors} & {8265, 6379, 5000, 10001}, "ports that another job on the node may want"
 
-    wait_for(lambda: list(checkpoints.glob("*")), job)
+    wait_for(lambda: mid_trial(folder), job)
     job.process.send_signal(signal.SIGUSR1)  # its time is nearly up
     wait_for((folder / "scontrol.log").exists, job)
     assert (folder / "scontrol.log").read_text() == f"requeue {JOB}\n"
     job.process.send_signal(signal.SIGTERM)  # what Slurm does then
-    wait_for(lambda: not job.alive)
-    assert job.process.returncode == 143
-    wait_for(lambda: not of_the_job(), seconds=20)
-    assert list(checkpoints.glob("*")), "of the trials that it interrupted"
+    wait_for(lambda: not of_the_job(), seconds=25)  # Slurm kills what is left after 30
+    assert job.process.wait() == 143
+    interrupted = mid_trial(folder)
+    assert interrupted, "signalled too late: no trial was in progress"
 
+    again = time.time()
     job = submitted(folder, 2)
-    wait_for(lambda: not job.alive)
-    assert job.process.returncode == 0, job.output
-    wait_for(lambda: not of_the_job(), seconds=20)
+    job.finish()
+    assert not of_the_job()
+    started = first_steps(folder, again)
+    assert {key for key, step in started.items() if step <= interrupted.get(key, 0)} == set(), "begun anew"
     assert (folder / "results" / "reports" / "slurm" / "report.html").exists()
     assert status(folder)["finished"] == 2
