@@ -1,4 +1,8 @@
-"""The grid of a study: cameras × ISPs × λ × seeds, and a further axis for every setting that is a list."""
+"""The grid of a study: cameras × ISPs × λ × seeds, and a further axis for every setting that is a list.
+
+Settings that change together form an axis of named sections: ``channel: {robust: {…}, paper: {…}}``. Smaller grids may
+stand beside the large one: each entry of ``also`` is the study with some of its keys changed.
+"""
 
 import itertools
 from dataclasses import dataclass, fields
@@ -42,8 +46,46 @@ class Planned(Frozen):
     axes: dict[str, Any] = Field(default_factory=dict)
 
 
+CHANGEABLE = ("isps", "lambdas", "seeds", "manipulations", *SECTIONS)  # by an entry of ``also``
+
+
 def planned(study: Study) -> list[Planned]:
-    """Every trial of the grid, seed after seed: the whole front is there as soon as the first seed is done."""
+    """Every trial of the grid, seed after seed: the whole front is there as soon as the first seed is done.
+
+    Raises:
+        StudyError: settings that are unknown, impossible or do not fit each other.
+    """
+    grids = [_grid(study), *(_beside(study, number, changes) for number, changes in enumerate(study.also))]
+    items = list({(item.trial, item.pretraining): item for grid in grids for item in grid}.values())
+    seeds = list(dict.fromkeys(item.trial.seed for item in items))
+    return sorted(items, key=lambda item: seeds.index(item.trial.seed))
+
+
+def _beside(study: Study, number: int, changes: dict[str, Any]) -> list[Planned]:
+    """The trials of an entry of ``also``. A section that is not named there keeps the keys that are not given."""
+    if unknown := set(changes) - set(CHANGEABLE):
+        raise StudyError(f"also: '{min(unknown)}' cannot be changed there: it may hold {', '.join(CHANGEABLE)}")
+    merged = {
+        name: {**getattr(study, name), **value}
+        if name in SECTIONS and isinstance(value, dict) and not _is_named(value) and not _is_named(getattr(study, name))
+        else value
+        for name, value in changes.items()
+    }
+    try:
+        changed = Study.model_validate({**study.model_dump(exclude={"also"}), **merged})
+    except ValidationError as error:
+        raise StudyError(f"also: {explain(error, Study)}") from None
+    grid, own = _grid(changed), _variants(study)[0][0]
+    if set(grid[0].axes) != set(own):
+        names = ", ".join(sorted(set(grid[0].axes) ^ set(own)))
+        raise StudyError(
+            f"also, entry {number + 1}: {names} is an axis in one grid and not in the other: give both at least one "
+            "value in a list, or name the section in both"
+        )
+    return grid
+
+
+def _grid(study: Study) -> list[Planned]:
     variants = _variants(study)
     for isp, (_, protocol) in itertools.product(study.isps, variants):
         if protocol.pretraining.start == "standard" and not has_standard_start(isp):
@@ -69,10 +111,19 @@ def planned(study: Study) -> list[Planned]:
     ]
 
 
+def _is_named(section: dict[str, Any]) -> bool:
+    """Whether a section of a study file holds named sections instead of settings."""
+    return bool(section) and all(isinstance(value, dict) for value in section.values())
+
+
 def _variants(study: Study) -> list[tuple[dict[str, Any], Protocol]]:
     """One protocol for each combination of the further axes, with its place on them."""
-    settings = {(name, key): value for name in SECTIONS for key, value in getattr(study, name).items()}
-    axes = {f"{name}.{key}": value for (name, key), value in settings.items() if isinstance(value, list | tuple)}
+    sections = {name: getattr(study, name) for name in SECTIONS}
+    named = {name: section for name, section in sections.items() if _is_named(section)}
+    plain = {name: section for name, section in sections.items() if name not in named}
+    settings = {(name, key): value for name, section in plain.items() for key, value in section.items()}
+    axes = {name: list(section) for name, section in named.items()}
+    axes |= {f"{name}.{key}": value for (name, key), value in settings.items() if isinstance(value, list | tuple)}
     several = [isinstance(item, list | tuple) for item in study.manipulations]
     if any(several):
         if not all(several):
@@ -83,7 +134,11 @@ def _variants(study: Study) -> list[tuple[dict[str, Any], Protocol]]:
             raise StudyError(f"{axis}: an axis needs at least one value, got []")
         if len({str(value) for value in values}) < len(values):
             raise StudyError(f"{axis}: a value is named twice in {list(values)}")
-    for name, key in settings:
+    inside = {(name, key): value for name, these in named.items() for of in these.values() for key, value in of.items()}
+    for (name, key), value in inside.items():
+        if isinstance(value, list | tuple):
+            raise StudyError(f"{name}: {key} is a list inside a named {name}: name one {name} for each value")
+    for name, key in (*settings, *inside):
         known = [field.name for field in fields(SECTIONS[name])]
         if key not in known:
             raise StudyError(f"unknown key '{name}.{key}': known here are {', '.join(known)}")
@@ -91,7 +146,7 @@ def _variants(study: Study) -> list[tuple[dict[str, Any], Protocol]]:
     variants = []
     for values in itertools.product(*axes.values()):
         cell = dict(zip(axes, values, strict=True))
-        chosen: dict[str, Any] = {name: {} for name in SECTIONS}
+        chosen: dict[str, Any] = {name: dict(named[name][cell[name]]) if name in named else {} for name in SECTIONS}
         for (name, key), value in settings.items():
             chosen[name][key] = cell.get(f"{name}.{key}", value)
         chosen["manipulations"] = cell.get("manipulations", study.manipulations)

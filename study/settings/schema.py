@@ -1,12 +1,14 @@
 """The settings of a study file: what each may be, and its default."""
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from cameras.simulate import PRESETS
+from forensics.panel import Panel
 from models.registry import NIPS
 from study import NO_HOME
 from study.settings.messages import StudyError
@@ -178,6 +180,18 @@ class Fingerprints(Frozen):
         return self
 
 
+def _known_settings(settings: Any) -> Any:
+    """Of a data class: pydantic would leave an unknown key out."""
+    known = [field.name for field in dataclasses.fields(Panel)]
+    for name in settings if isinstance(settings, dict) else ():
+        if name not in known:
+            raise ValueError(f"there is no setting '{name}': known here are {', '.join(known)}")
+    return settings
+
+
+Evaluation = Annotated[Panel, BeforeValidator(_known_settings)]
+
+
 class Study(Frozen):
     """A study file. See README, "A study of your own"."""
 
@@ -194,6 +208,8 @@ class Study(Frozen):
     training: dict[str, Any] = {}
     validation: dict[str, Any] = {}
     channel: dict[str, Any] = {}
+    also: tuple[dict[str, Any], ...] = ()
+    evaluation: Evaluation = Panel()
     resources: Resources = Resources()
     prnu: Fingerprints = Fingerprints()
 
