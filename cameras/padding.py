@@ -51,7 +51,9 @@ class PadInOrder(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        return pad_transposed(gradient, *ctx.margins, ctx.mode), None, None, None, None, None
+        left, right, top, bottom = ctx.margins
+        images = pad_transposed(gradient, left, right, top, bottom, ctx.mode)
+        return images, None, None, None, None, None
 
 
 def pad_transposed(gradient: Tensor, left: int, right: int, top: int, bottom: int, mode: Mode) -> Tensor:

@@ -2,5 +2,6 @@
 
 from channel.codecs import CODECS, encode
 from channel.codecs.jpeg import DifferentiableJPEG
-from channel.distribution import Channel, versions
+from channel.distribution import Channel, Drawn, could_draw, versions
+from channel.downsampling import shrink
 from channel.manipulations import OPERATORS, Manipulations

@@ -173,10 +173,15 @@ def resize_transposed(gradient: torch.Tensor, sizes: Sequence[tuple[int, int]]) 
         sizes: that of the images before, and then those that they were given in turn.
     """
     rows, columns = (_resizing_matrix(lengths, gradient.dtype, gradient.device) for lengths in zip(*sizes, strict=True))
-    N, C = gradient.shape[:2]
-    wide = torch.mm(gradient.reshape(-1, gradient.shape[-1]), columns.mT)  # (N·C·H', W)
-    images = torch.bmm(rows.expand(N * C, -1, -1), wide.view(N * C, -1, len(columns)))
-    return images.view(N, C, len(rows), len(columns))
+    return products(gradient, rows, columns)
+
+
+def products(images: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+    """Multiplies each plane (H, W) by matrices: rows (h, H) · plane · columnsᵀ (W, w); (N, C, H, W) -> (N, C, h, w)."""
+    N, C, H, W = images.shape
+    wide = torch.mm(images.reshape(-1, W), columns.mT)  # (N·C·H, w)
+    planes = torch.bmm(rows.expand(N * C, -1, -1), wide.view(N * C, H, len(columns)))
+    return planes.view(N, C, len(rows), len(columns))
 
 
 @lru_cache(maxsize=32)

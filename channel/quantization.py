@@ -44,6 +44,26 @@ class _Sinusoidal(torch.autograd.Function):
         return torch.addcmul(gradient, gradient, cosine, value=-1), None
 
 
+def straight_through(x: torch.Tensor) -> torch.Tensor:
+    """Rounds in the forward pass; the gradient passes unchanged (Bengio et al. 2013)."""
+    return replace(x, torch.round)
+
+
+def replace(x: torch.Tensor, function: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """Computes ``function(x)``, of the same shape, without a graph; the gradient passes unchanged."""
+    return _Replace.apply(x, function)
+
+
+class _Replace(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, function: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        return function(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return gradient, None
+
+
 def harmonic(x: torch.Tensor, terms: int) -> torch.Tensor:
     """x minus the first terms of the Fourier series of the sawtooth x − round(x) (paper, section 4.2)."""
     rounded = x
@@ -53,7 +73,8 @@ def harmonic(x: torch.Tensor, terms: int) -> torch.Tensor:
 
 
 def rounding(name: str, harmonics: int = 5) -> Rounding:
-    """Returns a rounding function: round (gradient zero), sin, soft, or harmonic with ``harmonics`` terms.
+    """Returns a rounding function: round (gradient zero), sin, soft, harmonic with ``harmonics`` terms, or
+    straight-through.
 
     Raises:
         ValueError: any other name, or less than one term.
@@ -65,6 +86,7 @@ def rounding(name: str, harmonics: int = 5) -> Rounding:
         "sin": sinusoidal,
         "soft": soft,
         "harmonic": functools.partial(harmonic, terms=harmonics),
+        "straight-through": straight_through,
     }
     if name not in known:
         raise ValueError(f"unknown rounding {name!r}: choose one of {', '.join(known)}")
@@ -93,3 +115,36 @@ class _Clip(torch.autograd.Function):
 def quantize(x: torch.Tensor) -> torch.Tensor:
     """Rounds [0, 1] to 8 bits, multiples of 1/255, and clips, with the gradients of :func:`soft` and :func:`clip`."""
     return clip(soft(255 * x) / 255)
+
+
+def store(images: torch.Tensor) -> torch.Tensor:
+    """Stores [0, 1] as 8 bits: the nearest of k/255, halves to even; the gradient passes unchanged."""
+    return _Store.apply(images, 255.0, 255.0)
+
+
+def to_levels(images: torch.Tensor) -> torch.Tensor:
+    """Stores [0, 1] as 8 bits, and returns the levels: whole numbers from 0 to 255."""
+    return _Store.apply(images, 255.0, 1.0)
+
+
+def from_levels(levels: torch.Tensor) -> torch.Tensor:
+    """Stores numbers from 0 to 255 as 8 bits, halves to even, and returns them in [0, 1].
+
+    Means of levels lie halfway between two levels often. Of means of k/255 float32 would round those to either side.
+    """
+    return _Store.apply(levels, 1.0, 255.0)
+
+
+class _Store(torch.autograd.Function):
+    """Multiplies by ``before``, rounds, clips to 0…255 and divides by ``after``. Backward, nothing was rounded."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, before: float, after: float) -> torch.Tensor:
+        ctx.scale = before / after
+        stored = (x * before).round_() if before != 1 else x.round()
+        stored.clamp_(0, 255)
+        return stored.div_(after) if after != 1 else stored
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        return gradient * ctx.scale if ctx.scale != 1 else gradient, None, None

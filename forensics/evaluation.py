@@ -17,9 +17,8 @@ from torch import Tensor
 
 from cameras.feed import Photographs, bayer_at
 from cameras.pairs import Pairs
-from channel import Manipulations, encode
+from channel import Manipulations, encode, shrink
 from channel.codecs import Encoder
-from channel.filters import average
 from forensics.fan import FAN
 from forensics.joint import JointModel
 from forensics.trial import Trial
@@ -109,7 +108,7 @@ def evaluate(
     with computing(device, deterministic):
         for batch in bayer_at(Photographs(pairs, device), patches.accuracy, patches.patch, size):
             photographs = model.manipulations(model.develop(batch), generator)
-            stored = store(photographs, trial.channel.downsample).cpu()
+            stored = store(photographs, trial.channel.largest_factor, trial.channel.kernel).cpu()
             for codec, posteriors in parts.items():
                 own = codec == DIFFERENTIABLE
                 received = model.channel(photographs) if own else encode(stored, codec).to(device) / 255
@@ -127,13 +126,14 @@ def evaluate(
     )
 
 
-def store(photographs: Tensor, downsample: int) -> Tensor:
-    """Stores photographs with 8 bits, averages k×k pixels, and stores them with 8 bits again (halves to even).
+def store(photographs: Tensor, factor: float, kernel: str = "mean") -> Tensor:
+    """Stores photographs with 8 bits, shrinks them 1:f, and stores them with 8 bits again (halves to even).
 
-    (N,3,H,W) in [0,1] -> (N,3,⌊H/k⌋,⌊W/k⌋) uint8, where k is ``downsample``.
+    (N,3,H,W) in [0,1] -> (N,3,⌊H/f⌋,⌊W/f⌋) uint8, see :func:`channel.shrink`. Of a channel that draws f, it is the
+    largest.
     """
     pixels = (255 * photographs.float()).round().clamp(0, 255)
-    return average(pixels, downsample).round().to(torch.uint8)
+    return shrink(pixels, factor, kernel).round().clamp(0, 255).to(torch.uint8)
 
 
 # --- Image-level decisions ---

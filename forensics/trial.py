@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cameras.pairs import held_out, split
 from channel import Channel, Manipulations
+from channel.downsampling import Factors
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -132,18 +133,44 @@ class Validation:
 
 @dataclass(frozen=True)
 class Distribution:
-    """The distribution channel (section 4.1): the arguments of :class:`channel.Channel`."""
+    """The distribution channel (section 4.1): the arguments of :class:`channel.Channel`.
 
-    downsample: int = 2
+    Texts are kept in their shortest form, so that channels that are the same have the same key.
+    """
+
+    downsample: int | float | str = 2
     codec: str = "jpeg:50"
-    rounding: Literal["round", "sin", "soft", "harmonic"] = "sin"
+    rounding: Literal["round", "sin", "soft", "harmonic", "straight-through"] = "sin"
     subsampling: Literal["4:4:4", "4:2:0"] = "4:4:4"
+    kernel: Literal["mean", "bilinear", "bicubic", "lanczos"] = "mean"
+    storage: Literal["float", "8-bit"] = "float"
+    schedule: Literal["fixed", "worst-of-recent"] = "fixed"
 
     def __post_init__(self) -> None:
-        self.build()
+        channel = self.build()
+        object.__setattr__(self, "downsample", channel.factors.value)
+        object.__setattr__(self, "codec", channel.codec)
 
     def build(self) -> Channel:
-        return Channel(self.downsample, self.codec, rounding=self.rounding, subsampling=self.subsampling)
+        return Channel(**vars(self))
+
+    @property
+    def largest_factor(self) -> float:
+        """Of those by which photographs may be shrunk."""
+        return Factors.parse(self.downsample, self.kernel).high
+
+    def averaged(self) -> int:
+        """Returns k of a channel that always shrinks by means of k×k pixels.
+
+        Raises:
+            ValueError: it does otherwise.
+        """
+        if self.kernel != "mean" or not isinstance(self.downsample, int):
+            raise ValueError(
+                f"fingerprints need a whole number as channel.downsample, not {self.downsample}, and the kernel mean, "
+                f"not {self.kernel}: name them in the study file"
+            )
+        return self.downsample
 
 
 @dataclass(frozen=True)
@@ -184,7 +211,7 @@ class Trial:
     @property
     def received(self) -> int:
         """Side in pixels of a patch that the FAN receives."""
-        return 2 * self.training.patch // self.channel.downsample
+        return int(2 * self.training.patch / self.channel.largest_factor)
 
     @property
     def joint(self) -> bool:

@@ -1,11 +1,11 @@
 """Codecs: the registry of all, how they are written as text, and compression by their real encoders."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
 
 import numpy as np
 import torch
-from torch import nn
 
 from channel.codecs.codec import Codec
 
@@ -52,7 +52,7 @@ class Encoder:
 
 
 def encode(images: torch.Tensor | np.ndarray, codec: str = "jpeg:50") -> torch.Tensor:
-    """Compresses and decompresses images with a real encoder.
+    """Compresses and decompresses images with a real encoder, on the CPU, in as many threads as PyTorch uses.
 
     Args:
         images: (N, 3, H, W) uint8 RGB, torch or numpy.
@@ -72,24 +72,13 @@ def encode(images: torch.Tensor | np.ndarray, codec: str = "jpeg:50") -> torch.T
         raise ValueError(f"encode needs uint8 images (N, 3, H, W), not {pixels.dtype} {tuple(pixels.shape)}")
     encoder = CODECS[chosen.name].encode
     assert encoder is not None
-    decoded = torch.empty_like(pixels)
-    for image, result in zip(pixels, decoded, strict=True):
+
+    def through(image: torch.Tensor) -> torch.Tensor:
         picture = encoder(image.permute(1, 2, 0).contiguous().numpy(), chosen.quality, chosen.subsampling)
-        result.copy_(torch.from_numpy(picture).permute(2, 0, 1))
+        return torch.from_numpy(picture).permute(2, 0, 1)
+
+    decoded = torch.empty_like(pixels)
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:  # the encoders let other threads run
+        for result, picture in zip(decoded, threads.map(through, pixels), strict=True):
+            result.copy_(picture)
     return decoded
-
-
-def differentiable(codec: str, rounding: str, subsampling: str) -> nn.Module:
-    """Builds the module (N, 3, H, W) in [0, 1] → same of ``name:quality``, or of ``none``, which changes nothing.
-
-    Raises:
-        ValueError: another text, or a codec that cannot be trained through.
-    """
-    if codec == "none":
-        return nn.Identity()
-    name, _, quality = codec.partition(":")
-    builders = {known: each.differentiable for known, each in CODECS.items() if each.differentiable}
-    if name not in builders or not quality.isdecimal():
-        forms = " or ".join(f"{known}:QUALITY" for known in builders)
-        raise ValueError(f"unknown codec {codec!r}: write {forms}, e.g. jpeg:50, or none")
-    return builders[name](int(quality), rounding, subsampling)

@@ -6,7 +6,12 @@ from channel.codecs.codec import Codec, through_pillow
 
 
 def encode(pixels: np.ndarray, quality: int, subsampling: str) -> np.ndarray:
-    return through_pillow(pixels, format="AVIF", quality=quality, subsampling=subsampling)
+    # Pillow's default is the number of CPUs. With one thread libaom chooses otherwise than with any other number.
+    return through_pillow(pixels, format="AVIF", quality=quality, subsampling=subsampling, max_threads=2)
 
 
-CODEC = Codec(encode, subsamplings=("4:2:0", "4:2:2", "4:4:4"))
+CODEC = Codec(
+    encode,
+    subsamplings=("4:2:0", "4:2:2", "4:4:4"),
+    as_jpeg=((1, 1), (10, 9), (20, 15), (30, 23), (40, 41), (50, 70), (60, 83), (80, 94), (100, 98)),
+)

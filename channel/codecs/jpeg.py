@@ -7,6 +7,7 @@ With ρ = round, dJPEG equals libjpeg up to libjpeg's own rounding of YCbCr and 
 """
 
 import math
+from functools import partial
 
 import numpy as np
 import torch
@@ -95,7 +96,9 @@ class DifferentiableJPEG(nn.Module):
     Args:
         quality: 1 to 100; the quantization tables are those of libjpeg.
         rounding: ρ of the DCT coefficients: ``round`` (gradient zero), ``sin`` (paper, eq. 3), ``soft``
-            (round forward, sin backward) or ``harmonic``.
+            (round forward, sin backward), ``harmonic``, or ``straight-through`` (round forward, identity backward).
+            With the latter, the gradient of the whole is the identity at 4:4:4, whatever the quality; at 4:2:0 that
+            of the filters for the chroma planes remains.
         subsampling: ``4:4:4``, or ``4:2:0`` with libjpeg's filters for the chroma planes.
         harmonics: number of terms of ``harmonic``.
 
@@ -160,6 +163,11 @@ class DifferentiableJPEG(nn.Module):
 
         The planes are C of Y, Cb and Cr, from number ``first`` on.
         """
+        if self.rounding == "straight-through":  # the inverse DCT undoes the DCT, in the gradient as well
+            return quantization.replace(planes, partial(self._quantize, first=first))
+        return self._quantize(planes, first)
+
+    def _quantize(self, planes: torch.Tensor, first: int) -> torch.Tensor:
         C, H, W = planes.shape[1:]
         planes = pad(planes, 0, -W % 8, 0, -H % 8, "replicate")
         tables = slice(first, first + C)

@@ -9,4 +9,10 @@ def encode(pixels: np.ndarray, quality: int, subsampling: str) -> np.ndarray:
     return through_pillow(pixels, format="JPEG2000", irreversible=True, quality_mode="dB", quality_layers=[quality])
 
 
-CODEC = Codec(encode)
+CODEC = Codec(
+    encode,
+    as_jpeg=(
+        *((20, 1), (25, 8), (28, 20), (30, 40), (32, 67), (34, 81)),
+        *((36, 88), (38, 92), (40, 95), (42, 96), (45, 98), (50, 100)),
+    ),
+)

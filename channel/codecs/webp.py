@@ -9,4 +9,8 @@ def encode(pixels: np.ndarray, quality: int, subsampling: str) -> np.ndarray:
     return through_pillow(pixels, format="WEBP", quality=quality)
 
 
-CODEC = Codec(encode, subsamplings=("4:2:0",))  # Pillow's WebP supports no other
+CODEC = Codec(
+    encode,
+    subsamplings=("4:2:0",),  # Pillow's WebP supports no other
+    as_jpeg=((1, 10), (10, 20), (20, 32), (30, 46), (40, 62), (60, 76), (80, 87), (90, 94), (100, 98)),
+)

@@ -38,7 +38,8 @@ class _Median(torch.autograd.Function):
         collected = torch.zeros_like(padded)
         for pixels, shifted in zip(_shifts(collected, ctx.k), _shifts(padded, ctx.k), strict=True):
             pixels.addcmul_(shifted == middle, share)
-        return pad_transposed(collected, *[ctx.k // 2] * 4, "reflect"), None
+        radius = ctx.k // 2
+        return pad_transposed(collected, radius, radius, radius, radius, "reflect"), None
 
 
 def median_of_nine(padded: torch.Tensor) -> torch.Tensor:

@@ -113,14 +113,14 @@ class FingerprintJob(BaseJob):
         truth = {}
         if simulation is not None:
             size = (simulation.height, simulation.width, settings.pixels)
-            truth = true_patterns(simulation.preset, *size, channel.downsample)
+            truth = true_patterns(simulation.preset, *size, channel.averaged())
         with computing(context.device, context.deterministic):
             result = experiment.experiment(
                 self.camera,
                 [Pipeline(name, how) for name, how in own.items()],
                 images,
                 others,
-                receive=partial(received, channel.downsample, channel.codec),
+                receive=partial(received, channel.averaged(), channel.codec),
                 truth=truth,
                 settings=Settings(settings.pixels, settings.window, settings.stride, settings.forgery),
                 device=context.device,

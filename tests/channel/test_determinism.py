@@ -10,12 +10,14 @@ from torch.nn import functional as F
 from channel import Channel, Manipulations
 from channel.codecs import CODECS
 from channel.codecs.jpeg import SUBSAMPLINGS
+from channel.distribution import STORAGES
+from channel.downsampling import KERNELS, Factors
 from channel.manipulations import NAMES, OPERATORS
 from channel.noise import normal
 from forensics.metering import Meter
 
 META = torch.device("meta")
-ROUNDINGS = ("round", "sin", "soft", "harmonic")
+ROUNDINGS = ("round", "sin", "soft", "harmonic", "straight-through")
 
 
 def strengths(name: str) -> list[str]:
@@ -58,6 +60,27 @@ def test_channels_have_deterministic_gradients(
         forward_and_backward([Channel(downsample, f"{codec}:50", rounding, subsampling).to(META)], *size)
 
 
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("size", ((64, 48), (61, 47)), ids=str)
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("downsample", (2, "2-4", 1.5, "1-2.5"))
+def test_kernels_and_storage_have_deterministic_gradients(
+    downsample: float | str, kernel: str, size: tuple[int, int], storage: str
+) -> None:
+    """Real encoders compute on the host; here their dJPEG passes the gradient alone."""
+    if kernel == "mean" and not isinstance(Factors.parse(downsample, "lanczos").high, int):
+        downsample = 3
+    codec = "jpeg:30-95:4:4:4,4:2:0 + libjpeg:50 + webp:50-80 + none"
+    channel = Channel(downsample, codec, kernel=kernel, storage=storage)
+    generator = torch.Generator().manual_seed(0)
+    with Forbidding():
+        for _ in range(12):
+            images = torch.rand(2, 3, *size, device=META, requires_grad=True)
+            received = channel(channel.store(images), generator)
+            received.backward(torch.empty_like(received))
+            assert images.grad is not None and images.grad.shape == images.shape
+
+
 @pytest.mark.parametrize(
     "operator",
     (
@@ -87,7 +110,7 @@ def test_the_names_are_operators_of_torch() -> None:
     assert not unknown
 
 
-def count(operators: list[torch.nn.Module]) -> Meter:
+def count(operators: list[Callable[..., torch.Tensor]]) -> Meter:
     """Counts forward and backward of operators at the paper's size: 20 patches of 256×256 px."""
     for _ in range(2):  # constants that depend on the size are built once
         images = received = torch.rand(20, 3, 256, 256, device=META, requires_grad=True)
@@ -113,6 +136,15 @@ def test_few_operators_and_little_traffic(subsampling: str, operators: int, giga
     assert meter.cost.bytes <= gigabytes * 1e9
     assert meter.dense.bytes <= 0.75e9
     assert meter.dense.flop <= 10e9
+
+
+def test_a_robust_channel_costs_little_more() -> None:
+    """Storing three times costs twelve operators; DCT and rounding, whose gradient is the identity, save three."""
+    robust = Channel(codec="jpeg:30-95", rounding="straight-through", storage="8-bit")
+    paper = count([Channel()])
+    meter = count([lambda images: robust(robust.store(images), torch.Generator().manual_seed(0))])
+    assert meter.cost.operators <= paper.cost.operators + 10, meter.cost.names
+    assert meter.dense.flop < paper.dense.flop  # no gradient of the DCT
 
 
 def test_noise_costs_few_operators() -> None:

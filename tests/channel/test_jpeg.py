@@ -98,10 +98,11 @@ def test_round_is_libjpeg_and_the_others_come_close(photographs: torch.Tensor, s
     images = photographs / 255
     scores = {
         rounding: mean_psnr(DifferentiableJPEG(quality, rounding, subsampling)(images), reference)
-        for rounding in ("round", "soft", "harmonic", "sin")
+        for rounding in ("round", "soft", "harmonic", "sin", "straight-through")
     }
     assert scores["round"] > (43 if quality >= 30 else 41)
     assert scores["soft"] == pytest.approx(scores["round"], abs=0.05)
+    assert scores["straight-through"] == scores["round"]
     assert scores["sin"] < scores["harmonic"]
     # A smooth ρ errs less than no rounding at all.
     assert scores["sin"] > mean_psnr(images, reference)
@@ -143,6 +144,29 @@ def test_soft_learns_like_sin(photographs: torch.Tensor, subsampling: str) -> No
         for rounding in ("soft", "sin")
     ]
     torch.testing.assert_close(gradients[0], gradients[1])
+
+
+@pytest.mark.parametrize("quality", QUALITIES)
+def test_straight_through_is_round_to_the_bit(photographs: torch.Tensor, subsampling: str, quality: int) -> None:
+    images = photographs[..., :61, :77] / 255
+    ours, theirs = (DifferentiableJPEG(quality, name, subsampling)(images) for name in ("straight-through", "round"))
+    assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("size", ((16, 24), (13, 27)), ids=str)
+def test_straight_through_has_the_gradient_without_rounding(
+    subsampling: str, size: tuple[int, int], generator: torch.Generator
+) -> None:
+    """The oracle: autograd of dJPEG with a ρ that does nothing, which passes DCT, tables and padding."""
+    images = torch.rand(2, 3, *size, generator=generator, dtype=torch.float64, requires_grad=True)
+    weights = torch.rand(images.shape, generator=generator, dtype=torch.float64)
+    oracle = DifferentiableJPEG(50, "round", subsampling).double()
+    oracle.rho = lambda x: x
+    codec = DifferentiableJPEG(50, "straight-through", subsampling).double()
+    found, expected = (torch.autograd.grad((module(images) * weights).sum(), images)[0] for module in (codec, oracle))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)  # constants are float32
+    if subsampling == "4:4:4":
+        torch.testing.assert_close(found, weights, rtol=0, atol=1e-6)
 
 
 def test_grey_stays_grey(generator: torch.Generator) -> None:

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode, unset_fake_temporarily
 
-from channel import Channel, DifferentiableJPEG, Manipulations, filters
+from channel import Channel, DifferentiableJPEG, Drawn, Manipulations, downsampling, filters
 from channel.manipulations import Manipulation
 from channel.manipulations import awgn as awgn_file
 from channel.manipulations.awgn import awgn
 
-ROUNDINGS = ("round", "sin", "soft", "harmonic")
+ROUNDINGS = ("round", "sin", "soft", "harmonic", "straight-through")
 MANIPULATIONS = ("sharpen", "gaussian", "jpeg:80", "resample", "awgn", "gamma", "median")
 
 OPERATORS: dict[str, Callable[[], torch.nn.Module]] = {
@@ -24,9 +24,17 @@ OPERATORS: dict[str, Callable[[], torch.nn.Module]] = {
     "channel": Channel,
     "channel 1:3 none": lambda: Channel(3, "none"),
     "channel 1:1 soft 4:2:0": lambda: Channel(1, "jpeg:70", "soft", "4:2:0"),
+    "channel 1:1.5 lanczos": lambda: Channel(1.5, "none", kernel="lanczos"),
+    "channel 1:1.5 bicubic sin": lambda: Channel(1.5, "jpeg:80", kernel="bicubic"),
+    "channel 1:2-3 drawn straight-through 8-bit": lambda: Channel(
+        "2-3", "jpeg:30-95:4:4:4,4:2:0", "straight-through", kernel="bilinear", storage="8-bit"
+    ),
+    "channel 1:2 libjpeg straight-through": lambda: Channel(2, "libjpeg:70", "straight-through"),
+    "channel 1:1 webp soft": lambda: Channel(1, "webp:70", "soft"),
 }
+ROUGH = {"round", "soft", "straight-through", "awgn", "gamma"}
 # What rounds in the forward pass has a stand-in as its gradient, which no difference quotient can confirm.
-SMOOTH = [name for name in OPERATORS if not {"round", "soft", "awgn", "gamma"} & set(name.split())]
+SMOOTH = [name for name in OPERATORS if not ROUGH & set(name.split())]
 SIZES = ((32, 48), (17, 23), (9, 40), (7, 5))
 
 
@@ -34,6 +42,8 @@ def run(operator: torch.nn.Module, images: torch.Tensor, seed: int = 0) -> torch
     """The operator's result (N, 3, h, w); of Manipulations, the one manipulated class."""
     if isinstance(operator, Manipulations):
         return operator(images, torch.Generator().manual_seed(seed))[len(images) :]
+    if isinstance(operator, Channel):
+        return operator(images, torch.Generator().manual_seed(seed))
     return operator(images)
 
 
@@ -53,10 +63,10 @@ def random_images(*shape: int, generator: torch.Generator, low: float = 0, high:
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_shape_dtype_and_range(operator: torch.nn.Module, size: tuple[int, int], generator: torch.Generator) -> None:
-    k = operator.downsample if isinstance(operator, Channel) else 1
+    k = operator.draw(torch.Generator().manual_seed(0)).factor if isinstance(operator, Channel) else 1
     images = random_images(2, 3, *size, generator=generator).round(decimals=1)  # with black and white pixels
     received = run(operator, images)
-    assert received.shape == (2, 3, size[0] // k, size[1] // k)
+    assert received.shape == (2, 3, int(size[0] / k), int(size[1] / k))
     assert received.dtype == torch.float32
     assert received.min() >= 0 and received.max() <= 1 + 1e-6  # weights of a filter sum to 1 within rounding
     assert run(operator, images.double()).dtype == torch.float64
@@ -135,6 +145,16 @@ def test_no_operator_waits_for_the_device(name: str, monkeypatch: pytest.MonkeyP
             return draw(self, generator)
 
     monkeypatch.setattr(Manipulation, "draw", draw_on_the_host)
+    draw_channel = Channel.draw
+
+    def draw_channel_on_the_host(self: Channel, generator: torch.Generator | None) -> Drawn:
+        with unset_fake_temporarily():
+            return draw_channel(self, generator)
+
+    if "libjpeg" in name or "webp" in name:
+        pytest.skip("real encoders are the host's own work")
+    monkeypatch.setattr(Channel, "draw", draw_channel_on_the_host)
+    monkeypatch.setattr(downsampling, "resampling_matrix", downsampling.resampling_matrix.__wrapped__)
     monkeypatch.setattr(awgn_file, "draw_seed", lambda generator: 7)
     monkeypatch.setattr(filters, "_border_weights", filters._border_weights.__wrapped__)  # keep no fakes
     with FakeTensorMode():

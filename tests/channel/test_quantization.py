@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from channel.quantization import clip, quantize, rounding
+from channel.quantization import clip, from_levels, quantize, rounding, store, to_levels
 
 X = torch.linspace(-3.2, 3.3, 401, dtype=torch.float64)
 
@@ -31,7 +31,7 @@ def test_more_harmonics_come_closer_to_rounding() -> None:
     assert errors == sorted(errors, reverse=True)
 
 
-@pytest.mark.parametrize("name", ("round", "sin", "soft", "harmonic"))
+@pytest.mark.parametrize("name", ("round", "sin", "soft", "harmonic", "straight-through"))
 def test_whole_numbers_are_kept(name: str) -> None:
     whole = torch.arange(-300.0, 301.0)
     torch.testing.assert_close(rounding(name)(whole), whole, rtol=0, atol=1e-3)
@@ -42,6 +42,14 @@ def test_soft_rounds_like_round_and_learns_like_sin() -> None:
     torch.testing.assert_close(rounding("soft")(x), x.round(), rtol=0, atol=1e-14)
     (soft,) = torch.autograd.grad(rounding("soft")(x).sum(), x)
     torch.testing.assert_close(soft, 1 - torch.cos(2 * math.pi * X))  # derivative of eq. 3
+
+
+def test_straight_through_rounds_exactly_and_passes_the_gradient() -> None:
+    x = X.clone().requires_grad_()
+    rounded = rounding("straight-through")(x)
+    assert torch.equal(rounded, rounding("round")(x))
+    (gradient,) = torch.autograd.grad(rounded, x, X)
+    assert torch.equal(gradient, X)
 
 
 @pytest.mark.parametrize("name", ("sin", "harmonic"))
@@ -60,6 +68,25 @@ def test_quantize_is_storage_as_uint8() -> None:
     x = torch.linspace(-0.1, 1.1, 1000)
     stored = (255 * x).round().clamp(0, 255).to(torch.uint8)
     torch.testing.assert_close(quantize(x), stored / 255, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", (torch.float32, torch.float64), ids=str)
+def test_storage_is_that_of_uint8(dtype: torch.dtype) -> None:
+    x = torch.linspace(-0.1, 1.1, 1000, dtype=dtype)
+    levels = (255 * x).round().clamp(0, 255).to(torch.uint8)
+    assert torch.equal(store(x), levels.to(dtype) / 255)
+    assert torch.equal(to_levels(x), levels.to(dtype))
+    assert torch.equal(
+        from_levels(torch.tensor([-1.0, 0.5, 1.5, 254.4, 300]) / 1), torch.tensor([0, 0, 2, 254, 255]) / 255
+    )
+    assert torch.equal(store(store(x)), store(x))  # what is stored already stays
+
+
+def test_storage_passes_the_gradient_as_if_nothing_was_rounded() -> None:
+    x = torch.tensor([-0.5, 0.25, 1.5], requires_grad=True)
+    for operator, scale in ((store, 1.0), (to_levels, 255.0), (from_levels, 1 / 255)):
+        (gradient,) = torch.autograd.grad(operator(x), x, torch.tensor([1.0, 2.0, 3.0]))
+        torch.testing.assert_close(gradient, scale * torch.tensor([1.0, 2.0, 3.0]), rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize(("name", "harmonics", "message"), (("floor", 5, "floor"), ("harmonic", 0, "harmonics")))
