@@ -16,6 +16,7 @@ from cameras.develop import develop, develop_libraw
 from cameras.folders import expand
 from cameras.importing import raw_files
 from cameras.raw import RawError, RawFrame
+from forensics.whole import develop_whole
 from models.fidelity import psnr
 
 
@@ -72,13 +73,12 @@ class CameraError(ValueError):
     """A NIP and a photograph of different cameras."""
 
 
-@torch.no_grad()
 def _by(nip: models.NIP, frame: RawFrame) -> np.ndarray:
     """(H, W, 3) float32 in [0, 1]"""
     if nip.settings["cfa"] != frame.cfa:
         raise CameraError(f"the NIP is of a camera with CFA {nip.settings['cfa']}, the file has {frame.cfa}")
     bayer = torch.from_numpy(frame.bayer).movedim(-1, 0)[None]
-    return nip.eval()(bayer)[0].movedim(0, -1).contiguous().numpy()
+    return develop_whole(nip, bayer)[0].movedim(0, -1).contiguous().numpy()
 
 
 def _psnr(picture: np.ndarray, target: np.ndarray) -> float:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from cameras.errors import one_line, redacted
-from study.execution import card, failures, faults, worker
+from study.execution import card, delivery, failures, faults, worker
 from study.execution.place import Begun, Place
 from study.jobs import Context, Job
 from study.storage.retry import JOB_SECONDS, retry
@@ -30,7 +30,11 @@ def attempt(
     on_progress: Callable[[int, Mapping[str, float]], None],
     say: Callable[[str], None],
 ) -> str | None:
-    """Run a job, see :func:`study.execution.worker.run`. Returns why it failed if it would fail again.
+    """Run a job and what follows it, see :func:`study.execution.worker.run`. Returns why it failed if it would fail
+    again.
+
+    A job that failed is followed by nothing, nor is one whose result still waits for the tracker. What its follow-ups
+    fail of is their own: the driver finds it where it plans what is missing of them.
 
     Raises:
         Exception: what may go better in another process, or at another place.
@@ -55,6 +59,9 @@ def attempt(
     if failure is None and earlier:
         with suppress(OSError):  # the next run of the study forgets them
             failures.forget(context.store, {job.key})
+    if failure is None and job.follow_ups and not delivery.is_pending(context.store, job.key):
+        for follow_up in job.follow_ups:
+            attempt(follow_up, context, place, lambda step, metrics: on_progress(job.steps, metrics), say)
     return failure
 
 

@@ -1,4 +1,8 @@
-"""Drive a study through its stages, in order: cameras → pre-trained NIPs → the grid. Each does only what is missing."""
+"""Drive a study through its stages, in order: cameras → pre-trained NIPs → the grid → its verdicts.
+
+Each does only what is missing. Workers judge a trial as soon as it has finished: the last stage is for trials whose
+process was lost in between, and for those that were finished before, by another panel or by none.
+"""
 
 import os
 import secrets
@@ -76,7 +80,7 @@ def pretrain(study: Study, preflight: Preflight, address: str = "local", retry_f
 
 
 def run(study: Study, preflight: Preflight, address: str = "local", retry_failed: bool = False) -> dict[str, str]:
-    """All that is missing of a study: simulated cameras, pre-trained NIPs, trials. Returns why some failed, by name.
+    """All that is missing of a study: cameras, pre-trained NIPs, trials, verdicts. Returns why some failed, by name.
 
     What failed by itself (a NaN) would fail again, and is tried again only with ``retry_failed``; what was lost with
     its process, node or disk is always tried again.
@@ -86,7 +90,10 @@ def run(study: Study, preflight: Preflight, address: str = "local", retry_failed
     """
     with at_work(study, preflight, address, retry_failed) as session:
         failures = stage("pre-training", session, session.grid().pretrainings)
-        return failures | stage("trials", session, session.grid().ready)
+        trials = session.grid().ready
+        failures |= stage("trials", session, trials)
+        finished = [job for job in trials if _label(job) not in failures]
+        return failures | stage("verdicts", session, [later for job in finished for later in job.follow_ups])
 
 
 @contextmanager
@@ -174,7 +181,9 @@ def _run(title: str, session: Session, jobs: Sequence[Job]) -> dict[str, str]:
     from study.execution import scheduler  # Ray takes seconds to import and to start: only where there is work for it
 
     scheduler.connect(session.address)
-    here = session.context
+    here, resources = session.context, session.study.resources
+    if not any(job.needs_gpu for job in jobs):
+        here, resources = here.model_copy(update={"device": "cpu"}), resources.model_copy(update={"gpus": 0.0})
     todo = {job.key: job for job in jobs}
     done = dict.fromkeys(todo, 0)
     ended: set[str] = set()
@@ -189,16 +198,18 @@ def _run(title: str, session: Session, jobs: Sequence[Job]) -> dict[str, str]:
         notes = session.study.folder.resolve() / "ray"
         run_keys = {job.key: job.run_key for job in jobs}
         with delivery.delivering(here.store, session.client, here.experiment_id, run_keys, say):
-            failures = scheduler.schedule(list(todo.values()), here, session.study.resources, notes, on_progress)
-    for key, reason in failures.items():
-        session.ask(partial(_close, session, todo[key], reason))
+            failures = scheduler.schedule(list(todo.values()), here, resources, notes, on_progress)
+    failures = {
+        key: reason for key, reason in failures.items() if not session.ask(partial(_close, session, todo[key], reason))
+    }
     return {_label(todo[key]): reason for key, reason in failures.items()}
 
 
-def _close(session: Session, job: Job, reason: str) -> None:
-    """End the run of a job whose process could not do so itself."""
+def _close(session: Session, job: Job, reason: str) -> bool:
+    """End the run of a job whose process could not do so itself; whether the job had finished before that was lost."""
     run = tracking.find(session.client, session.context.experiment_id, job.run_key)
-    if run is not None and (run.info.status == "RUNNING" or job.run_key != job.key):
-        state = tracking.state(run, job.key, job.run_key)
-        if state is None or state.status == "RUNNING":
-            tracking.fail(session.client, run.info.run_id, describe(job, session.context), reason, status="KILLED")
+    state = tracking.state(run, job.key, job.run_key)
+    is_open = state is None or state.status == "RUNNING"
+    if run is not None and is_open and (run.info.status == "RUNNING" or job.run_key != job.key):
+        tracking.fail(session.client, run.info.run_id, describe(job, session.context), reason, status="KILLED")
+    return state is not None and state.status == "FINISHED"

@@ -59,6 +59,7 @@ HANDED_ON = (  # where the driver has them: what opens its tracker and its bucke
 )
 
 METRICS = ("accuracy", "psnr", "ssim")  # of a trial, as Tune shows them
+LATER = ("accuracy_real",)  # once there is one
 
 OnProgress = Callable[[str, int, bool], None]  # key, finished steps, whether it has ended
 
@@ -200,7 +201,7 @@ def run_on_worker(
     def on_progress(steps: int, found: Mapping[str, float]) -> None:
         nonlocal iteration
         iteration = steps
-        metrics.update({name: found[name] for name in METRICS if name in found})
+        metrics.update({name: found[name] for name in (*METRICS, *LATER) if name in found})
         if found or time.monotonic() - last >= REPORT_SECONDS:
             report()
 

@@ -11,6 +11,7 @@ CLASSES = (
     "study.jobs.pretraining:PretrainingJob",
     "study.jobs.trial:TrialJob",
     "study.jobs.evaluation:EvaluationJob",
+    "study.jobs.verdict:VerdictJob",
     "study.jobs.fingerprints:FingerprintJob",
     "study.jobs.low_light:LowLightJob",
 )

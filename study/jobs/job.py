@@ -95,9 +95,14 @@ class JobResult:
 
 
 class Job(Protocol):
-    """One unit of work. Equal keys mean equal results, so that finished work is found and never repeated."""
+    """One unit of work. Equal keys mean equal results, so that finished work is found and never repeated.
+
+    ``needs_gpu`` says whether it is given a share of a GPU where the study has GPUs. One that needs none uses its GPU
+    nevertheless where it follows a job that has one.
+    """
 
     kind: ClassVar[str]
+    needs_gpu: ClassVar[bool]
 
     @property
     def key(self) -> str:
@@ -135,6 +140,10 @@ class Job(Protocol):
         run where they are missing or damaged.
         """
 
+    @property
+    def follow_ups(self) -> "tuple[Job, ...]":
+        """What the same process does next, once this job has finished. They add to its run."""
+
     def run(self, context: Context, callbacks: Callbacks, resume: Path | None, artifacts: Path) -> JobResult:
         """Do the work.
 
@@ -158,6 +167,7 @@ class BaseJob(Frozen):
     """What most kinds have in common."""
 
     kind: ClassVar[str]
+    needs_gpu: ClassVar[bool] = True
     key: str
 
     @property
@@ -175,6 +185,10 @@ class BaseJob(Frozen):
     @property
     def stored(self) -> dict[str, str]:
         return {}
+
+    @property
+    def follow_ups(self) -> tuple[Job, ...]:
+        return ()
 
 
 def hash_tag(artifact: str) -> str:

@@ -94,7 +94,8 @@ def resolve(study: Study, snapshot: Snapshot | None) -> Grid:
         if sha256 is None:
             jobs.append(None)
         else:
-            jobs.append(TrialJob.plan(trial, item.axes, pretraining.weights, sha256, data[trial.camera]))
+            found = (pretraining.weights, sha256, data[trial.camera])
+            jobs.append(TrialJob.plan(trial, item.axes, *found, study.evaluation))
     return Grid(tuple(trials), tuple(pretrainings.values()), tuple(jobs))
 
 

@@ -12,8 +12,9 @@ import forensics
 import models
 from cameras import patches
 from forensics import Outcome, Trial, train
+from forensics.panel import Panel
 from study.jobs import keys
-from study.jobs.job import BaseJob, Callbacks, Context, JobResult
+from study.jobs.job import BaseJob, Callbacks, Context, Job, JobResult
 from study.jobs.pretraining import NIP_FILE, NIP_HASH, open_pairs
 from study.tracking import write_texts
 
@@ -23,7 +24,8 @@ FAN_FILE = "fan.safetensors"
 class TrialJob(BaseJob):
     """A trial that starts from the pre-trained NIP in the storage's file ``nip``.
 
-    ``further_axes`` are its places on the study's axes beside camera, ISP, λ and seed.
+    ``further_axes`` are its places on the study's axes beside camera, ISP, λ and seed. By the panel ``evaluation`` it
+    is judged once it has finished; that decides nothing of its own result.
     """
 
     kind: ClassVar[str] = "trial"
@@ -32,12 +34,29 @@ class TrialJob(BaseJob):
     nip: str
     nip_sha256: str
     data_hash: str
+    evaluation: Panel | None = None
 
     @classmethod
-    def plan(cls, trial: Trial, further_axes: dict[str, Any], nip: str, nip_sha256: str, data_hash: str) -> "TrialJob":
+    def plan(
+        cls,
+        trial: Trial,
+        further_axes: dict[str, Any],
+        nip: str,
+        nip_sha256: str,
+        data_hash: str,
+        evaluation: Panel | None = None,
+    ) -> "TrialJob":
         """The job with the key of its content: resolved settings, data, and the weights that it starts from."""
         key = trial_key(trial, data_hash, nip_sha256)
-        return cls(key=key, trial=trial, further_axes=further_axes, nip=nip, nip_sha256=nip_sha256, data_hash=data_hash)
+        return cls(
+            key=key,
+            trial=trial,
+            further_axes=further_axes,
+            nip=nip,
+            nip_sha256=nip_sha256,
+            data_hash=data_hash,
+            evaluation=evaluation,
+        )
 
     @property
     def name(self) -> str:
@@ -64,6 +83,12 @@ class TrialJob(BaseJob):
     def steps(self) -> int:
         return self.trial.training.iterations
 
+    @property
+    def follow_ups(self) -> tuple[Job, ...]:
+        from study.jobs.verdict import VerdictJob  # which knows this class
+
+        return () if self.evaluation is None else (VerdictJob.plan(self, self.evaluation),)
+
     def run(self, context: Context, callbacks: Callbacks, resume: Path | None, artifacts: Path) -> JobResult:
         """Train; see :func:`forensics.train`."""
         outcome = self.train(context, callbacks, resume)
@@ -73,7 +98,8 @@ class TrialJob(BaseJob):
         confusion = {"classes": list(outcome.classes), "confusion": outcome.scores.confusion.tolist()}
         if outcome.test_scores is not None:
             confusion["test"] = outcome.test_scores.confusion.tolist()
-        write_texts(artifacts, {"confusion.json": confusion, "trial.yaml": self.model_dump(mode="json")})
+        settings = self.model_dump(mode="json", exclude={"evaluation"})
+        write_texts(artifacts, {"confusion.json": confusion, "trial.yaml": settings})
         return JobResult(self.steps)
 
     def train(self, context: Context, callbacks: Callbacks, resume: Path | None = None) -> Outcome:
@@ -100,7 +126,7 @@ def trial_key(trial: Trial, data_hash: str, nip_sha256: str) -> str:
     versions = {
         "patches": patches.VERSION,
         **models.versions(trial.isp),
-        **channel.versions(trial.manipulations, trial.channel.codec),
+        **channel.versions(trial.manipulations, trial.channel.codec, in_training=True),
         **forensics.versions(trial),
     }
     return keys.key(TrialJob.kind, identity | {"data": data_hash, "nip": nip_sha256}, settings, versions)
