@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.style import context
 
 from models.registry import NIPS
+from study.report import font
 
 INK, RULE, PAPER = "#1c1e21", "#d5d7da", "#ffffff"
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00", "#7a1f3d")  # Okabe & Ito 2008, the last two darkened
@@ -29,7 +30,6 @@ STYLE: dict[Any, Any] = {
     **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
     **dict.fromkeys(("axes.facecolor", "figure.facecolor"), "none"),
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.color": RULE,
@@ -45,7 +45,7 @@ DASHED, DOTTED = (0, (4, 2)), (0, (1, 1.5))
 
 def style() -> AbstractContextManager[None]:
     """In this block figures follow the pages' style, and nothing of the user's own matplotlibrc."""
-    return context(STYLE, after_reset=True)
+    return context(STYLE | {"font.sans-serif": list(font.families())}, after_reset=True)
 
 
 @contextmanager
@@ -86,7 +86,7 @@ def svg(figure: Figure, description: str) -> str:
     # Names such as axes_1 would repeat from figure to figure; ids that are referred to are hashes of content.
     fragment = re.sub(r' id="[A-Za-z]+[A-Za-z0-9]*_\d+"', "", fragment)
     fragment = re.sub(r"font-family: [^;\"]+", "font-family: inherit", fragment)
-    fragment = re.sub(r"(font: [^;\"]*?)'DejaVu Sans'[^;\"]*", r"\1inherit", fragment)
+    fragment = re.sub(r"(font: [^;\"]*?)'DejaVu [^;\"]*", r"\1inherit", fragment)
     fragment = fragment.replace(INK, "currentColor").replace(RULE, "var(--rule)").replace(PAPER, "var(--paper)")
     for name, colours in (("palette", PALETTE), ("ramp", RAMP)):
         for number, colour in enumerate(colours):

@@ -7,17 +7,25 @@
       ├─ gain(table)                     joint minus fixed, paired by seed
       │    └─ reported(…)                with the numbers of the test photographs, where there are some
       ├─ behind_codecs(table)            accuracy behind real encoders, paired with that behind dJPEG
+      ├─ behind(table, "real")           the trials as judged behind real encoders: each of the above takes them, too
+      ├─ at_equal_psnr(table, …)         one ISP, or one value of an axis, against another along the fronts, by seed
+      ├─ breakdowns(curves)              trials that lose fidelity late in their training
       └─ curves, confusions, examples, fusions    what the runs keep beyond their last metrics
 
 Fronts are in :mod:`study.results.fronts`, the paper's numbers and claims in :mod:`study.results.claims`.
 """
 
-from study.results.artifacts import confusions, curves, examples, fusions
+from study.results.artifacts import confusions, curves, examples, fusions, panel_confusions, unseen, verdicts
+from study.results.comparison import at_equal_psnr, over_all
+from study.results.encoders import PANEL, TRAINED, WORST, behind, behind_codecs, behind_panel, channels, leading
 from study.results.queries import QUESTIONS, best, queries, with_queries
 from study.results.runs_table import (
     FIXED,
+    GAP,
     METRICS,
+    OWN,
     PRNU_METRICS,
+    REAL,
     TEST,
     TEST_METRICS,
     axes,
@@ -34,7 +42,6 @@ from study.results.statistics import (
     ON,
     TEST_SET,
     VALIDATION_SET,
-    behind_codecs,
     best_within,
     by_photographs,
     gain,
@@ -42,3 +49,4 @@ from study.results.statistics import (
     reported,
     summary,
 )
+from study.results.steadiness import LOST, breakdowns

@@ -3,10 +3,12 @@
 Each takes one request per run: hand in only the trials to be looked at.
 """
 
+import itertools
 import json
 import math
+import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -15,15 +17,20 @@ from typing import Any
 import mlflow.artifacts
 import numpy as np
 import pandas as pd
+from mlflow.entities import Metric
+from mlflow.entities.metric import MetricWithRunId
 from mlflow.exceptions import MlflowException
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.utils.file_utils import local_file_uri_to_path
 from safetensors.numpy import load_file
 
-from study.results.runs_table import DIFFERENTIABLE, axes, finished, one_a_seed, ordered, setting_columns
+from study.results.encoders import PANEL, TRAINED, channel, metric
+from study.results.runs_table import DIFFERENTIABLE, REAL, axes, finished, one_a_seed, ordered, setting_columns
 from study.results.statistics import ON, TEST_SET, VALIDATION_SET
 from study.tracking import Snapshot, present
 
 REQUESTS = 8  # at once
+RUNS = 500  # whose histories a database is asked for at once
 EVALUATIONS = ("evaluation/dJPEG.json", "evaluation.json")  # the second is what older runs have
 
 
@@ -32,9 +39,8 @@ def curves(snapshot: Snapshot, table: pd.DataFrame, metric: str) -> pd.DataFrame
 
     A repeated iteration counts once, as logged last.
     """
-    histories = _each(lambda run_id: snapshot.client.get_metric_history(run_id, metric), table["run_id"])
     rows = []
-    for run_id, history in zip(table["run_id"], histories, strict=True):
+    for run_id, history in _histories(snapshot, list(table["run_id"]), metric):
         last = {point.step: point.value for point in sorted(history, key=lambda point: (point.step, point.timestamp))}
         rows += [(run_id, step, value) for step, value in last.items()]
     points = pd.DataFrame(rows, columns=["run_id", "iteration", "value"])
@@ -42,8 +48,24 @@ def curves(snapshot: Snapshot, table: pd.DataFrame, metric: str) -> pd.DataFrame
     return points.merge(settings, on="run_id", validate="many_to_one")
 
 
+def _histories(
+    snapshot: Snapshot, run_ids: Sequence[str], metric: str
+) -> Iterator[tuple[str, Sequence[Metric | MetricWithRunId]]]:
+    """Run id and history of each run. A database answers for many runs at once, a server for one at a time."""
+    store = snapshot.client._tracking_client.store
+    if not isinstance(store, SqlAlchemyStore):
+        yield from zip(
+            run_ids, _each(lambda run: snapshot.client.get_metric_history(run, metric), run_ids), strict=True
+        )
+        return
+    for start in range(0, len(run_ids), RUNS):
+        found = store.get_metric_history_bulk(run_ids[start : start + RUNS], metric, max_results=sys.maxsize)
+        for run_id, points in itertools.groupby(found, key=lambda point: point.run_id):
+            yield run_id, list(points)
+
+
 def confusions(snapshot: Snapshot, table: pd.DataFrame) -> pd.DataFrame:
-    """Average the confusion matrices of every setting over seeds.
+    """Average the confusion matrices of every setting over seeds, behind the channel of the training.
 
     Returns:
         Columns ``camera``, ``isp``, ``mode``, ``lam``, further axes, ``photographs`` ("validation", and "test" where
@@ -54,16 +76,73 @@ def confusions(snapshot: Snapshot, table: pd.DataFrame) -> pd.DataFrame:
         ValueError: a seed of a setting comes twice.
     """
     table = one_a_seed(finished(table))
+    names = {VALIDATION_SET: "confusion", TEST_SET: "test"}
+    documents = [
+        {on: (content["classes"], {TRAINED: content[name]}) for on, name in names.items() if name in content}
+        for content in ((content or {}) for content in _documents(snapshot, table, "confusion.json"))
+    ]
+    return _averaged(table, documents).drop(columns="codec")
+
+
+def verdicts(snapshot: Snapshot, table: pd.DataFrame) -> pd.Series:
+    """Read the verdicts of the finished trials that have one: ``verdict.json`` by run id."""
+    judged = finished(table)
+    judged = judged[judged[REAL].notna()] if REAL in judged else judged.head(0)
+    documents = _documents(snapshot, judged, "verdict.json")
+    return pd.Series(documents, index=judged["run_id"], dtype=object).dropna()
+
+
+def panel_confusions(table: pd.DataFrame, found: "pd.Series[Any]") -> pd.DataFrame:
+    """Average the confusion matrices of verdicts over seeds.
+
+    Args:
+        found: from :func:`verdicts`.
+
+    Returns:
+        As :func:`confusions`, with a further column ``codec``: "real" (all members together), or one member.
+    """
+    table = one_a_seed(finished(table))
+    documents = []
+    for content in (found.get(run_id, {}) for run_id in table["run_id"]):
+        parts = {VALIDATION_SET: content, TEST_SET: content.get("test", {})}
+        matrices = {on: _by_member(part) for on, part in parts.items() if part}
+        documents.append({on: (content["classes"], by_member) for on, by_member in matrices.items()})
+    return _averaged(table, documents)
+
+
+def _by_member(judged: Mapping[str, Any]) -> dict[str, Any]:
+    members = {channel(metric(name)): member["confusion"] for name, member in judged["members"].items()}
+    return {PANEL: judged["confusion"], **members}
+
+
+def unseen(found: "pd.Series[Any]") -> dict[str, frozenset[str]]:
+    """By run id the members of the panel that training could not have drawn, as :func:`study.results.channels` names
+    them; of :func:`verdicts`."""
+    return {
+        str(run_id): frozenset(channel(metric(name)) for name in content.get("unseen", ()))
+        for run_id, content in found.items()
+    }
+
+
+def _averaged(
+    table: pd.DataFrame, documents: Sequence[Mapping[str, tuple[Sequence[str], Mapping[str, Any]]]]
+) -> pd.DataFrame:
+    """Means over seeds of the matrices by photographs and codec that each trial has."""
     by = setting_columns(table)
-    kept = table.assign(content=_documents(snapshot, table, "confusion.json")).dropna(subset="content")
-    rows = []
-    for setting, group in kept.groupby(by, dropna=False):
-        for photographs, name in ((VALIDATION_SET, "confusion"), (TEST_SET, "test")):
-            matrices = np.array([content[name] for content in group["content"] if name in content], dtype=float)
-            if len(matrices):
-                classes = tuple(group["content"].iloc[0]["classes"])
-                rows.append((*setting, photographs, len(matrices), classes, matrices.mean(axis=0)))
-    return ordered(pd.DataFrame(rows, columns=[*by, ON, "seeds", "classes", "confusion"]))
+    rows = [
+        (*setting, on, codec, tuple(classes), np.asarray(matrix, float))
+        for setting, document in zip(table[by].itertuples(index=False), documents, strict=True)
+        for on, (classes, matrices) in document.items()
+        for codec, matrix in matrices.items()
+    ]
+    groups = pd.DataFrame(rows, columns=[*by, ON, "codec", "classes", "confusion"]).groupby(
+        [*by, ON, "codec"], dropna=False, sort=False
+    )
+    means = [
+        (*place, len(group), group["classes"].iloc[0], np.mean(list(group["confusion"]), axis=0))
+        for place, group in groups
+    ]
+    return ordered(pd.DataFrame(means, columns=[*by, ON, "codec", "seeds", "classes", "confusion"]))
 
 
 def fusions(snapshot: Snapshot, table: pd.DataFrame) -> pd.DataFrame:

@@ -21,6 +21,10 @@ QUESTIONS = {
     "at least 90 % accuracy at 42 dB or better": (
         "tags.kind = 'trial' and attributes.status = 'FINISHED' and metrics.accuracy >= 0.9 and metrics.psnr >= 42"
     ),
+    "at least 60 % behind real encoders at 30 dB or better": (
+        "tags.kind = 'trial' and attributes.status = 'FINISHED' and metrics.accuracy_real >= 0.6 and metrics.psnr >= 30"
+    ),
+    "at least 60 % behind JPEG 50 with 4:2:0": "tags.kind = 'trial' and metrics.accuracy_real_jpeg_50_420 >= 0.6",
     "one seed of everything": "tags.kind = 'trial' and params.seed = '0'",
     "trials behind a certain codec": "tags.kind = 'trial' and params.`channel.codec` = 'jpeg:50'",
     "failed trials": "tags.kind = 'trial' and attributes.status = 'FAILED'",
@@ -36,6 +40,7 @@ def best(
     min_accuracy: float | None = None,
     camera: str | None = None,
     isp: str | None = None,
+    by: str = "accuracy",
 ) -> pd.DataFrame:
     """Rank the settings that satisfy the limits (on the means over seeds), the best first.
 
@@ -46,13 +51,15 @@ def best(
         summary: from :func:`study.results.summary`.
         min_psnr: dB.
         min_accuracy: fraction of 1.
+        by: the accuracy that ranks and that ``min_accuracy`` limits, such as "accuracy_real", see
+            :func:`study.results.encoders.metric`. Settings without it are left out.
 
     Raises:
         ValueError: no such camera or ISP has a result, or ``min_accuracy`` is no fraction.
     """
     if min_accuracy is not None and not 0 <= min_accuracy <= 1:
         raise ValueError(f"min_accuracy is a fraction of 1, not {min_accuracy:g}")
-    chosen = summary
+    chosen = summary[summary[by].notna()]
     for column, wanted in (("camera", camera), ("isp", isp)):
         if wanted is not None:
             if wanted not in set(summary[column]):
@@ -62,8 +69,8 @@ def best(
     if min_psnr is not None:
         chosen = chosen[chosen["psnr"] >= min_psnr]
     if min_accuracy is not None:
-        chosen = chosen[chosen["accuracy"] >= min_accuracy]
-    order = ["accuracy", "psnr"] if min_accuracy is None or min_psnr is not None else ["psnr", "accuracy"]
+        chosen = chosen[chosen[by] >= min_accuracy]
+    order = [by, "psnr"] if min_accuracy is None or min_psnr is not None else ["psnr", by]
     return chosen.sort_values(order, ascending=False, kind="stable", ignore_index=True)
 
 

@@ -25,6 +25,8 @@ NIP_HASH = "nip_sha256"  # tag of a pre-training, and of the trials that start f
 PROVENANCE = ["git_revision", "hardware", "packages", "data_fingerprint", NIP_HASH, "threads"]  # tags of a run
 FIXED = "fixed"  # the value of the parameter `lambda` where the NIP is frozen: the paper's (F)
 DIFFERENTIABLE = "accuracy_dJPEG"  # accuracy of a finished trial behind its own channel, from a later evaluation
+REAL = "accuracy_real"  # mean over a panel of real encoders, on whole photographs; its members' metrics begin so, too
+OWN, GAP = "trained", "gap"  # columns of study.results.encoders.behind: behind the own channel, and the difference
 CODEC = re.compile(r"accuracy_([a-z][a-z0-9]*)_(\d+)(?:_(\d)(\d)(\d))?")  # and behind a real encoder
 
 
@@ -35,7 +37,8 @@ def trials(snapshot: Snapshot) -> pd.DataFrame:
         Columns ``run_id``, ``trial_key``, ``status`` (MLflow's), ``camera``, ``isp``, ``mode`` ("fixed" or
         "joint"), ``lam`` (float, NaN for fixed), ``seed``, one column per further setting (text; missing where a
         run has not logged it), ``accuracy``, ``psnr``, ``ssim``, ``ssim_paper`` and the same with ``test_``
-        before (NaN where a run has none), ``accuracy_dJPEG`` and ``accuracy_<codec>_<quality>[_<subsampling>]``,
+        before (NaN where a run has none), ``accuracy_real`` and ``accuracy_real_<member>`` of the verdict behind real
+        encoders, ``accuracy_dJPEG`` and ``accuracy_<codec>_<quality>[_<subsampling>]``,
         with ``test_`` before too, where trials were evaluated behind real encoders, ``seconds``,
         ``failure`` (reason, "" for none), ``superseded`` (ids of the other runs of this key), ``start``, ``end``
         (UTC), ``artifact_uri`` and the provenance tags.
@@ -114,7 +117,12 @@ def is_axis(name: str) -> bool:
 
 def is_behind(name: str) -> bool:
     """Tell whether a metric is an accuracy behind a codec."""
-    return name == DIFFERENTIABLE or CODEC.fullmatch(name) is not None
+    return name == DIFFERENTIABLE or name.startswith(REAL) or CODEC.fullmatch(name) is not None
+
+
+def is_judged(name: str) -> bool:
+    """Tell whether a column is of the verdict behind real encoders: an accuracy, or its gap to that in training."""
+    return name.removeprefix(TEST).startswith(REAL) or name.removeprefix(TEST) in (OWN, GAP)
 
 
 def one_a_seed(table: pd.DataFrame) -> pd.DataFrame:

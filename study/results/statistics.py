@@ -1,4 +1,4 @@
-"""Statistics over seeds: means and intervals of every setting, gains of joint training, gaps behind real encoders.
+"""Statistics over seeds: means and intervals of every setting, gains of joint training.
 
 Intervals are Student's t at 95 %, of differences where values are paired. They are about *other seeds*: other starting
 weights of the FAN and another order of the patches, with the same pre-trained NIP and the same photographs. One seed
@@ -17,14 +17,14 @@ import pandas as pd
 from scipy import stats
 
 from study.results.runs_table import (
-    CODEC,
-    DIFFERENTIABLE,
     FIXED,
+    GAP,
     METRICS,
     TEST,
     TEST_METRICS,
     axes,
     finished,
+    is_judged,
     one_a_seed,
     ordered,
     setting_columns,
@@ -55,16 +55,19 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Columns ``camera``, ``isp``, ``mode``, ``lam``, further axes, ``seeds`` (how many), for accuracy, PSNR and both
         SSIM the mean (``psnr``), sample standard deviation (``psnr_std``) and 95 % interval of the mean (``psnr_low``,
-        ``psnr_high``), NaN for one seed, the same on the test photographs (``test_psnr``, …), and ``run_ids`` and
+        ``psnr_high``), NaN for one seed, the same on the test photographs (``test_psnr``, …) and for the accuracies
+        behind real encoders that the table has (``accuracy_real``, …; NaN where a seed lacks it), and ``run_ids`` and
         ``trial_keys`` (tuples). Fixed comes last in each group.
 
     Raises:
         ValueError: a seed of a setting comes twice.
     """
     table = one_a_seed(finished(table))
-    found = _over_seeds(table, setting_columns(table), [*METRICS, *TEST_METRICS])
-    for metric, (least, greatest) in POSSIBLE.items():
-        for name in (metric, TEST + metric):
+    further = [name for name in table if is_judged(name)]
+    found = over_seeds(table, setting_columns(table), [*METRICS, *TEST_METRICS, *further])
+    bounds = POSSIBLE | {name.removeprefix(TEST): POSSIBLE["accuracy"] for name in further if not name.endswith(GAP)}
+    for metric, (least, greatest) in bounds.items():
+        for name in {metric, TEST + metric} & set(found):
             found[f"{name}_low"] = found[f"{name}_low"].clip(lower=least)
             found[f"{name}_high"] = found[f"{name}_high"].clip(upper=greatest)
     return found
@@ -94,9 +97,7 @@ def gain(table: pd.DataFrame) -> pd.DataFrame:
     joint = table[table["mode"] != FIXED]
     pairs = joint.merge(fixed[[*partners, *of_fixed]], on=partners, validate="many_to_one")
     pairs[metrics] = pairs[metrics].to_numpy(float) - pairs[of_fixed].to_numpy(float)
-    return _over_seeds(pairs, by, metrics).merge(
-        _means(pairs, by, of_fixed).reset_index(), on=by, validate="one_to_one"
-    )
+    return over_seeds(pairs, by, metrics).merge(_means(pairs, by, of_fixed).reset_index(), on=by, validate="one_to_one")
 
 
 def best_within(gains: pd.DataFrame, loss: float) -> pd.DataFrame:
@@ -118,7 +119,7 @@ def reported(found: pd.DataFrame, metrics: Sequence[str] = METRICS) -> pd.DataFr
 
     Args:
         found: with a ``test_`` column beside each of the metrics, such as trials, :func:`summary`, :func:`gain`,
-            :func:`behind_codecs`.
+            :func:`study.results.behind_codecs`.
         metrics: the first of them tells which rows have been tested.
 
     Returns:
@@ -126,7 +127,7 @@ def reported(found: pd.DataFrame, metrics: Sequence[str] = METRICS) -> pd.DataFr
     """
     tested = found[TEST + metrics[0]].notna()
     columns: dict[str, Any] = {ON: np.where(tested, TEST_SET, VALIDATION_SET)}
-    for metric in metrics:
+    for metric in (*metrics, *(name for name in found if is_judged(name) and TEST + name in found)):
         names = {metric + end: TEST + metric + end for end in ("", "_std", "_low", "_high")}
         names["fixed_" + metric] = f"fixed_{TEST}{metric}"
         columns |= {name: found[of].where(tested, found[name]) for name, of in names.items() if of in found}
@@ -140,51 +141,13 @@ def by_photographs(found: pd.DataFrame, metrics: Sequence[str] = METRICS) -> pd.
     return both.sort_index(kind="stable").reset_index(drop=True)
 
 
-def behind_codecs(table: pd.DataFrame) -> pd.DataFrame:
-    """Compare the accuracy of finished trials behind real encoders with that behind their own channel.
-
-    Returns:
-        Columns ``camera``, ``isp``, ``mode``, ``lam``, further axes, ``codec`` ("jpeg:50", "jpeg:50 4:2:0"),
-        ``seeds``, and for ``accuracy`` (of the same trials and patches behind the trained channel), ``behind`` (the
-        encoder) and ``gap`` (behind − accuracy, paired by trial) mean, ``_std``, ``_low`` and ``_high`` as in
-        :func:`summary`, and the same with ``test_`` before. Empty where nothing was evaluated.
-
-    Raises:
-        ValueError: a seed of a setting comes twice.
-    """
-    table = one_a_seed(finished(table))
-    by = [*setting_columns(table), "codec"]
-    sets = [(prefix, "accuracy" if not prefix else TEST + "accuracy") for prefix in ("", TEST)]
-    for prefix, accuracy in sets:
-        if prefix + DIFFERENTIABLE in table:
-            table = table.assign(**{accuracy: table[prefix + DIFFERENTIABLE].fillna(table[accuracy])})
-    parts = []
-    for column in table.columns:
-        if CODEC.fullmatch(column):
-            found = table.assign(codec=codec_name(column))
-            for prefix, accuracy in sets:
-                behind = table.get(prefix + column, math.nan)
-                found = found.assign(**{f"{prefix}behind": behind, f"{prefix}gap": behind - table[accuracy]})
-            parts.append(found)
-    columns = dict.fromkeys([f"{prefix}{name}" for prefix, _ in sets for name in ("behind", "gap")], 0.0)
-    pairs = pd.concat(parts).dropna(subset="behind") if parts else table.head(0).assign(codec="", **columns)
-    return _over_seeds(pairs, by, [f"{prefix}{name}" for prefix, _ in sets for name in ("accuracy", "behind", "gap")])
-
-
-def codec_name(metric: str) -> str:
-    """``accuracy_jpeg_50_420`` → ``jpeg:50 4:2:0``"""
-    found = CODEC.fullmatch(metric)
-    assert found, metric
-    return f"{found[1]}:{found[2]}" + (f" {found[3]}:{found[4]}:{found[5]}" if found[3] else "")
-
-
 def _means(table: pd.DataFrame, by: list[str], metrics: list[str]) -> pd.DataFrame:
     """Means per group, indexed by it: NaN where a row of the group lacks the metric, so that all are of equal seeds."""
     groups = table[[*by, *metrics]].astype(dict.fromkeys(metrics, float)).groupby(by, dropna=False)
     return groups.mean().where(groups.count().eq(groups.size(), axis=0))
 
 
-def _over_seeds(table: pd.DataFrame, by: list[str], metrics: list[str]) -> pd.DataFrame:
+def over_seeds(table: pd.DataFrame, by: list[str], metrics: list[str]) -> pd.DataFrame:
     """Mean, standard deviation and interval of the metrics, and run ids, per group."""
     groups = (
         table[[*by, *metrics, "run_id", "trial_key"]].astype(dict.fromkeys(metrics, float)).groupby(by, dropna=False)

@@ -1,4 +1,4 @@
-"""Accuracy behind real encoders, beside that behind the channel that the trials were trained with."""
+"""Accuracy behind real encoders, patch by patch, beside that behind the channel that the trials were trained with."""
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,7 @@ def section(content: Content) -> Section:
         for title, group in groups(shown, "camera", "isp")
     ]
     reading = READING.format(" or ".join(sorted(shown[results.ON].unique())))
-    return Section("Behind real encoders", [note(reading), panels(pictures), show(codecs(gaps))])
+    return Section("Behind real encoders, patch by patch", [note(reading), panels(pictures), show(codecs(gaps))])
 
 
 def behind_codecs(gaps: pd.DataFrame) -> Figure:

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from study import results
-from study.report.content import Content, groups
+from study.report.content import Content, View, groups
 from study.report.parts import Part, Section, details, matrices, matrix, note, offer
 from study.report.tables import Table, as_printed, count, wide
 
@@ -15,19 +15,24 @@ below 0.5 % are not shown, entries below 3 % are marked *."""
 
 
 def section(content: Content) -> Section:
+    parts = [note(READING.format(content.view.photographs))]
+    if content.real:
+        found = results.panel_confusions(content.real.done, content.verdicts)
+        pooled = found[found["codec"] == results.PANEL].drop(columns="codec")
+        every = confusions(found, "confusions-real", "Confusion matrices behind real encoders: all of them, and each")
+        parts += [*_matrices(pooled, content.real, " · real encoders"), offer(every)]
     found = results.confusions(content.snapshot, content.trials)
-    reading = READING.format(content.photographs)
-    parts = [note(reading), *_matrices(found, content.summary), offer(confusions(found))]
-    return Section("Confusion matrices", parts)
+    own = list(_matrices(found, content.trained, " · dJPEG" if content.real else "", opened=content.real is None))
+    return Section("Confusion matrices", [*parts, *own, offer(confusions(found))])
 
 
-def _matrices(found: pd.DataFrame, summary: pd.DataFrame) -> Iterator[Part]:
+def _matrices(found: pd.DataFrame, view: View, behind: str, opened: bool = True) -> Iterator[Part]:
     """A part per camera × ISP, on the test photographs where there are some: fixed first, then falling λ."""
     by = [name for name in found.columns if name not in ("seeds", "classes", "confusion")]
-    merged = found.merge(results.reported(summary)[[*by, "accuracy"]], on=by, validate="one_to_one")
+    merged = found.merge(view.reported[[*by, "accuracy"]], on=by, validate="one_to_one")
     for number, (title, group) in enumerate(groups(merged, "camera", "isp")):
         ordered = group.sort_values("lam", ascending=False, na_position="first").to_dict("records")
-        yield details(title, matrices(map(_matrix, ordered), "confusions"), opened=number == 0)
+        yield details(title + behind, matrices(map(_matrix, ordered), "confusions"), opened=opened and number == 0)
 
 
 def _matrix(row: Mapping[str, Any]) -> Part:
@@ -37,7 +42,9 @@ def _matrix(row: Mapping[str, Any]) -> Part:
     return matrix(title, row["classes"], shares, lambda i, j: percent(shares[i, j]), aside=aside, letters=3)
 
 
-def confusions(found: pd.DataFrame) -> Table:
+def confusions(
+    found: pd.DataFrame, name: str = "confusions", caption: str = "Confusion matrices, percent, mean over seeds"
+) -> Table:
     """All confusion matrices, one below the other; numbers one entry a row."""
     by = [name for name in found.columns if name not in ("classes", "confusion")]
     numbers = pd.DataFrame(
@@ -51,8 +58,7 @@ def confusions(found: pd.DataFrame) -> Table:
     )
     names = {name: name for name in by if name not in ("mode", "seeds")} | {"true": "True"}
     rows = wide(numbers, names, ("predicted", "Predicted (%)"), "share", percent)
-    caption = "Confusion matrices, percent, mean over seeds"
-    return Table("confusions", caption, as_printed(rows, once=len(names) - 1), numbers)
+    return Table(name, caption, as_printed(rows, once=len(names) - 1), numbers)
 
 
 def percent(share: float) -> str:

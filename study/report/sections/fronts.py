@@ -14,8 +14,8 @@ from matplotlib.transforms import Bbox
 
 from study import results
 from study.report import plots
-from study.report.content import Content, groups
-from study.report.parts import Part, Section, note, panels, picture, show
+from study.report.content import Content, View, groups
+from study.report.parts import Part, Section, details, note, panels, picture, show
 from study.report.tables import Cells, Table, as_printed, estimate, named
 from study.results import fronts
 
@@ -30,6 +30,9 @@ TESTED = """ All positions are measured on the test photographs; the validation 
 a front."""
 UNTESTED = " All is measured on the validation photographs: there are no others."
 BESIDE_PAPER = " Dashed: the paper’s means over ten seeds on its validation photographs, beside SSIM of its kind alone."
+BESIDE_TRAINED = """ First behind real encoders; dotted: the same settings behind dJPEG, so that the vertical distance
+is the gap. The same behind dJPEG follows below."""
+ASIDE, SECOND = "behind real encoders, then behind dJPEG", "The same behind dJPEG, the channel of the training"
 MEASURES = """The hypervolume is the area between a front and a reference point of {psnr[0]:g} dB (SSIM {ssim[0]:g})
 and {accuracy:g} % accuracy, the latter counted as a fraction. Between two settings of a front, numbers are
 interpolated linearly; a dash stands where the front does not reach. Brackets are 95 % intervals over seeds by the
@@ -39,32 +42,37 @@ are in tables/fronts-by-seed.csv."""
 
 
 def section(content: Content) -> Section:
-    by_seed = front_measures_by_seed(content.done).to_csv(index=False).encode()
+    parts = [note(_marks(content))]
+    for view in content.views:
+        shown = [name for name in FIDELITY if name != "ssim_paper" or (content.beside_paper and not view.real)]
+        drawn = [panels(_pictures(content, view, fidelity)) for fidelity in shown]
+        opened = [details(SECOND, *drawn)] if content.real and not view.real else drawn
+        by_seed = front_measures_by_seed(view.done).to_csv(index=False).encode()
+        parts += [*opened, show(front_measures(view)), Part(files={f"tables/fronts-by-seed{view.name}.csv": by_seed})]
     reference = fronts.REFERENCE
-    marks = MARKS + (TESTED if content.tested else UNTESTED) + (BESIDE_PAPER if content.beside_paper else "")
-    shown = [name for name in FIDELITY if name != "ssim_paper" or content.beside_paper]
     return Section(
         "Fidelity against accuracy",
-        [
-            note(marks),
-            *(panels(_pictures(content, fidelity)) for fidelity in shown),
-            show(front_measures(content.done)),
-            note(MEASURES.format(**reference, accuracy=100 * reference["psnr"][1])),
-            Part(files={"tables/fronts-by-seed.csv": by_seed}),
-        ],
+        [*parts, note(MEASURES.format(**reference, accuracy=100 * reference["psnr"][1]))],
+        aside=ASIDE if content.real else "",
     )
 
 
-def _pictures(content: Content, fidelity: str) -> Iterator[Part]:
-    published = content.published
-    for title, panel in groups(content.summary, "camera"):
-        members = content.done[content.done["run_id"].isin(panel["run_ids"].explode())]
+def _marks(content: Content) -> str:
+    marks = MARKS + (TESTED if content.view.tested else UNTESTED) + (BESIDE_PAPER if content.beside_paper else "")
+    return marks + (BESIDE_TRAINED if content.real else "")
+
+
+def _pictures(content: Content, view: View, fidelity: str) -> Iterator[Part]:
+    published = content.published.head(0) if view.real else content.published
+    for title, panel in groups(view.summary, "camera"):
+        members = view.done[view.done["run_id"].isin(panel["run_ids"].explode())]
         theirs = published[(published["camera"] == panel["camera"].iloc[0]) & published["isp"].isin(panel["isp"])]
         theirs = theirs.assign(ssim_paper=theirs["ssim"]) if fidelity in LIKE else theirs.head(0)
         if panel[fidelity].isna().all():  # runs of earlier versions lack it
             continue
         figure = trade_off(members, panel, fidelity, theirs)
-        yield picture(figure, f"front-{fidelity}", title, f"{FIDELITY[fidelity]} against accuracy, {title}")
+        says = f"{FIDELITY[fidelity]} against accuracy{' behind real encoders' if view.real else ''}, {title}"
+        yield picture(figure, f"front-{fidelity}{view.name}", title, says)
 
 
 def trade_off(table: pd.DataFrame, summary: pd.DataFrame, fidelity: str, published: pd.DataFrame) -> Figure:
@@ -88,6 +96,10 @@ def trade_off(table: pd.DataFrame, summary: pd.DataFrame, fidelity: str, publish
             axes.plot(theirs[fidelity], 100 * theirs["accuracy"], color=colour, linewidth=0.9, linestyle=plots.DASHED)
             joint = means[means["mode"] != results.FIXED].sort_values("lam")
             axes.plot(joint[fidelity], 100 * joint["accuracy"], "-", color=colour, linewidth=1.1)
+            if results.OWN in joint:
+                axes.plot(
+                    joint[fidelity], 100 * joint[results.OWN], color=colour, linewidth=0.9, linestyle=plots.DOTTED
+                )
             for mean in means.itertuples():
                 axes.plot(
                     getattr(mean, fidelity),
@@ -102,6 +114,8 @@ def trade_off(table: pd.DataFrame, summary: pd.DataFrame, fidelity: str, publish
         axes.plot([], [], "D", color=plots.INK, markersize=4.5, markerfacecolor=plots.PAPER, label="fixed")
         if len(published):
             axes.plot([], [], color=plots.INK, linewidth=0.9, linestyle=plots.DASHED, label="paper")
+        if results.OWN in summary:
+            axes.plot([], [], color=plots.INK, linewidth=0.9, linestyle=plots.DOTTED, label="dJPEG")
         axes.set(xlabel=FIDELITY[fidelity], ylabel="Accuracy (%)")
         axes.margins(0.07)
         axes.xaxis.set_major_locator(MaxNLocator(6))
@@ -154,8 +168,9 @@ def _measures() -> Iterator[tuple[str, tuple[str, str], Callable[..., pd.DataFra
         yield f"psnr_at_{at:g}", ("PSNR (dB) at", f"{100 * at:g} %"), psnr, 1, 1
 
 
-def front_measures(table: pd.DataFrame) -> Table:
+def front_measures(view: View) -> Table:
     """Per camera × ISP: hypervolumes, accuracy at given PSNRs and PSNR at given accuracies, with intervals."""
+    table = view.done
     by = ["camera", "isp", *results.axes(table)]
     parts = [_front_measures(table, photographs) for photographs in _photographs(table)]
     numbers = pd.concat(parts).sort_values(by, kind="stable", ignore_index=True)
@@ -165,8 +180,9 @@ def front_measures(table: pd.DataFrame) -> Table:
         for column, heading, _, scale, digits in _measures():
             row[heading] = estimate([found[column + end] for end in ("", "_low", "_high")], digits, scale)
         rows.append(row)
-    caption = "What the fronts of the means enclose and offer, with 95 % intervals"
-    return Table("fronts", caption, as_printed(rows, once=len(by)), numbers)
+    behind = " behind real encoders" if view.real else ""
+    caption = f"What the fronts of the means enclose and offer{behind}, with 95 % intervals"
+    return Table(f"fronts{view.name}", caption, as_printed(rows, once=len(by)), numbers)
 
 
 def _photographs(table: pd.DataFrame) -> list[str]:

@@ -25,8 +25,8 @@ def section(content: Content) -> Section:
 
 def _pictures(content: Content) -> Iterator[Part]:
     """For every camera × ISP patches of its best setting within the larger budget, first seed."""
-    further = results.axes(content.gains)
-    for row in results.best_within(content.gains, max(BUDGETS)).to_dict("records"):
+    further = results.axes(content.view.gains)
+    for row in results.best_within(content.view.gains, max(BUDGETS)).to_dict("records"):
         run = content.done[content.done["run_id"].isin(row["run_ids"])].sort_values("seed").iloc[0]
         images = results.examples(content.snapshot, run["artifact_uri"])
         if not images:

@@ -23,7 +23,8 @@ def section(content: Content) -> Section:
 def _pictures(content: Content) -> Iterator[Part]:
     for title, group in groups(content.done, "camera", "isp"):
         chosen = plots.spread(group)
-        accuracy, psnr = (results.curves(content.snapshot, chosen, metric) for metric in ("accuracy", "psnr"))
+        accuracy = results.curves(content.snapshot, chosen, "accuracy")
+        psnr = content.psnr[content.psnr["run_id"].isin(chosen["run_id"])]
         if len(accuracy) and len(psnr):
             yield picture(progress(accuracy, psnr), "progress", title, f"Training progress, {title}")
 

@@ -21,13 +21,13 @@ zero frequency in the middle, each over its own full range; dB and accuracy are 
 
 def section(content: Content) -> Section:
     return Section(
-        "Learned distortions across seeds", [note(READING.format(content.photographs)), panels(_pictures(content))]
+        "Learned distortions across seeds", [note(READING.format(content.view.photographs)), panels(_pictures(content))]
     )
 
 
 def _pictures(content: Content) -> Iterator[Part]:
     """For every camera × ISP the spectra of the learned distortions, λ by λ, seed by seed."""
-    joint = content.reported[content.reported["mode"] != results.FIXED]
+    joint = content.view.reported[content.view.reported["mode"] != results.FIXED]
     for title, group in groups(joint, "camera", "isp"):
         rows: list[tuple[str, list[np.ndarray]]] = []
         for setting in plots.spread(group).sort_values("lam", ascending=False).to_dict("records"):

@@ -264,8 +264,8 @@ def test_claims_about_absolute_numbers_need_real_cameras(written: Path, document
 def test_the_papers_numbers_stand_beside_ours_where_settings_match(snapshot: tracking.Snapshot) -> None:
     content = Content.of(snapshot, plan(CAMERAS, SEEDS), Provenance())
     assert not content.beside_paper
-    d90 = content.summary.assign(camera=content.summary["camera"].replace({CAMERAS[0]: "Nikon D90"}))
-    assert replace(content, summary=d90).beside_paper
+    d90 = content.trained.summary.assign(camera=content.trained.summary["camera"].replace({CAMERAS[0]: "Nikon D90"}))
+    assert replace(content, trained=replace(content.trained, summary=d90)).beside_paper
     table = metrics(d90, content.published)
     theirs = table.printed.loc[table.printed["", "λ"] == "0.1", "UNet, paper"].values.tolist()
     assert theirs == [["–"] * 3, ["42.3", "0.989", "92.0"]]  # the other camera is not in the paper
@@ -373,8 +373,8 @@ def tested_page(tested: Content, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 def test_the_headline_is_of_the_test_photographs(tested: Content, tested_page: Path) -> None:
     document = Document(tested_page.read_text())
-    assert set(tested.reported[results.ON]) == {"test"}
-    best = results.best_within(tested.gains, 3).nlargest(1, "accuracy").iloc[0]
+    assert set(tested.view.reported[results.ON]) == {"test"}
+    best = results.best_within(tested.view.gains, 3).nlargest(1, "accuracy").iloc[0]
     joint = 100 * (best["fixed_test_accuracy"] + best["test_accuracy"])
     assert f"% with the ISP fixed to {joint:.1f} %" in document.text
     assert f"{best['fixed_test_psnr'] + best['test_psnr']:.2f} dB, on the test photographs." in document.text
@@ -391,7 +391,7 @@ def test_the_headline_is_of_the_test_photographs(tested: Content, tested_page: P
 
 def test_every_table_has_both_kinds_of_photographs(tested: Content, tested_page: Path) -> None:
     text = Document(tested_page.read_text()).text
-    row = tested.summary.query("lam == 0.1").iloc[0]
+    row = tested.trained.summary.query("lam == 0.1").iloc[0]
     for metric, scale, digits in (("psnr", 1, 2), ("accuracy", 100, 1)):
         for prefix in ("", "test_"):
             assert f"{scale * row[prefix + metric]:.{digits}f} ±" in text
@@ -410,8 +410,8 @@ def test_every_table_has_both_kinds_of_photographs(tested: Content, tested_page:
 
 
 def test_an_axis_under_pretraining_is_named_everywhere(tested: Content, tested_page: Path) -> None:
-    assert results.axes(tested.summary) == ["pretraining.seed"]
-    assert set(tested.summary["seeds"]) == {2}
+    assert results.axes(tested.trained.summary) == ["pretraining.seed"]
+    assert set(tested.trained.summary["seeds"]) == {2}
     page = tested_page.read_text()
     document = Document(page)
     drawn = [value for tag, name, value in document.attributes if (tag, name) == ("svg", "aria-label")]
@@ -436,7 +436,7 @@ def test_runs_that_did_not_log_an_axis_get_it_from_the_plan(tested: Content) -> 
     with pytest.raises(ValueError, match="have the same settings and seed"):
         results.summary(older)
     found = results.of_plan(older, tested.plan)
-    pd.testing.assert_frame_equal(results.summary(found), tested.summary, check_like=True)
+    pd.testing.assert_frame_equal(results.summary(found), tested.trained.summary, check_like=True)
 
 
 def test_a_pretraining_of_another_state_of_the_study_file_is_not_shown(tested: Content) -> None:

@@ -1,0 +1,155 @@
+"""What is better at equal PSNR: an ISP or the plain Pattern, one value of an axis or another; seed by seed."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from study import results
+from study.report import plots
+from study.report.content import Content, View
+from study.report.parts import Part, Section, note, panels, paragraph, picture, show
+from study.report.tables import Cells, Table, as_printed, count, estimate, named, number
+from study.results import fronts
+
+PATTERN = "Pattern"
+VALUES = 6  # of an axis, at most, that are compared
+READING = """Accuracies are read off the front of each seed at the same PSNRs, linear between its settings, and
+subtracted seed by seed; brackets are Student’s t, 95 %. A mean over cameras takes the seeds that all of them have.
+Settings are chosen by the validation photographs."""
+ABOUT_PATTERN = f"""{PATTERN} is the cheapest watermark there is: a frozen ISP plus one learned tile that is added to
+every photograph, which anybody can average out or copy. What a jointly trained ISP reaches beyond it is more than a
+fixed pattern. """
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Two values of an axis, which results.at_equal_psnr compares."""
+
+    axis: str
+    first: str
+    second: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.axis} {self.first}" if self.axis != "isp" else self.first
+
+
+def section(content: Content) -> Section:
+    contests = list(_contests(content))
+    parts: list[Part] = []
+    for view in content.views if contests else []:
+        found = [(contest, _pairs(view, contest)) for contest in contests]
+        parts += [paragraph(sentence(contest, pairs, view)) for contest, pairs in found]
+        parts += [panels(_pictures(view, contests)), show(differences(found, view))]
+    about = ABOUT_PATTERN if any(contest.second == PATTERN for contest in contests) else ""
+    return Section("At equal PSNR", [note(about + READING), *parts])
+
+
+def _contests(content: Content) -> Iterator[Contest]:
+    """Learned ISPs against Pattern, and the values of every further axis against its first in the study file."""
+    joint = content.done[content.done["mode"] != results.FIXED]
+    if PATTERN in set(joint["isp"]):
+        yield from (Contest("isp", isp, PATTERN) for isp in plots.in_order(joint["isp"]) if isp != PATTERN)
+    for axis in results.axes(joint):
+        planned = [str(row[axis]) for row in content.plan if row.get(axis) is not None]
+        values = [value for value in dict.fromkeys([*planned, *joint[axis]]) if value in set(joint[axis])]
+        if len(values) <= VALUES:
+            yield from (Contest(axis, value, values[0]) for value in values[1:])
+
+
+def _pairs(view: View, contest: Contest) -> pd.DataFrame:
+    return results.at_equal_psnr(view.done, contest.axis, contest.first, contest.second, on_test=view.tested)
+
+
+def sentence(contest: Contest, pairs: pd.DataFrame, view: View) -> str:
+    """Which of the two is more accurate at equal PSNR, over all cameras, or that it cannot be told, and why."""
+    where = f"behind {'real encoders' if view.real else 'dJPEG'}"
+    both = f"{contest.name} and {contest.second}"
+    whole = results.over_all(pairs)
+    whole = whole[whole["at"].isna()]
+    if whole.empty:
+        return f"Whether {both} differ at equal PSNR {where} cannot be told: their fronts share no PSNR, or no seed."
+    row = whole.iloc[0]
+    low, high = row["difference_low"], row["difference_high"]
+    points = estimate([row["difference"], low, high], 1, scale=100, sign=True)
+    seeds = count(int(row["seeds"]), "seed")
+    between = f"mean from {pairs['at'].min():g} to {pairs['at'].max():g} dB"
+    figures = f"{points} points, {between}, {seeds}"
+    if np.isnan(low):
+        return f"Whether {both} differ at equal PSNR {where} cannot be told from one seed ({figures})."
+    if low <= 0 <= high:
+        return f"Whether {both} differ at equal PSNR {where} cannot be told: the interval holds zero ({figures})."
+    more = "more" if low > 0 else "less"
+    meaning = ""
+    if contest.second == PATTERN:
+        meaning = (
+            ": joint training does more than a fixed pattern"
+            if low > 0
+            else ": a fixed pattern does better than joint training"
+        )
+    return f"At equal PSNR {where}, {contest.name} is {more} accurate than {contest.second} ({figures}){meaning}."
+
+
+def differences(found: list[tuple[Contest, pd.DataFrame]], view: View) -> Table:
+    """A row per pair, camera and further axes, and PSNR: both accuracies and their difference with its interval."""
+    rows: list[Cells] = []
+    parts = []
+    for contest, pairs in found:
+        within = [name for name in pairs if name not in ("at", "seed", "first", "second", "difference")]
+        numbers = results.over_all(pairs, within)
+        parts.append(numbers.assign(axis=contest.axis, value=contest.first, against=contest.second))
+        for row in numbers.to_dict("records"):
+            place = {"compared": contest.name, "against": contest.second} | {name: row[name] for name in within}
+            cells = named(place)
+            cells["", "PSNR (dB)"] = "mean" if np.isnan(row["at"]) else f"{row['at']:.4g}"
+            cells["", "Seeds"] = str(row["seeds"])
+            cells["Accuracy (%)", "compared"] = number(100 * row["first"], 1)
+            cells["Accuracy (%)", "against"] = number(100 * row["second"], 1)
+            estimated = [row["difference"], row["difference_low"], row["difference_high"]]
+            cells["", "Difference (points)"] = estimate(estimated, 1, scale=100, sign=True)
+            rows.append(cells)
+    behind = "real encoders" if view.real else "dJPEG"
+    on = "test" if view.tested else "validation"
+    caption = f"Differences of accuracy behind {behind} at equal PSNR, on the {on} photographs"
+    return Table(f"equal-psnr{view.name}", caption, as_printed(rows, once=2), pd.concat(parts, ignore_index=True))
+
+
+def _pictures(view: View, contests: list[Contest]) -> Iterator[Part]:
+    """The fronts of all values of an axis in one picture, a picture per camera × ISP and other axes."""
+    for axis in dict.fromkeys(contest.axis for contest in contests if contest.axis != "isp"):
+        by = [name for name in ["camera", "isp", *results.axes(view.summary)] if name != axis]
+        for values, group in view.summary.groupby(by, dropna=False):
+            pairs = zip(by, values, strict=True)
+            shown = [value if name in ("camera", "isp") else f"{name} {value}" for name, value in pairs]
+            title = " · ".join([*shown, axis])
+            says = f"Fronts by {axis}{' behind real encoders' if view.real else ''}, {' · '.join(shown)}"
+            yield picture(side_by_side(group, axis), f"axis{view.name}", title, says)
+
+
+def side_by_side(summary: pd.DataFrame, axis: str) -> Figure:
+    """PSNR against accuracy of one camera × ISP: a colour for each value of the axis, filled where on its front."""
+    on_front = set(fronts.front(summary, "psnr")["run_ids"])
+    summary = results.reported(summary)
+    with plots.column(2.9) as figure:
+        axes = figure.subplots()
+        for number_, (value, rows) in enumerate(summary.groupby(axis, sort=False)):
+            colour = plots.PALETTE[number_ % len(plots.PALETTE)]
+            joint = rows[rows["mode"] != results.FIXED].sort_values("lam")
+            axes.plot(joint["psnr"], 100 * joint["accuracy"], "-", color=colour, linewidth=1.1)
+            for row in rows.itertuples():
+                fixed = row.mode == results.FIXED
+                fill = colour if row.run_ids in on_front else plots.PAPER
+                look = {"color": colour, "markersize": 5 if fixed else 4, "markerfacecolor": fill}
+                axes.plot(row.psnr, 100 * row.accuracy, "D" if fixed else "o", **look)
+                low, high = 100 * row.accuracy_low, 100 * row.accuracy_high
+                axes.vlines(row.psnr, low, high, color=colour, linewidth=0.6, alpha=0.6)
+            axes.plot([], [], "-o", color=colour, markersize=4, linewidth=1.1, label=value)
+        axes.set(xlabel="PSNR (dB)", ylabel="Accuracy (%)")
+        axes.margins(0.07)
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        plots.legend(figure, axes, 2)
+    return figure
