@@ -122,7 +122,7 @@ def _variants(study: Study) -> list[tuple[dict[str, Any], Protocol]]:
     named = {name: section for name, section in sections.items() if _is_named(section)}
     plain = {name: section for name, section in sections.items() if name not in named}
     settings = {(name, key): value for name, section in plain.items() for key, value in section.items()}
-    axes = {name: list(section) for name, section in named.items()}
+    axes: dict[str, Any] = {name: list(section) for name, section in named.items()}
     axes |= {f"{name}.{key}": value for (name, key), value in settings.items() if isinstance(value, list | tuple)}
     several = [isinstance(item, list | tuple) for item in study.manipulations]
     if any(several):
