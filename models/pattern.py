@@ -26,7 +26,7 @@ class Pattern(NIP):
         side: of the tile, in pixels of the photograph.
 
     Raises:
-        ValueError: ``side`` is below 1.
+        ValueError: `side` is below 1.
     """
 
     base: ClassVar[str | None] = "UNet"
@@ -49,10 +49,10 @@ class Pattern(NIP):
 
     @classmethod
     def starting_from(cls, pretrained: NIP, *, pattern: int = 16, **training: Any) -> NIP:
-        """Returns a pre-trained UNet with a tile of ``training.pattern`` × ``training.pattern`` pixels, zero so far.
+        """Returns a pre-trained UNet with a tile of `training.pattern` × `training.pattern` pixels, zero so far.
 
         Raises:
-            ValueError: ``pretrained`` is no UNet.
+            ValueError: `pretrained` is no UNet.
         """
         if pretrained.name != cls.base:
             raise ValueError(f"{cls.__name__} starts from a {cls.base}, not from a {pretrained.name}")
