@@ -102,16 +102,16 @@ def evaluate(
     patches = validation_set(trial, pairs, images, device)
     size = slice_size(trial, device)
 
-    generator = torch.Generator().manual_seed(0)  # for the same noise as in the trial's own validations
+    generator = torch.Generator().manual_seed(trial.validation.seed)  # for the same draws as in the trial's validations
     parts: dict[str, list[Tensor]] = {codec: [] for codec in codecs}
     done = 0
     with computing(device, deterministic):
         for batch in bayer_at(Photographs(pairs, device), patches.accuracy, patches.patch, size):
-            photographs = model.manipulations(model.develop(batch), generator)
+            photographs = model.manipulations(model.channel.store(model.develop(batch)), generator)
             stored = store(photographs, trial.channel.largest_factor, trial.channel.kernel).cpu()
             for codec, posteriors in parts.items():
                 own = codec == DIFFERENTIABLE
-                received = model.channel(photographs) if own else encode(stored, codec).to(device) / 255
+                received = model.channel(photographs, generator) if own else encode(stored, codec).to(device) / 255
                 log_probabilities = model.classify(received).double().log_softmax(dim=1).cpu()
                 posteriors.append(log_probabilities.unflatten(0, (classes, -1)))
             done += len(batch)

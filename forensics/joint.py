@@ -50,14 +50,16 @@ class JointModel(nn.Module):
     def forward(self, bayer: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Bayer stacks (N,4,h,w) → logits (classes·N, classes), class-major, and photographs (N,3,2h,2w).
 
-        ``generator`` is for manipulations that draw a strength or noise; the paper's four draw none.
+        ``generator`` is for manipulations that draw a strength or noise, and then for a channel that draws; the paper's
+        draw nothing.
         """
         developed = self.develop(bayer)
         return self.analyse(developed, generator), developed
 
     def analyse(self, developed: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Photographs (N,3,2h,2w) → logits (classes·N, classes), as in ``forward``."""
-        return self.classify(self.channel(self.manipulations(developed, generator)))
+        stored = self.channel.store(developed)
+        return self.classify(self.channel(self.manipulations(stored, generator), generator))
 
     def develop(self, bayer: Tensor) -> Tensor:
         """Develops photographs (N,3,2h,2w); in mode *fixed* without a graph."""

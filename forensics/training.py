@@ -25,7 +25,7 @@ from models.nip import NIP, move
 
 # Raise it when a change of this code changes results: keys of finished work that used it then no longer match.
 VERSION = 2
-DRAWS_VERSION = 2  # of how a training draws strengths and noise: only where a manipulation is random
+DRAWS_VERSION = 2  # of how a training draws strengths, noise and channels: only where something is random
 METRICS = {"accuracy", "psnr", "ssim", "ssim_paper", "loss_fan", "loss_nip"}  # of every validation
 EXAMPLES = 6  # number of patches kept as pictures
 
@@ -74,7 +74,7 @@ def parameter_groups(model: JointModel, training: Training) -> list[dict[str, An
 
 
 def training_step(model: JointModel, batch: Patches, trial: Trial, draws: torch.Generator) -> Tensor:
-    """Computes the gradients of one iteration; ``draws`` is for random manipulations.
+    """Computes the gradients of one iteration; ``draws`` is for random manipulations and channels.
 
     Returns:
         The losses L, L_fan and L_nip, (3,), on the device: nothing waits for them.
@@ -84,6 +84,7 @@ def training_step(model: JointModel, batch: Patches, trial: Trial, draws: torch.
     l_fan, l_nip = loss_fan(logits), loss_nip(developed, batch.target)
     loss = l_fan + float(trial.lam) * l_nip if trial.joint else l_fan  # eq. 2a
     loss.backward()
+    model.channel.report(l_fan)
     return torch.stack((loss, l_fan, l_nip)).detach()
 
 
@@ -145,7 +146,7 @@ def train(
         # On the CPU, for the same patches on every device; of their own, so that patches can be drawn ahead.
         generator, draws = torch.Generator().manual_seed(trial.seed), draws_of(trial.seed)
         saved: dict[str, Any] = {
-            "modules": {"nip": model.nip, "fan": model.fan},
+            "modules": {"nip": model.nip, "fan": model.fan, "channel": model.channel},
             "optimisers": {"adam": adam},
             "generators": {"patches": generator, "draws": draws},
             "identity": {"trial": asdict(trial), "pairs": pairs.data_hash},
@@ -171,7 +172,7 @@ def train(
             mean_losses = _finite_mean(torch.stack(losses), first=done + 1)
             done += len(losses)
 
-            scores = validate(model, photographs, validation, size, kept=kept)
+            scores = validate(model, photographs, validation, size, trial.validation.seed, kept)
             history[done] = scores.metrics() | mean_losses
             on_metrics(done, history[done])
             if done < training.iterations:
@@ -182,7 +183,7 @@ def train(
         test_scores = None
         if trial.split.test:
             tested = validation_set(trial, pairs, test_images, device)
-            test_scores = validate(model, Photographs(pairs, device), tested, size)
+            test_scores = validate(model, Photographs(pairs, device), tested, size, trial.validation.seed)
             on_metrics(done, test_scores.metrics("test_"))
         return Outcome(
             scores=scores,

@@ -116,7 +116,7 @@ def validate(
         model: on the device of ``photographs``.
         batch: decides the memory needed, and no result but by the last bits of sums: a convolution may add in another
             order for another batch. Random manipulations draw once a batch.
-        seed: decides what random manipulations draw, so that two validations of one model agree.
+        seed: decides what random manipulations and channels draw, so that two validations of one model agree.
         kept: of a NIP that does not learn, the same at every validation.
     """
     counts, fidelity = tally(model, photographs, patches, batch, seed, kept)

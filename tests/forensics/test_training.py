@@ -1,5 +1,6 @@
 """The training loop as its callers see it: resumable to the bit, honest about failure, and it learns."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from cameras.feed import Photographs
 from cameras.pairs import Pairs
 from forensics.joint import JointModel
 from forensics.training import Outcome, build_model, train
-from forensics.trial import Training, Validation
+from forensics.trial import Distribution, Training, Validation
 from forensics.validation import validate, validation_set
 from models.checkpoint import CheckpointError
 
@@ -141,3 +142,40 @@ def test_lambda_decides_whom_the_nip_serves(pairs: Pairs, nip: models.NIP) -> No
         train(small_trial(lam, **settings), pairs, nip).scores.psnr for lam in (0.0, "fixed", 1e3)
     )
     assert spent < untouched < improved
+
+
+@pytest.mark.parametrize("schedule", ["fixed", "worst-of-recent"])
+def test_resumed_with_drawn_channels_is_bit_identical(
+    pairs: Pairs, nip: models.NIP, schedule: str, tmp_path: Path
+) -> None:
+    """Codecs, qualities, factors and what a schedule remembers; a real encoder among them."""
+    channel = Distribution(
+        "1-2", "0.5 jpeg:30-95:4:4:4,4:2:0 + 0.3 libjpeg:50-90 + 0.2 none", "straight-through", storage="8-bit",
+        kernel="bilinear", schedule=schedule,
+    )  # fmt: skip
+    trial = small_trial(0.01, channel=channel)
+    checkpoints: dict[int, Path] = {}
+
+    def save(step: int, write: object) -> None:
+        checkpoints[step] = tmp_path / str(step)
+        write(checkpoints[step])  # type: ignore[operator]
+
+    whole = train(trial, pairs, nip, on_checkpoint=save)
+    for checkpoint in checkpoints.values():
+        assert_identical(whole, train(trial, pairs, nip, resume=checkpoint))
+    again = train(replace(trial, seed=1), pairs, nip)
+    assert again.history != whole.history
+
+
+def test_validation_draws_by_its_own_seed(pairs: Pairs, nip: models.NIP) -> None:
+    trial = small_trial(
+        "fixed", channel=Distribution(codec="jpeg:10,95"), training=Training(iterations=1, batch=2, patch=16)
+    )
+    losses = {
+        seed: train(
+            replace(trial, validation=replace(trial.validation, every=1, seed=seed, accuracy_patches=40)), pairs, nip
+        )
+        for seed in (0, 1)
+    }
+    assert losses[0].history[1]["loss_fan"] == losses[1].history[1]["loss_fan"], "training does not know that seed"
+    assert not torch.equal(losses[0].scores.confusion, losses[1].scores.confusion)
