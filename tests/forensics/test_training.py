@@ -11,8 +11,9 @@ from small_trials import small_trial, validation_patches
 import models
 from cameras.feed import Photographs
 from cameras.pairs import Pairs
+from cameras.patches import sample
 from forensics.joint import JointModel
-from forensics.training import Outcome, build_model, train
+from forensics.training import Outcome, build_model, train, training_step
 from forensics.trial import Distribution, Training, Validation
 from forensics.validation import validate, validation_set
 from models.checkpoint import CheckpointError
@@ -179,3 +180,11 @@ def test_validation_draws_by_its_own_seed(pairs: Pairs, nip: models.NIP) -> None
     }
     assert losses[0].history[1]["loss_fan"] == losses[1].history[1]["loss_fan"], "training does not know that seed"
     assert not torch.equal(losses[0].scores.confusion, losses[1].scores.confusion)
+
+
+def test_a_step_reports_its_loss_to_the_channel(pairs: Pairs, nip: models.NIP, generator: torch.Generator) -> None:
+    trial = small_trial(0.01, channel=Distribution(codec="jpeg:50 + none", schedule="worst-of-recent"))
+    model = build_model(trial, nip)
+    batch = sample(pairs, torch.tensor([0]), 2, 16, generator, False)
+    losses = training_step(model, batch, trial, generator)
+    assert model.channel.recent[model.channel.recent.isfinite()].tolist() == [losses[1].item()]
