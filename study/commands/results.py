@@ -1,7 +1,8 @@
 """Commands for what a study found: best, rerun, report."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +19,9 @@ from study.commands.app import (
 )
 from study.settings import StudyError, expanded, user_errors
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 @app.command()
 def best(
@@ -29,10 +33,15 @@ def best(
     camera: str | None = None,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="comma-separated output, with run ids and queries")] = False,
+    codec: Annotated[
+        str | None,
+        typer.Option(help="rank by one encoder of the panel (jpeg:50), by its worst (worst), or by dJPEG"),
+    ] = None,
 ) -> None:
     """The best trade-offs of a study, out of MLflow: most accurate first, and how to get to their runs.
 
-    The validation photographs decide about limits and order. Where there are test photographs, the result is theirs.
+    Accuracy is behind real encoders (the mean over the panel) where trials have been judged so, else behind dJPEG. The
+    validation photographs decide about limits and order. Where there are test photographs, the result is theirs.
     """
     from study import results
     from study.jobs.plan import resolve
@@ -41,30 +50,55 @@ def best(
     if (snapshot := read(study)) is None:
         raise StudyError(f"study {study.name} has no results in {study.storage} yet: python -m study run {source}")
     with user_errors():
-        summary = results.summary(results.of_plan(results.trials(snapshot), resolve(study, snapshot).table))
-        found = results.best(summary, min_psnr=min_psnr, min_accuracy=min_accuracy, camera=camera, isp=isp)
+        trials = results.of_plan(results.trials(snapshot), resolve(study, snapshot).table)
+        behind = results.channel(results.metric(codec or results.leading(trials)))
+        judged = results.behind(trials, behind)
+        found = results.best(
+            results.summary(judged), min_psnr=min_psnr, min_accuracy=min_accuracy, camera=camera, isp=isp
+        )
     if as_csv or as_json:
+        metrics = results.summary(trials[trials["run_id"].isin(judged["run_id"])])  # named as in MLflow
+        by = ["run_ids", "trial_keys"]
+        found = found[by].merge(metrics, on=by, how="left", validate="one_to_one").assign(behind=behind)
         found = results.with_queries(found)
         print(found.to_csv(index=False) if as_csv else found.to_json(orient="records", indent=1))
         return
-    axes = results.axes(found)
-    shown, tested = results.reported(found), bool(found["test_accuracy"].notna().any())
-    rows = []
-    for row, chosen, further in zip(
-        shown.itertuples(), found.itertuples(), found[axes].itertuples(index=False), strict=True
-    ):
-        interval = "" if row.seeds < 2 else f" [{row.accuracy_low:.3f}, {row.accuracy_high:.3f}]"
-        weight = f"{row.lam:g}" if row.mode == "joint" else row.mode
-        metrics = (f"{row.accuracy:.3f}{interval}", f"{row.psnr:.2f}", f"{row.ssim:.4f}")
-        validation = (row.photographs, f"{chosen.accuracy:.3f}, {chosen.psnr:.2f} dB") if tested else ()
-        rows.append((row.camera, row.isp, weight, *further, row.seeds, *metrics, *validation))
-    measured_on = ("measured on", "in validation") if tested else ()
-    headings = ("camera", "ISP", "λ", *axes, "seeds", "accuracy [95 %]", "PSNR (dB)", "SSIM", *measured_on)
-    out.print(table(study.name, headings, rows))
+    unseen = results.unseen(results.verdicts(snapshot, judged)) if behind in results.members(trials) else {}
+    names = {results.PANEL: "real encoders, mean over the panel", results.WORST: "the worst of the real encoders"}
+    out.print(table(f"{study.name}, behind {names.get(behind, behind)}", *_ranked(found, behind, unseen)))
+    if any(behind in encoders for encoders in unseen.values()):
+        print_line(f"unseen: the training of these trials could not have drawn {behind}")
+    if without := len(results.finished(trials)) - len(results.finished(judged)):
+        print_line(f"finished trials that were not judged behind it: {without}. --codec dJPEG ranks all")
     if len(found):
         ways = results.queries(found.iloc[0].to_dict())
         print_line(" ".join(("The first of them again, in this process:", *ways["rerun"][:1])))
         print_line(f"Its runs in MLflow: {ways['filter']}")
+
+
+def _ranked(
+    found: "pd.DataFrame", behind: str, unseen: Mapping[str, frozenset[str]]
+) -> tuple[Sequence[str], list[tuple[object, ...]]]:
+    """Headings and rows of the ranking; settings are marked whose training could not have drawn the encoder."""
+    from study import results
+
+    axes = results.axes(found)
+    shown, tested = results.reported(found), bool(found["test_accuracy"].notna().any())
+    rows: list[tuple[object, ...]] = []
+    for row, chosen, further in zip(
+        shown.itertuples(), found.itertuples(), found[axes].itertuples(index=False), strict=True
+    ):
+        interval = "" if row.seeds < 2 else f" [{row.accuracy_low:.3f}, {row.accuracy_high:.3f}]"
+        mark = " unseen" if any(behind in unseen.get(run_id, ()) for run_id in row.run_ids) else ""
+        weight = f"{row.lam:g}" if row.mode == "joint" else row.mode
+        gap = (f"{row.gap:+.3f}",) if behind != results.TRAINED else ()
+        metrics = (f"{row.accuracy:.3f}{interval}{mark}", *gap, f"{row.psnr:.2f}", f"{row.ssim:.4f}")
+        validation = (row.photographs, f"{chosen.accuracy:.3f}, {chosen.psnr:.2f} dB") if tested else ()
+        rows.append((row.camera, row.isp, weight, *further, row.seeds, *metrics, *validation))
+    measured_on = ("measured on", "in validation") if tested else ()
+    gap_heading = ("gap to dJPEG",) if behind != results.TRAINED else ()
+    headings = ("camera", "ISP", "λ", *axes, "seeds", "accuracy [95 %]", *gap_heading, "PSNR (dB)", "SSIM")
+    return (*headings, *measured_on), rows
 
 
 @app.command()

@@ -17,7 +17,19 @@ Fronts are in :mod:`study.results.fronts`, the paper's numbers and claims in :mo
 
 from study.results.artifacts import confusions, curves, examples, fusions, panel_confusions, unseen, verdicts
 from study.results.comparison import at_equal_psnr, over_all
-from study.results.encoders import PANEL, TRAINED, WORST, behind, behind_codecs, behind_panel, channels, leading
+from study.results.encoders import (
+    PANEL,
+    TRAINED,
+    WORST,
+    behind,
+    behind_codecs,
+    behind_panel,
+    channel,
+    channels,
+    leading,
+    members,
+    metric,
+)
 from study.results.queries import QUESTIONS, best, queries, with_queries
 from study.results.runs_table import (
     FIXED,

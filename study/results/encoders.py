@@ -8,6 +8,7 @@ evaluation on patches adds ``accuracy_jpeg_50`` and so on (:func:`behind_codecs`
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -49,10 +50,15 @@ def channel(name: str) -> str:
 def channels(table: pd.DataFrame) -> list[str]:
     """Name what the finished trials were judged behind: "real" and "worst" first, then the panel, "dJPEG" last."""
     done = finished(table)
-    judged = [name for name in done if _is_real(name) and done[name].notna().any()]
-    members = [channel(name) for name in judged if name not in (REAL, metric(WORST))]
-    first = [name for name in (PANEL, WORST) if metric(name) in judged]
-    return [*first, *sorted(members, key=_natural), TRAINED]
+    first = [name for name in (PANEL, WORST) if metric(name) in done and done[metric(name)].notna().any()]
+    return [*first, *members(table), TRAINED]
+
+
+def members(table: pd.DataFrame) -> list[str]:
+    """Name the encoders of the panel that any finished trial was judged behind."""
+    done = finished(table)
+    judged = [name for name in done if name.startswith(f"{REAL}_") and done[name].notna().any()]
+    return sorted((channel(name) for name in judged if name != metric(WORST)), key=_natural)
 
 
 def behind(table: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -76,7 +82,7 @@ def behind(table: pd.DataFrame, name: str) -> pd.DataFrame:
     if column not in map(metric, channels(table)):
         raise ValueError(f"no trial was judged behind {name!r}; there are: {', '.join(channels(table))}")
     table = table[table[column].notna()]
-    columns = {}
+    columns: dict[str, Any] = {}
     for prefix in ("", TEST):
         judged = table[prefix + column] if prefix + column in table else np.full(len(table), np.nan)
         trained = table[f"{prefix}accuracy"]
@@ -145,10 +151,6 @@ def codec_name(name: str) -> str:
     found = CODEC.fullmatch(name)
     assert found, name
     return f"{found[1]}:{found[2]}" + (f" {found[3]}:{found[4]}:{found[5]}" if found[3] else "")
-
-
-def _is_real(name: str) -> bool:
-    return name == REAL or name.startswith(f"{REAL}_")
 
 
 def _natural(name: str) -> tuple[str, float, str]:

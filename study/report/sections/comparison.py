@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from study import results
 from study.report import plots
 from study.report.content import Content, View
-from study.report.parts import Part, Section, note, panels, paragraph, picture, show
+from study.report.parts import Part, Section, details, note, panels, paragraph, picture, show
 from study.report.tables import Cells, Table, as_printed, count, estimate, named, number
 from study.results import fronts
 
@@ -23,6 +24,8 @@ Settings are chosen by the validation photographs."""
 ABOUT_PATTERN = f"""{PATTERN} is the cheapest watermark there is: a frozen ISP plus one learned tile that is added to
 every photograph, which anybody can average out or copy. What a jointly trained ISP reaches beyond it is more than a
 fixed pattern. """
+
+MORE, LESS = "joint training does more than a fixed pattern", "a fixed pattern does better than joint training"
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ def section(content: Content) -> Section:
     for view in content.views if contests else []:
         found = [(contest, _pairs(view, contest)) for contest in contests]
         parts += [paragraph(sentence(contest, pairs, view)) for contest, pairs in found]
-        parts += [panels(_pictures(view, contests)), show(differences(found, view))]
+        table = differences(found, view)
+        parts += [panels(_pictures(view, contests)), details(table.caption, show(table), opened=view is content.view)]
     about = ABOUT_PATTERN if any(contest.second == PATTERN for contest in contests) else ""
     return Section("At equal PSNR", [note(about + READING), *parts])
 
@@ -67,31 +71,27 @@ def _pairs(view: View, contest: Contest) -> pd.DataFrame:
 
 def sentence(contest: Contest, pairs: pd.DataFrame, view: View) -> str:
     """Which of the two is more accurate at equal PSNR, over all cameras, or that it cannot be told, and why."""
-    where = f"behind {'real encoders' if view.real else 'dJPEG'}"
-    both = f"{contest.name} and {contest.second}"
+    where = "Behind real encoders" if view.real else "Behind dJPEG"
+    if not view.real and contest.axis.startswith("channel."):
+        where = "Each behind the channel of its own training"
+    untold = f"{where}, it cannot be told whether {contest.name} and {contest.second} differ at equal PSNR"
     whole = results.over_all(pairs)
     whole = whole[whole["at"].isna()]
     if whole.empty:
-        return f"Whether {both} differ at equal PSNR {where} cannot be told: their fronts share no PSNR, or no seed."
+        return f"{untold}: their fronts share no PSNR, or no seed."
     row = whole.iloc[0]
     low, high = row["difference_low"], row["difference_high"]
     points = estimate([row["difference"], low, high], 1, scale=100, sign=True)
-    seeds = count(int(row["seeds"]), "seed")
-    between = f"mean from {pairs['at'].min():g} to {pairs['at'].max():g} dB"
-    figures = f"{points} points, {between}, {seeds}"
+    between = f"mean from {pairs['at'].min():.4g} to {pairs['at'].max():.4g} dB"
+    figures = f"{points} points, {between}, {count(int(row['seeds']), 'seed')}"
     if np.isnan(low):
-        return f"Whether {both} differ at equal PSNR {where} cannot be told from one seed ({figures})."
+        return f"{untold}: one seed has no interval ({figures})."
     if low <= 0 <= high:
-        return f"Whether {both} differ at equal PSNR {where} cannot be told: the interval holds zero ({figures})."
-    more = "more" if low > 0 else "less"
-    meaning = ""
-    if contest.second == PATTERN:
-        meaning = (
-            ": joint training does more than a fixed pattern"
-            if low > 0
-            else ": a fixed pattern does better than joint training"
-        )
-    return f"At equal PSNR {where}, {contest.name} is {more} accurate than {contest.second} ({figures}){meaning}."
+        return f"{untold}: the interval holds zero ({figures})."
+    against_pattern = contest.second == PATTERN
+    more, meaning = ("more", MORE) if low > 0 else ("less", LESS)
+    told = f"{where}, {contest.name} is {more} accurate than {contest.second} at equal PSNR ({figures})"
+    return f"{told}: {meaning}." if against_pattern else f"{told}."
 
 
 def differences(found: list[tuple[Contest, pd.DataFrame]], view: View) -> Table:
@@ -143,7 +143,7 @@ def side_by_side(summary: pd.DataFrame, axis: str) -> Figure:
             for row in rows.itertuples():
                 fixed = row.mode == results.FIXED
                 fill = colour if row.run_ids in on_front else plots.PAPER
-                look = {"color": colour, "markersize": 5 if fixed else 4, "markerfacecolor": fill}
+                look: dict[str, Any] = {"color": colour, "markersize": 5 if fixed else 4, "markerfacecolor": fill}
                 axes.plot(row.psnr, 100 * row.accuracy, "D" if fixed else "o", **look)
                 low, high = 100 * row.accuracy_low, 100 * row.accuracy_high
                 axes.vlines(row.psnr, low, high, color=colour, linewidth=0.6, alpha=0.6)

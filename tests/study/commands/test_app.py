@@ -87,6 +87,54 @@ def test_the_best_of_what_was_found(source: str) -> None:
     assert [setting["accuracy"] for setting in ranked] == [0.5, 0.5]
 
 
+@pytest.fixture
+def judged(source: str, client: MlflowClient) -> str:
+    """The finished trials, judged behind two encoders: what is best behind one is not behind the other."""
+    runs = tracking.read(client.tracking_uri, load_study(source).name).of_kind("trial")  # type: ignore[union-attr]
+    for number, run in enumerate(runs):
+        step, run_id = 0.05 * number, run.info.run_id
+        figures = {"accuracy_real": 0.3 + step, "accuracy_real_worst": 0.25, "accuracy_real_webp_50": 0.3 - step}
+        tracking.log_metrics(client, run_id, tracking.metrics(6, figures | {"accuracy_real_jpeg_50_420": 0.3 + step}))
+        client.log_dict(run_id, {"unseen": ["webp:50"]}, "verdict.json")
+    return source
+
+
+def test_the_best_is_ranked_behind_real_encoders(judged: str) -> None:
+    ranked = json.loads(ask("best", judged, "--json"))
+    assert [setting["accuracy_real"] for setting in ranked] == pytest.approx([0.45, 0.40, 0.35, 0.30])
+    assert {setting["behind"] for setting in ranked} == {"real"}
+    assert {setting["accuracy"] for setting in ranked} == {0.5}  # named as in MLflow: behind dJPEG
+    assert all("accuracy_real_webp_50_low" in setting for setting in ranked)
+    assert {setting["behind"] for setting in json.loads(ask("best", judged, "--json", "--codec", "dJPEG"))} == {"dJPEG"}
+    text = " ".join(ask("best", judged).split())
+    assert "behind real encoders, mean over the panel" in text
+    assert "gap to dJPEG" in text
+    assert "-0.050" in text
+    assert "unseen" not in text
+    assert len(json.loads(ask("best", judged, "--json", "--min-accuracy", "0.36"))) == 2
+
+
+def test_the_best_behind_one_encoder(judged: str) -> None:
+    ranked = json.loads(ask("best", judged, "--json", "--codec", "webp:50"))
+    assert [setting["accuracy_real"] for setting in ranked] == pytest.approx([0.30, 0.35, 0.40, 0.45])
+    for spelling in ("jpeg:50 4:2:0", "jpeg:50:4:2:0", "jpeg_50_420"):
+        ranked = json.loads(ask("best", judged, "--json", "--codec", spelling))
+        assert ranked[0]["accuracy_real_jpeg_50_420"] == pytest.approx(0.45)
+        assert ranked[0]["behind"] == "jpeg:50 4:2:0"
+    text = ask("best", judged, "--codec", "webp:50")
+    assert "the training of these trials could not have drawn webp:50" in text
+    assert "unseen" not in ask("best", judged, "--codec", "jpeg:50 4:2:0")
+    asked = CliRunner().invoke(app, ["best", judged, "--codec", "webp:80"])
+    assert asked.exit_code != 0
+    assert "there are: real, worst, jpeg:50 4:2:0, webp:50, dJPEG" in str(asked.exception)
+
+
+def test_trials_that_were_not_judged_are_counted(judged: str, client: MlflowClient) -> None:
+    for run in tracking.read(client.tracking_uri, load_study(judged).name).of_kind("trial")[:1]:  # type: ignore[union-attr]
+        client.log_metric(run.info.run_id, "accuracy_real", float("nan"), step=7)
+    assert "finished trials that were not judged behind it: 1." in ask("best", judged)
+
+
 def test_finished_runs_of_an_older_recipe_are_named(source: str, client: MlflowClient) -> None:
     found = tracking.read(client.tracking_uri, load_study(source).name)
     assert found is not None
