@@ -568,6 +568,21 @@ FAULTS = (
         "hits / flagged",
         "prnu/test_localise.py::test_f1_of_every_threshold",
     ),
+    # --- study: simulated cameras in a bucket ---
+    Fault(
+        "simulated pictures of other settings count as the study's",
+        "study/execution/cameras.py",
+        "!= _settings(simulation):",
+        '== b"":',
+        "study/execution/test_prepared_cameras.py::test_other_settings_are_refused_before_anything_is_made",
+    ),
+    Fault(
+        "the old index stays while data are replaced",
+        "study/execution/cameras.py",
+        "for file in (SETTINGS, INDEX_FILE):",
+        "for file in (SETTINGS,):",
+        "study/execution/test_prepared_cameras.py::test_an_upload_that_was_stopped_is_no_camera",
+    ),
     # --- results: what is read off a study ---
     Fault(
         "of equal points of a front one is lost",
