@@ -28,6 +28,7 @@ LATEX = {
     "→": r"$\rightarrow$",
     "’": "'",
     "§": r"\S",
+    "†": r"$\dagger$",
 }
 
 Cells = dict[tuple[str, str], str]  # (upper heading, lower heading) -> text

@@ -15,7 +15,7 @@ from study import tracking
 from study.report import fingerprint_page
 from study.report.page import Provenance, report
 
-CAMERAS, ISPS, LAMBDAS, SEEDS = ("Nikon D90", "sim-rggb"), ("UNet",), (1e-3, 1e-2, 1e-1, 1.0, "fixed"), (1, 2)
+CAMERAS, ISPS, LAMBDAS, SEEDS = ("Nikon D90", "sim-rggb"), ("UNet", "Pattern"), (1e-3, 1e-2, 1e-1, 1.0, "fixed"), (1, 2)
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -48,7 +48,16 @@ def chromium() -> str:
 
 
 TABLES = {  # some that must be on the page
-    "report.html": {"metrics.csv", "metrics.tex", "claims.csv", "codecs.csv", "missing.csv"},
+    "report.html": {
+        "metrics.csv",
+        "metrics.tex",
+        "claims.csv",
+        "codecs.csv",
+        "missing.csv",
+        "gains-real.csv",
+        "panel.csv",
+        "equal-psnr.csv",
+    },
     "prnu.html": {
         "recovery.csv",
         "correlations.csv",
@@ -74,7 +83,17 @@ def fingerprints_page(folder: Path) -> Path:
 
 def study_page(folder: Path) -> Path:
     uri = synthetic_tracking.fill(
-        folder, "browser", CAMERAS, ISPS, LAMBDAS, SEEDS, examples=True, evaluated=True, pretrained=True, tested=True
+        folder,
+        "browser",
+        CAMERAS,
+        ISPS,
+        LAMBDAS,
+        SEEDS,
+        examples=True,
+        evaluated=True,
+        pretrained=True,
+        tested=True,
+        verdicts=True,
     )
     planned = [
         {"camera": camera, "isp": isp, "lambda": lam, "seed": seed, "key": f"{camera}/{isp}/{lam}/{seed}"}
