@@ -23,6 +23,7 @@ PRNU_KINDS = ("prnu", "low_light")  # of jobs
 PRNU_METRICS = ("correlation", "f1_matching", "f1_mismatched", "pce_unet_short")
 NIP_HASH = "nip_sha256"  # tag of a pre-training, and of the trials that start from its NIP
 PROVENANCE = ["git_revision", "hardware", "packages", "data_fingerprint", NIP_HASH, "threads"]  # tags of a run
+SECTIONS = ("manipulations", "split", "pretraining", "training", "validation", "channel")  # whose names may be an axis
 FIXED = "fixed"  # the value of the parameter `lambda` where the NIP is frozen: the paper's (F)
 DIFFERENTIABLE = "accuracy_dJPEG"  # accuracy of a finished trial behind its own channel, from a later evaluation
 REAL = "accuracy_real"  # mean over a panel of real encoders, on whole photographs; its members' metrics begin so, too
@@ -107,12 +108,17 @@ def finished(table: pd.DataFrame) -> pd.DataFrame:
 
 def axes(table: pd.DataFrame) -> list[str]:
     """Name the study's further axes: settings that take several values in this table."""
-    return [name for name in table.columns if is_axis(name) and table[name].nunique() > 1]
+    return _without_parts([name for name in table.columns if is_axis(name) and table[name].nunique() > 1])
 
 
 def is_axis(name: str) -> bool:
-    """Tell whether a parameter or column is a setting that a study file may make an axis."""
-    return "." in name or name == "manipulations"
+    """Tell whether a parameter or column is a setting, or a named section of them, that may be an axis of a study."""
+    return "." in name or name in SECTIONS
+
+
+def _without_parts(names: list[str]) -> list[str]:
+    """Leave out the settings of a section whose names are an axis: they change with the name."""
+    return [name for name in names if "." not in name or name.partition(".")[0] not in names]
 
 
 def is_behind(name: str) -> bool:
@@ -178,7 +184,7 @@ def of_plan(table: pd.DataFrame, planned: Sequence[Mapping[str, Any]]) -> pd.Dat
 def plan_axes(planned: Sequence[Mapping[str, Any]]) -> list[str]:
     """Name the further axes of a plan."""
     names = list(dict.fromkeys(name for plan in planned for name in plan if is_axis(name)))
-    return [name for name in names if len({str(plan.get(name)) for plan in planned}) > 1]
+    return _without_parts([name for name in names if len({str(plan.get(name)) for plan in planned}) > 1])
 
 
 def missing(table: pd.DataFrame, planned: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

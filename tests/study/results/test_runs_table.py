@@ -175,3 +175,15 @@ def test_the_grid_of_the_paper(grid: pd.DataFrame) -> None:
     assert by_key.loc[PAPER_RUNNING, "status"] == "RUNNING"
     assert by_key.loc[DUPLICATED, "accuracy"] != 0.123
     assert by_key.loc[DUPLICATED, "superseded"] == (f"{9000:032x}",)
+
+
+def test_names_of_a_section_are_one_axis_instead_of_its_settings() -> None:
+    channels = {"robust": ("soft", "jpeg:70"), "paper": ("sin", "jpeg:50")}
+    rows = [
+        {"channel": name, "channel.rounding": rounding, "channel.codec": codec, "training.batch": batch}
+        for name, (rounding, codec) in channels.items()
+        for batch in (5, 10)
+    ]
+    assert results.axes(pd.DataFrame(rows)) == ["channel", "training.batch"]
+    assert results.plan_axes(rows) == ["channel", "training.batch"]
+    assert results.axes(pd.DataFrame(rows).drop(columns="channel")) == ["channel.rounding", "channel.codec", "training.batch"]
