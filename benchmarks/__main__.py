@@ -33,6 +33,7 @@ from benchmarks.rows import FAILED, Row, failure, is_installed, markdown, termin
 
 SUBJECTS = {  # in this order -> about how many seconds on two cores, for the time to go
     "training": 240,
+    "training_channels": 150,
     "traffic": 5,
     "patches": 40,
     "demosaicing": 15,

@@ -62,7 +62,7 @@ class Channel(nn.Module):
             with 8 bits, and the gradient passes straight through.
         schedule: ``fixed`` draws terms of ``codec`` by their weights. ``worst-of-recent`` does so for every second
             batch on average, and gives the others to the term with the largest recent loss (see :meth:`report`); this
-            in training mode alone, so that ``eval()`` draws by the weights.
+            in training alone: in ``eval()`` mode, or under ``torch.no_grad()``, the weights decide.
 
     Raises:
         ValueError: any other setting.
@@ -130,7 +130,7 @@ class Channel(nn.Module):
         """Draws what one batch meets.
 
         Every call takes four numbers from the generator, and none where nothing is drawn. With the schedule
-        ``worst-of-recent``, in training mode, the host reads losses: it waits for that of the batch before.
+        ``worst-of-recent``, in training, the host reads losses: it waits for that of the batch before.
 
         Raises:
             ValueError: no generator where one is needed.
@@ -157,7 +157,7 @@ class Channel(nn.Module):
     def _shares(self) -> list[float]:
         """Of the terms, 0 to 1."""
         shares = [float(term.share) for term in self.mixture.terms]
-        if self.schedule == "fixed" or not self.training:
+        if self.schedule == "fixed" or not (self.training and torch.is_grad_enabled()):
             return shares
         recent = self.recent.nan_to_num(nan=inf, posinf=inf).tolist()
         worst = [share if loss == max(recent) else 0 for share, loss in zip(shares, recent, strict=True)]

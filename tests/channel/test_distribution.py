@@ -229,6 +229,8 @@ def test_what_was_not_met_yet_counts_as_worst_and_means_are_of_about_ten() -> No
 def test_validations_draw_by_the_weights() -> None:
     channel = scheduled()
     passes(channel, (0.5, 0.4, 0.9), seeded(), 50)
+    with torch.no_grad():
+        assert channel._shares() == [0.5, 0.25, 0.25]
     channel.eval()
     assert channel._shares() == [0.5, 0.25, 0.25]
     assert channel.train()._shares() == [0.25, 0.125, 0.625]

@@ -302,9 +302,9 @@ FAULTS = (
     ),
     Fault(
         "down-sampling takes every second pixel instead of means",
-        "channel/distribution.py",
-        "average(images, self.downsample)",
-        "images[..., :: self.downsample, :: self.downsample]",
+        "channel/downsampling.py",
+        "average(images, int(factor))",
+        "images[..., :: int(factor), :: int(factor)]",
         "channel/test_distribution.py::test_the_channel_averages_and_then_compresses",
     ),
     Fault(
@@ -355,6 +355,48 @@ FAULTS = (
         "alpha=1 / (2 * math.pi)",
         "alpha=1 / math.pi",
         "channel/test_quantization.py::test_sin_is_equation_3",
+    ),
+    Fault(
+        "bicubic down-sampling without anti-aliasing",
+        "channel/downsampling.py",
+        "(pixels + 0.5 - centres) / scale",
+        "(pixels + 0.5 - centres)",
+        "channel/test_downsampling.py",
+    ),
+    Fault(
+        "a mixture draws its first codec too often",
+        "channel/distribution.py",
+        "number, rest = number + 1, rest - share",
+        "number, rest = number + 1, rest",
+        "channel/test_distribution.py::test_each_choice_is_drawn_as_often_as_it_says",
+    ),
+    Fault(
+        "a range of qualities lacks its last one",
+        "channel/mixture.py",
+        "int(match[2]) + 1",
+        "int(match[2])",
+        "channel/test_mixture.py",
+    ),
+    Fault(
+        "a real encoder has the value of its surrogate",
+        "channel/codecs/trained.py",
+        "lambda _: self.encode(images.detach())",
+        "torch.clone",
+        "channel/test_trained.py",
+    ),
+    Fault(
+        "8 bits round halves of means to either side",
+        "channel/distribution.py",
+        "levels = shrink(quantization.to_levels(images), drawn.factor, self.factors.kernel)",
+        "levels = 255 * shrink(quantization.store(images), drawn.factor, self.factors.kernel)",
+        "channel/test_distribution.py::test_eight_bits_are_those_of_files",
+    ),
+    Fault(
+        "validations draw what was worst in training",
+        "channel/distribution.py",
+        "not (self.training and torch.is_grad_enabled())",
+        "False",
+        "channel/test_distribution.py::test_validations_draw_by_the_weights",
     ),
     # --- forensics: the joint training, its validation and evaluation ---
     Fault(

@@ -12,7 +12,8 @@ from study.report.parts import Section, details, note, show
 from study.report.tables import NOTHING, Table
 from study.results.claims import NOT_RUN, UNDECIDED, Findings, deviations, verdicts
 
-READING = """A claim is answered by trials of this study file with the paper’s manipulations and channel, in all
+READING = """The paper’s claims are about its own channel, so that all accuracies here are behind dJPEG, not behind
+real encoders. A claim is answered by trials of this study file with the paper’s manipulations and channel, in all
 settings of both; where a study varies a further setting, nothing is averaged over it. Absolute numbers need real
 cameras under the paper’s protocol; claims that only compare may be answered by simulated photographs and by a shorter
 training, and the column Data says so. Ours is measured on the test photographs where there are some, with the number

@@ -98,13 +98,14 @@ def differences(found: list[tuple[Contest, pd.DataFrame]], view: View) -> Table:
     """A row per pair, camera and further axes, and PSNR: both accuracies and their difference with its interval."""
     rows: list[Cells] = []
     parts = []
+    places = dict.fromkeys(["camera", "isp", *(name for _, pairs in found for name in _place(pairs))], "")
     for contest, pairs in found:
-        within = [name for name in pairs if name not in ("at", "seed", "first", "second", "difference")]
+        within = _place(pairs)
         numbers = results.over_all(pairs, within)
         parts.append(numbers.assign(axis=contest.axis, value=contest.first, against=contest.second))
         for row in numbers.to_dict("records"):
-            place = {"compared": contest.name, "against": contest.second} | {name: row[name] for name in within}
-            cells = named(place)
+            place = places | {name: row[name] for name in within}
+            cells = named({"compared": contest.name, "against": contest.second} | place)
             cells["", "PSNR (dB)"] = "mean" if np.isnan(row["at"]) else f"{row['at']:.4g}"
             cells["", "Seeds"] = str(row["seeds"])
             cells["Accuracy (%)", "compared"] = number(100 * row["first"], 1)
@@ -116,6 +117,11 @@ def differences(found: list[tuple[Contest, pd.DataFrame]], view: View) -> Table:
     on = "test" if view.tested else "validation"
     caption = f"Differences of accuracy behind {behind} at equal PSNR, on the {on} photographs"
     return Table(f"equal-psnr{view.name}", caption, as_printed(rows, once=2), pd.concat(parts, ignore_index=True))
+
+
+def _place(pairs: pd.DataFrame) -> list[str]:
+    """The columns that say what a pair shares: camera, ISP, further axes."""
+    return [name for name in pairs if name not in ("at", "seed", "first", "second", "difference")]
 
 
 def _pictures(view: View, contests: list[Contest]) -> Iterator[Part]:

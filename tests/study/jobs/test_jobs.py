@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from forensics import Trial
+from forensics.panel import Panel
 from forensics.trial import Distribution, Split, Training
 from models.pretrain import Pretraining
 from study.jobs import KINDS, Job, from_text, to_text
@@ -13,6 +14,7 @@ from study.jobs.fingerprints import FingerprintJob, JointNip, PretrainedNip
 from study.jobs.low_light import DarkFolders, LowLightJob
 from study.jobs.pretraining import PretrainingJob
 from study.jobs.trial import TrialJob
+from study.jobs.verdict import VerdictJob
 from study.settings import Fingerprints, LowLight, Simulation, load_study, planned
 
 DATA, NIP = "d" * 64, "e" * 64
@@ -62,6 +64,8 @@ JOBS: dict[str, Job] = {
     "joint trial": TRIAL,
     "fixed trial": FIXED,
     "evaluation": EvaluationJob.plan(TRIAL, "jpeg:50:4:2:0"),
+    "verdict": VerdictJob.plan(TRIAL, Panel(photographs=8, megapixels=0.5)),
+    "trial with a verdict": TRIAL.model_copy(update={"evaluation": Panel(windows=7)}),
     "fingerprints": FINGERPRINTS,
     "fingerprints of a real camera": FINGERPRINTS.model_copy(update={"simulation": None, "joint": ()}),
     "simulated low light": low_light(Simulation(preset="sim-rggb")),
@@ -100,12 +104,26 @@ def test_the_key_of_a_grid_survives_the_text(study: str) -> None:
 @pytest.mark.parametrize("name", JOBS)
 def test_a_job_has_all_that_the_engine_asks_for(name: str) -> None:
     job = JOBS[name]
-    for member in ("kind", "key", "run_key", "name", "steps", "axes", "params", "tags", "stored", "run", "model_dump"):
+    for member in (
+        "kind",
+        "key",
+        "run_key",
+        "name",
+        "steps",
+        "axes",
+        "params",
+        "tags",
+        "stored",
+        "run",
+        "follow_ups",
+        "needs_gpu",
+        "model_dump",
+    ):
         assert hasattr(job, member), member
     assert len(job.key) == 32
     assert job.steps > 0
     assert job.name.startswith("camera ")
-    adds = isinstance(job, EvaluationJob)
+    adds = isinstance(job, EvaluationJob | VerdictJob)
     assert (job.run_key != job.key) == adds
     assert job.params.keys() >= (set() if adds else {"camera"})
     assert job.axes["camera"] == "camera"
@@ -130,3 +148,11 @@ def test_a_trial_lists_every_setting_and_axis() -> None:
 def test_only_pretrainings_leave_files_for_other_jobs() -> None:
     assert PRETRAINING.stored == {"nip.safetensors": f"nips/camera-DNet-{PRETRAINING.key[:8]}.safetensors"}
     assert {name for name, job in JOBS.items() if job.stored} == {"pre-training"}
+
+
+def test_only_trials_of_a_study_are_followed_by_a_verdict() -> None:
+    found = {name: [later.kind for later in job.follow_ups] for name, job in JOBS.items() if job.follow_ups}
+    assert found == {"trial with a verdict": ["verdict"]}
+    (later,) = JOBS["trial with a verdict"].follow_ups
+    assert later == VerdictJob.plan(TRIAL, Panel(windows=7))
+    assert {name for name, job in JOBS.items() if not job.needs_gpu} == {"verdict"}

@@ -186,4 +186,5 @@ def test_names_of_a_section_are_one_axis_instead_of_its_settings() -> None:
     ]
     assert results.axes(pd.DataFrame(rows)) == ["channel", "training.batch"]
     assert results.plan_axes(rows) == ["channel", "training.batch"]
-    assert results.axes(pd.DataFrame(rows).drop(columns="channel")) == ["channel.rounding", "channel.codec", "training.batch"]
+    unnamed = pd.DataFrame(rows).drop(columns="channel")
+    assert results.axes(unnamed) == ["channel.rounding", "channel.codec", "training.batch"]
