@@ -156,6 +156,7 @@ split: {train: 3, validation: 2}
 pretraining: {patch: 16, batch: 4, learning_rate: 1.0e-3, max_iterations: 10, check_every: 5, validation_patch: 32}
 training: {patch: 16, batch: 4, iterations: 10}
 validation: {every: 5, accuracy_patches: 4, fidelity_patches: 2}
+evaluation: {codecs: ["jpeg:50"], windows: 3}
 """
 
 

@@ -17,6 +17,7 @@ from study.jobs.keys import KEY_RECIPE, KEY_TAG
 from study.jobs.plan import resolve
 from study.jobs.pretraining import PretrainingJob
 from study.jobs.trial import TrialJob
+from study.jobs.verdict import METRIC as VERDICT
 from study.settings import Study
 from study.tracking import KEY, Snapshot
 
@@ -71,7 +72,7 @@ def _adopt(snapshot: Snapshot, job: PretrainingJob | TrialJob) -> Run | None:
 def _adopt_evaluations(snapshot: Snapshot, trial: TrialJob, run: Run) -> None:
     """What the trial was judged behind before counts as done."""
     for name in run.data.metrics:
-        if name.startswith("accuracy_"):
+        if name.startswith("accuracy_") and not name.startswith(VERDICT):
             parts = name.removeprefix("accuracy_").split("_")
             subsampling = [":".join(parts[2])] if len(parts) > 2 else []
             codec = DIFFERENTIABLE if parts == [DIFFERENTIABLE] else ":".join((*parts[:2], *subsampling))

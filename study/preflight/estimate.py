@@ -11,6 +11,7 @@ from mlflow.entities import Run
 from cameras.dng import simulated_size
 from cameras.pairs import INDEX_FILE
 from forensics.sizes import checkpoint_size, outcome_size
+from forensics.trial import Distribution
 from models.pretrain import Pretraining
 from models.registry import pretrained_as
 from models.sizes import nip_size, pretraining_checkpoint_size
@@ -34,7 +35,7 @@ PACE = {
             "manipulations",
             *(f"training.{name}" for name in ("batch", "patch", "textured", "precision")),
             *(f"validation.{name}" for name in ("every", "accuracy_patches", "fidelity_patches", "textured")),
-            *(f"channel.{name}" for name in ("downsample", "codec", "rounding", "subsampling")),
+            *(f"channel.{field.name}" for field in fields(Distribution)),
         ],
     ),
 }
@@ -62,9 +63,10 @@ class Estimate:
 
     Time: the seconds per iteration of a job are the median over this experiment's finished runs of the same ISP, and
     of the same settings where these decide the speed (batch, patch, precision, validation, channel, manipulations,
-    threads; *fixed* apart from *joint*), on whatever hardware they ran. A pre-training stops as early as theirs did.
-    Of jobs in progress counts what is left since their last checkpoint. What has failed by itself takes no time: it is
-    left alone. A *device* is what a job gets: its share of a GPU, or else its CPUs.
+    threads; *fixed* apart from *joint*), on whatever hardware they ran, verdicts included. A pre-training stops as
+    early as theirs did. The missing verdict of a finished trial does not count. Of jobs in progress counts what is left
+    since their last checkpoint. What has failed by itself takes no time: it is left alone. A *device* is what a job
+    gets: its share of a GPU, or else its CPUs.
 
     Bytes: a trial keeps the weights of its NIP and its FAN, and example patches; a pre-training keeps its NIP twice, in
     the storage and with its run. Of every job that runs at the same time, two checkpoints lie in the storage, and a

@@ -24,6 +24,7 @@ split: {{train: 3, validation: 1}}
 pretraining: {{patch: 16, batch: 2, max_iterations: 4, check_every: 2, validation_patch: 32}}
 training: {{patch: 16, batch: 2, iterations: 120}}
 validation: {{every: 20, accuracy_patches: 2, fidelity_patches: 1, textured: false}}
+evaluation: {{codecs: ["jpeg:50"], windows: 3}}
 resources: {{checkpoint_seconds: 0, cache: {cache}}}
 """
 HERE = Path(__file__).resolve().parent
@@ -139,7 +140,7 @@ class Laboratory:
         run_id = run.info.run_id
         metrics = {
             name: [(entry.step, entry.value) for entry in self.client.get_metric_history(run_id, name)]
-            for name in run.data.metrics.keys() - {"seconds"}
+            for name in run.data.metrics.keys() - {"seconds", "verdict_seconds"}
         }
         with TemporaryDirectory() as folder:
             files = {name: Path(self.client.download_artifacts(run_id, name, folder)) for name in WEIGHTS}

@@ -19,6 +19,7 @@ split: {{train: 5, validation: 2}}
 pretraining: {{patch: 16, batch: 2, max_iterations: 4, check_every: 2, validation_patch: 32}}
 training: {{patch: 16, batch: 2, iterations: 4}}
 validation: {{every: 2, accuracy_patches: 2, fidelity_patches: 1, textured: false}}
+evaluation: {{codecs: ["jpeg:50"], windows: 3}}
 prnu: {{estimation: 3, prediction: 2, evaluation: 2, window: 33, stride: 16, forgery: 64, instances: 1,
         low_light: {{scenes: 10, training: 5, iterations: 2}}}}
 resources: {{checkpoint_seconds: 0, cache: {cache}}}

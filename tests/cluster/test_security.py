@@ -321,6 +321,7 @@ split: {train: 3, validation: 1}
 pretraining: {patch: 16, batch: 2, max_iterations: 4, check_every: 2, validation_patch: 32}
 training: {patch: 16, batch: 2, iterations: 100000}
 validation: {every: 100, accuracy_patches: 2, fidelity_patches: 1, textured: false}
+evaluation: {codecs: ["jpeg:50"], windows: 3}
 """
 
 

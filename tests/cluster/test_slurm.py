@@ -27,6 +27,7 @@ split: {{train: 3, validation: 1}}
 pretraining: {{patch: 16, batch: 2, max_iterations: 4, check_every: 2, validation_patch: 32}}
 training: {{patch: 16, batch: 2, iterations: 320}}
 validation: {{every: 40, accuracy_patches: 2, fidelity_patches: 1, textured: false}}
+evaluation: {{codecs: ["jpeg:50"], windows: 3}}
 resources: {{checkpoint_seconds: 0, cache: {cache}}}
 """
 JOB = str(4_000_000 + os.getpid())  # by it, all its processes are found

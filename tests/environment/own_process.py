@@ -17,6 +17,7 @@ split: {train: 3, validation: 1}
 pretraining: {patch: 16, batch: 2, max_iterations: 2, check_every: 2, validation_patch: 32}
 training: {patch: 16, batch: 2, iterations: 2}
 validation: {every: 2, accuracy_patches: 2, fidelity_patches: 2, textured: false}
+evaluation: {codecs: ["jpeg:50"], windows: 3}
 """
 
 Ran = subprocess.CompletedProcess[str]

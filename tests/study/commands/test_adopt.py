@@ -36,6 +36,7 @@ split: {train: 2, validation: 2}
 pretraining: {patch: 16, batch: 2, max_iterations: 2, check_every: 2, validation_patch: 32}
 training: {patch: 16, batch: 2, iterations: 4}
 validation: {every: 2, accuracy_patches: 5, fidelity_patches: 1, textured: false}
+evaluation: {codecs: ["jpeg:50"], windows: 3}
 channel: {codec: ["jpeg:50", "jpeg:90"]}
 """
 # All settings that the older recipe hashed, by hand.
@@ -235,7 +236,10 @@ def test_earlier_evaluations_count(study: Study, adopted: Adopted) -> None:
 
 @pytest.mark.usefixtures("without_ray")
 def test_the_study_resumes_where_it_was(study: Study, adopted: Adopted, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its NIP gets its new name; of its trials, only the one that had failed runs; nothing is evaluated again."""
+    """Its NIP gets its new name; of its trials, only the one that had failed runs; nothing is evaluated again.
+
+    The verdicts, which an older version did not know, are made up for.
+    """
     from study.execution import scheduler
 
     _, _, before = adopted
@@ -250,12 +254,13 @@ def test_the_study_resumes_where_it_was(study: Study, adopted: Adopted, monkeypa
     grid = resolve(study, snapshot(study))
     (pretraining,) = grid.pretrainings
     assert driver.run(study, no_preflight) == {}
-    assert [job.key for job in scheduled] == [grid.ready[-1].key]
+    assert [job.key for job in scheduled if job.kind != "verdict"] == [grid.ready[-1].key]
+    assert {job.run_key for job in scheduled if job.kind == "verdict"} == {job.key for job in grid.ready}
     assert reports == []
     (content,) = before.values()
     assert stored(study) == before | {pretraining.weights: content}, "the very bytes that its trials began with"
     assert driver.run(study, no_preflight) == {}
-    assert len(scheduled) == 1, "now all is done"
+    assert len(scheduled) == 1 + len(grid.ready), "now all is done"
 
     scheduled.clear()
     _, failures = evaluate(study, ["jpeg:50"], no_preflight)

@@ -37,6 +37,7 @@ split: {train: 3, validation: 1}
 pretraining: {patch: 16, batch: 2, max_iterations: 4, check_every: 2, validation_patch: 32}
 training: {patch: 16, batch: 2, iterations: 240}
 validation: {every: 20, accuracy_patches: 2, fidelity_patches: 1, textured: false}
+evaluation: {codecs: ["jpeg:50"], windows: 3}
 resources: {checkpoint_seconds: 0}
 """
 

@@ -39,6 +39,7 @@ split: {train: 2, validation: 2, test: 1}
 pretraining: {patch: 16, batch: 2, max_iterations: 2, check_every: 2, validation_patch: 32}
 training: {patch: 16, batch: 2, iterations: 4}
 validation: {every: 2, accuracy_patches: 5, fidelity_patches: 1, textured: false}
+evaluation: {codecs: ["jpeg:50"], windows: 3}
 channel: {downsample: [2]}
 """
 FINISHED = (0.01, "fixed")

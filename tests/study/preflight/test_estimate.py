@@ -62,13 +62,15 @@ def finished(
     key: str = "",
     threads: int = 1,
     status: str = "FINISHED",
+    verdict: float | None = None,
     **changes: str,
 ) -> Run:
     """A run of a job; with a ``key`` that of another one, whose params are different by ``changes``."""
     params = {name: str(value) for name, value in job.params.items()} | changes
     tags = {tracking.KEY: key or job.key, "kind": job.kind, "threads": str(threads), **job.tags}
+    judged = [] if verdict is None else [Metric("verdict_seconds", verdict, 0, 0)]
     data = RunData(
-        metrics=[Metric("seconds", seconds, 0, 0)],
+        metrics=[Metric("seconds", seconds, 0, 0), *judged],
         params=[Param(name, value) for name, value in params.items()],
         tags=[RunTag(name, value) for name, value in tags.items()],
     )
@@ -94,6 +96,14 @@ def test_what_was_never_measured_is_unknown_and_named(study: Study) -> None:
     assert (*trials(found), found.hours) == (16, 0, 0)
     assert set(found.unknown) == {"INet pre-training", "UNet pre-training", "INet trials", "UNet trials"}
     assert one(found, "pre-training", "INet").count == 2
+
+
+def test_the_verdict_that_follows_a_trial_takes_time_too(study: Study) -> None:
+    grid = grid_of(study)
+    joint = [job for job in grid.ready if job.trial.isp == "INet" and job.trial.joint]
+    fixed = [job for job in grid.ready if job.trial.isp == "INet" and not job.trial.joint]
+    runs = [finished(joint[0], 60, verdict=6), *(finished(job, 20) for job in fixed)]
+    assert one(estimated(study, grid, runs), "trials", "INet").seconds == pytest.approx((len(joint) - 1) * 66)
 
 
 def test_hours_are_medians_of_finished_runs_scaled_by_iterations(study: Study) -> None:
