@@ -59,7 +59,8 @@ def column(height: float, layout: Any = "constrained") -> Iterator[Figure]:
 
 def settle(figure: Figure) -> None:
     """Lay the figure out once and for all: with an engine, even "none", every file would draw it twice."""
-    figure.draw_without_rendering()
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
     figure.set_layout_engine(None)
 
 

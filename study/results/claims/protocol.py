@@ -8,6 +8,22 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+# Settings that runs of earlier versions did not log: they had these values.
+LATER = {
+    "channel.kernel": "mean",
+    "channel.storage": "float",
+    "channel.schedule": "fixed",
+    "training.nip_learning_rate": "None",
+    "pretraining.start": "random",
+    "pretraining.warm_up": "0",
+    "pretraining.decay": "constant",
+}
+
+
+def _later(section: str) -> dict[str, str]:
+    return {name: value for name, value in LATER.items() if name.startswith(f"{section}.")}
+
+
 MANIPULATIONS = str(("sharpen", "gaussian", "jpeg:80", "resample"))
 DISTRIBUTED = {
     "manipulations": MANIPULATIONS,
@@ -15,8 +31,14 @@ DISTRIBUTED = {
     "channel.codec": "jpeg:50",
     "channel.rounding": "sin",
     "channel.subsampling": "4:4:4",
+    **_later("channel"),
 }
-UNDISTRIBUTED = {"manipulations": MANIPULATIONS, "channel.downsample": "1", "channel.codec": "none"}
+UNDISTRIBUTED = {
+    "manipulations": MANIPULATIONS,
+    "channel.downsample": "1",
+    "channel.codec": "none",
+    **_later("channel"),
+}
 PATCHES = {"2": "128", "1": "64"}  # RAW patch by down-sampling: the FAN receives 128 px
 TRAINING = {
     "split.train": "120",
@@ -29,6 +51,8 @@ TRAINING = {
     "training.textured": "False",
     "training.precision": "float32",
     "validation.textured": "True",
+    **_later("training"),
+    **_later("pretraining"),
 }
 PRETRAINING = {
     "split.train": "120",
@@ -43,15 +67,17 @@ PRETRAINING = {
     "pretraining.validation_patch": "256",
     "pretraining.textured": "False",
     "pretraining.precision": "float32",
+    **_later("pretraining"),
 }
 FINGERPRINTS = {"prnu.pixels": "1048576", "prnu.estimation": "90"}
 
 
 def having(table: pd.DataFrame, settings: Mapping[str, str]) -> pd.DataFrame:
-    """Select the rows with these settings; none where a setting was not logged."""
-    if not settings.keys() <= set(table.columns):
+    """Select the rows with these settings; none where a setting was not logged, unless it came LATER."""
+    if not settings.keys() - LATER.keys() <= set(table.columns):
         return table.head(0)
-    return table[(table[list(settings)] == list(settings.values())).all(axis=1)]
+    logged = table.reindex(columns=list(settings)).fillna(LATER)
+    return table[(logged == list(settings.values())).all(axis=1)]
 
 
 def trained_alike(trials: pd.DataFrame) -> pd.DataFrame:
