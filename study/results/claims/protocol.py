@@ -52,7 +52,6 @@ TRAINING = {
     "training.precision": "float32",
     "validation.textured": "True",
     **_later("training"),
-    **_later("pretraining"),
 }
 PRETRAINING = {
     "split.train": "120",

@@ -217,6 +217,7 @@ def test_only_trials_under_the_claims_channel_answer_it(published: pd.DataFrame)
         ("channel.rounding", "soft"),
         ("channel.subsampling", "4:2:0"),
         ("channel.downsample", "1"),
+        ("channel.storage", "8-bit"),  # not logged by earlier versions, and the paper's where it is missing
         ("manipulations", "('sharpen', 'gaussian', 'jpeg:80')"),
     ],
 )
@@ -234,15 +235,22 @@ def test_another_channel_answers_no_claim(published: pd.DataFrame, setting: str,
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("training.iterations", "600"), ("training.patch", "64"), ("split.train", "60"), ("pretraining.patch", "32")],
+    [
+        ("training.iterations", "600"),
+        ("training.patch", "64"),
+        ("split.train", "60"),
+        ("pretraining.patch", "32"),
+        ("training.nip_learning_rate", "1e-05"),
+        ("pretraining.start", "standard"),
+    ],
 )
 def test_absolute_numbers_under_another_training_decide_nothing(
     published: pd.DataFrame, setting: str, value: str
 ) -> None:
     trials, pretrained = as_trials(published), pretrained_as_published()
-    if setting in pretrained:
+    if setting in pretrained or setting.startswith("pretraining."):
         pretrained = pretrained.assign(**{setting: value})
-    if setting in trials:
+    if setting in trials or setting.startswith("training."):
         trials = trials.assign(**{setting: value})
     found = verdicts(claims.Findings(trials, pretrained, REAL))
     assert found.loc["fixed-accuracy", "verdict"] == claims.OTHER_PROTOCOL
