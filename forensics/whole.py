@@ -41,8 +41,8 @@ def develop_whole(
         nip: is set to evaluation; it may be on another device than ``bayer``, which then gets tile after tile.
         precision: as in :func:`models.nip.develop`.
         box: develop this part alone, as it is in the whole photograph.
-        tile: what is developed at once has at most so many cells on a side, or a few more than its margins. A photograph that is no larger is
-            developed at once, and so is any other if its pixels depend on all of the photograph.
+        tile: what is developed at once has at most so many cells on a side, or a few more than its margins. A
+            photograph that is no larger is developed at once, and so is any other if its pixels depend on all of it.
     """
     nip.eval()
     device = next(nip.parameters()).device
