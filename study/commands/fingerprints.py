@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cameras.raw import RawFrame
+from forensics.trial import Distribution
 from models.registry import NIPS, pretrained_as
 from prnu import experiment, exposures, lowlight
 from study import tracking
@@ -111,10 +112,16 @@ def _fingerprint_jobs(
             pretrained=tuple(pretrained.values()),
             joint=tuple(joint),
             settings=settings,
-            channel=planned(session.study)[0].trial.channel,
+            channel=_channel(session.study),
         )
         jobs.append(fingerprint_job)
     return jobs
+
+
+def _channel(study: Study) -> Distribution:
+    """What photographs go through: the study's first channel that draws nothing; where all of them draw, the paper's."""
+    fixed = (item.trial.channel for item in planned(study) if not item.trial.channel.build().random)
+    return next(fixed, Distribution())
 
 
 def _low_light_jobs(session: Session) -> list[LowLightJob]:

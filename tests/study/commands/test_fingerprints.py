@@ -325,3 +325,11 @@ def test_the_pretrained_nip_below_a_pattern_is_examined_once_under_its_own_name(
 
 def run_of(job: TrialJob) -> Any:
     return SimpleNamespace(info=SimpleNamespace(run_id=job.key))
+
+
+def test_photographs_go_through_a_channel_that_draws_nothing() -> None:
+    drawn = {"robust": {"codec": "jpeg:30-95"}}
+    content = {"name": "s", "cameras": ["a"], "isps": ["UNet"], "lambdas": ["fixed"], "seeds": 1, "channel": drawn}
+    assert fingerprints._channel(Study.model_validate(content)) == Distribution()
+    beside = [{"channel": {"paper": {"codec": "jpeg:70"}}}]
+    assert fingerprints._channel(Study.model_validate({**content, "also": beside})) == Distribution(codec="jpeg:70")

@@ -1,10 +1,11 @@
 """Study files: what they mean, and one clear line for whatever does not fit."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from forensics.trial import Trial
+from forensics.trial import Distribution, Trial
 from models.nip import NIP
 from models.pretrain import Pretraining
 from models.registry import NIPS
@@ -138,6 +139,13 @@ def test_the_paper_preset_spells_out_the_defaults() -> None:
     assert item.trial == Trial(item.trial.camera, item.trial.isp, item.trial.lam, item.trial.seed)
 
 
+def test_the_robust_preset_is_the_paper_but_for_its_channel() -> None:
+    paper, robust = planned(load_study("paper")), planned(load_study("robust"))
+    assert len({item.trial.channel for item in robust}) == 1
+    assert robust[0].trial.channel.build().random
+    assert [replace(item.trial, channel=Distribution()) for item in robust] == [item.trial for item in paper]
+
+
 def test_an_unknown_study_names_the_presets() -> None:
-    with pytest.raises(StudyError, match=r"no study 'demmo'.*demo, fan-only, paper, smoke"):
+    with pytest.raises(StudyError, match=r"no study 'demmo'.*demo, fan-only, paper, robust, smoke"):
         load_study("demmo")
