@@ -119,7 +119,7 @@ def _fingerprint_jobs(
 
 
 def _channel(study: Study) -> Distribution:
-    """What photographs go through: the study's first channel that draws nothing; where all of them draw, the paper's."""
+    """What photographs go through: the first channel that draws nothing; where all of them draw, the paper's."""
     fixed = (item.trial.channel for item in planned(study) if not item.trial.channel.build().random)
     return next(fixed, Distribution())
 
