@@ -8,14 +8,21 @@ from own_process import STUDY
 from study.settings import StudyError, load_study
 
 
+LINES = [line.partition(":")[0] for line in STUDY.splitlines()]
+END = len(LINES) + 1
+
+
 @pytest.mark.parametrize(
     ("extra", "said"),
     [
-        ("training: {patch: 32}\n", "the key 'training' comes twice, in lines 9 and 11"),
-        ("lambdas: [fixed]\n", "the key 'lambdas' comes twice, in lines 5 and 11"),
+        (
+            "training: {patch: 32}\n",
+            f"the key 'training' comes twice, in lines {LINES.index('training') + 1} and {END}",
+        ),
+        ("lambdas: [fixed]\n", f"the key 'lambdas' comes twice, in lines {LINES.index('lambdas') + 1} and {END}"),
         (
             "channel: {downsample: 1, codec: 'jpeg:50',\n  downsample: 2}\n",
-            "'downsample' comes twice, in lines 11 and 12",
+            f"'downsample' comes twice, in lines {END} and {END + 1}",
         ),
     ],
 )
