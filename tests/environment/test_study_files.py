@@ -7,7 +7,6 @@ from own_process import STUDY
 
 from study.settings import StudyError, load_study
 
-
 LINES = [line.partition(":")[0] for line in STUDY.splitlines()]
 END = len(LINES) + 1
 
