@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from laboratory import METRICS, STEPS, TRIALS, Laboratory, Result
+from laboratory import JUDGED, METRICS, STEPS, TRIALS, Laboratory, Result
 from machines import Bucket, Cluster, Machine, TrackingServer
 
 
@@ -61,8 +61,9 @@ def undisturbed(reference: Laboratory) -> dict[str, Result]:
     results = reference.outcome()
     assert len(results) == TRIALS
     for result in results.values():
-        assert result.metrics.keys() == METRICS
-        assert all([step for step, _ in history] == STEPS for history in result.metrics.values())
+        assert result.metrics.keys() == METRICS | JUDGED
+        for name, history in result.metrics.items():
+            assert [step for step, _ in history] == (STEPS if name in METRICS else STEPS[-1:]), name
     assert len({result.weights["fan.safetensors"] for result in results.values()}) == TRIALS, "all trials are alike"
     return results
 
