@@ -21,6 +21,7 @@ class Fault(NamedTuple):
 WRITTEN_OUT = "models/test_written_out.py"
 PRETRAINING = "models/test_pretraining_by_hand.py"
 TRAINING = "forensics/test_training_by_hand.py"
+PANEL = "forensics/test_panel.py"
 PHOTOGRAPHS = "forensics/test_photographs.py"
 
 FAULTS = (
@@ -552,6 +553,35 @@ FAULTS = (
         "(255 * photographs.float()).round()",
         "(255 * photographs.float()).floor()",
         "forensics/test_evaluation.py::test_stored_twice_with_eight_bits",
+    ),
+    # --- forensics: the verdict behind real encoders ---
+    Fault(
+        "the verdict's manipulations begin before 8 bits",
+        "forensics/panel.py",
+        "native = to_8_bits(develop_whole(model.nip, bayer, model.precision, box).to(device))",
+        "native = (255 * develop_whole(model.nip, bayer, model.precision, box).to(device)).to(torch.uint8)",
+        PANEL,
+    ),
+    Fault(
+        "the verdict's class jpeg is dJPEG",
+        "forensics/panel.py",
+        "        if operation.name in CODECS:",
+        "        if operation.name in ():",
+        PANEL,
+    ),
+    Fault(
+        "the verdict judges validation photographs twice",
+        "forensics/panel.py",
+        "test if on_test else validation",
+        "validation",
+        PANEL,
+    ),
+    Fault(
+        "what a schedule has seen is lost with a killed trial",
+        "forensics/training.py",
+        ', "channel": model.channel}',
+        "}",
+        "forensics/test_training.py::test_resumed_with_drawn_channels_is_bit_identical",
     ),
     # --- prnu: fingerprints ---
     Fault(
