@@ -121,29 +121,29 @@ FAULTS = (
     Fault(
         "DNet with zero padding",
         "models/dnet.py",
-        "nn.ReflectionPad2d(",
-        "nn.ZeroPad2d(",
+        "return reflect(x, 1)",
+        "return F.pad(x, (1, 1, 1, 1))",
         f"{WRITTEN_OUT}::test_dnet",
     ),
     Fault(
         "DNet with zero padding before its last layer",
         "models/dnet.py",
-        'mode="reflect"',
-        'mode="constant"',
+        "reflect(c17.to(self.rgb.weight), 1)",
+        "F.pad(c17.to(self.rgb.weight), (1, 1, 1, 1))",
         f"{WRITTEN_OUT}::test_dnet",
     ),
     Fault(
         "INet with repeated borders, which have another phase of the CFA",
         "models/inet.py",
-        'mode="reflect"',
-        'mode="replicate"',
+        "import reflect",
+        "import replicate as reflect",
         f"{WRITTEN_OUT}::test_inet",
     ),
     Fault(
         "ClassicISP with repeated borders",
         "models/classic.py",
-        'mode="reflect"',
-        'mode="replicate"',
+        "import reflect",
+        "import replicate as reflect",
         f"{WRITTEN_OUT}::test_classic_isp",
     ),
     Fault(
@@ -522,8 +522,8 @@ FAULTS = (
     Fault(
         "the residual filter of the FAN pads with zeros",
         "forensics/fan.py",
-        'mode="replicate"',
-        'mode="constant"',
+        "replicate(images.float(), self.padding)",
+        "F.pad(images.float(), (self.padding,) * 4)",
         "forensics/test_fan.py::test_residual_is_constrained_whatever_is_learnt",
     ),
     Fault(
@@ -687,8 +687,8 @@ FAULTS = (
     Fault(
         "confusion matrices are those of the first seed",
         "study/results/artifacts.py",
-        "matrices.mean(axis=0)",
-        "matrices[0]",
+        'np.mean(list(group["confusion"]), axis=0)',
+        'group["confusion"].iloc[0]',
         "study/results/test_artifacts.py::test_confusions_are_means_over_seeds",
     ),
 )
