@@ -19,6 +19,7 @@ from cameras.feed import Photographs, bayer_at
 from cameras.pairs import Pairs
 from channel import Manipulations, encode, shrink
 from channel.codecs import Encoder
+from channel.quantization import to_levels
 from forensics.fan import FAN
 from forensics.joint import JointModel
 from forensics.trial import Trial
@@ -132,8 +133,7 @@ def store(photographs: Tensor, factor: float, kernel: str = "mean") -> Tensor:
     (N,3,H,W) in [0,1] -> (N,3,⌊H/f⌋,⌊W/f⌋) uint8, see :func:`channel.shrink`. Of a channel that draws f, it is the
     largest.
     """
-    pixels = (255 * photographs.float()).round().clamp(0, 255)
-    return shrink(pixels, factor, kernel).round().clamp(0, 255).to(torch.uint8)
+    return shrink(to_levels(photographs.float()), factor, kernel).round().clamp(0, 255).to(torch.uint8)
 
 
 # --- Image-level decisions ---

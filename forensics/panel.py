@@ -21,6 +21,7 @@ from channel import CODECS, could_draw, encode, shrink
 from channel.codecs import Encoder
 from channel.downsampling import Factors
 from channel.manipulations import Manipulation, Manipulations
+from channel.quantization import to_levels
 from forensics.fan import FAN
 from forensics.joint import JointModel
 from forensics.trial import Distribution, Trial, _require
@@ -175,7 +176,7 @@ def made(native: Tensor, operations: Sequence[Manipulation], draws: torch.Genera
 
 def to_8_bits(images: Tensor) -> Tensor:
     """Stores images in [0,1] with 8 bits (halves to even)."""
-    return (255 * images).round_().clamp_(0, 255).to(torch.uint8)
+    return to_levels(images).to(torch.uint8)
 
 
 def shrunk_to_8_bits(pixels: Tensor, distribution: Distribution) -> Tensor:

@@ -13,7 +13,6 @@ The run gets the metric ``accuracy_jpeg_50`` (``accuracy_jpeg_50_420``, ``accura
 run gets ``test_accuracy_jpeg_50`` beside the other metric.
 """
 
-import tempfile
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
@@ -23,16 +22,14 @@ import torch
 from torch import Tensor
 
 import channel
-import models
 from channel.codecs import Encoder
 from forensics import evaluation
 from forensics.evaluation import RULES, fused_accuracy
-from forensics.fan import build as build_fan
 from study import tracking
 from study.jobs import keys
 from study.jobs.job import BaseJob, Callbacks, Context, JobResult
-from study.jobs.pretraining import NIP_FILE, open_pairs
-from study.jobs.trial import FAN_FILE, TrialJob
+from study.jobs.pretraining import open_pairs
+from study.jobs.trial import TrialJob
 from study.settings import StudyError
 
 
@@ -74,20 +71,8 @@ class EvaluationJob(BaseJob):
 
     def run(self, context: Context, callbacks: Callbacks, resume: Path | None, artifacts: Path) -> JobResult:
         """Evaluate; see :func:`forensics.evaluation.evaluate`. Seconds to minutes: begun anew after a loss."""
-        client = context.client
-        run = tracking.find(client, context.experiment_id, self.trial.key)
-        if run is None or run.info.status != "FINISHED":
-            raise ValueError(f"{self.trial.name} has not finished")
-        there = {item.path for item in client.list_artifacts(run.info.run_id)}
-        if lost := {NIP_FILE, FAN_FILE} - there:
-            raise ValueError(f"run {run.info.run_id} has lost {', '.join(sorted(lost))}")
-        with tempfile.TemporaryDirectory() as folder:
-            nip_file, fan_file = (
-                client.download_artifacts(run.info.run_id, name, folder) for name in (NIP_FILE, FAN_FILE)
-            )
-            nip: Any = models.load(nip_file)
-            fan: Any = models.load(fan_file, build=build_fan)
         trial = self.trial.trial
+        nip, fan, _ = self.trial.trained(context)
         pairs = open_pairs(context, trial.camera, self.trial.data_hash)
         document: dict[str, Any] = {"codec": self.codec, "pillow": version("pillow")}
         metrics, done = {}, 0

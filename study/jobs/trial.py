@@ -1,9 +1,11 @@
 """Run one trial of the grid: joint training of a NIP and a FAN through the channel (section 4 of the paper)."""
 
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
+from mlflow.entities import Run
 from pydantic import Field
 from safetensors.torch import save_file
 
@@ -11,8 +13,11 @@ import channel
 import forensics
 import models
 from cameras import patches
-from forensics import Outcome, Trial, train
+from forensics import FAN, Outcome, Trial, train
+from forensics.fan import build as build_fan
 from forensics.panel import Panel
+from models import NIP
+from study import tracking
 from study.jobs import keys
 from study.jobs.job import BaseJob, Callbacks, Context, Job, JobResult
 from study.jobs.pretraining import NIP_FILE, NIP_HASH, open_pairs
@@ -115,6 +120,25 @@ class TrialJob(BaseJob):
         nip = models.NIPS[self.trial.isp].starting_from(pretrained, **asdict(self.trial.training))
         pairs = open_pairs(context, self.trial.camera, self.data_hash)
         return train(self.trial, pairs, nip, context.device, resume=resume, **context.training, **vars(callbacks))
+
+    def trained(self, context: Context) -> tuple[NIP, FAN, Run]:
+        """The networks that the finished trial left, on the CPU, and its run.
+
+        Raises:
+            ValueError: the trial has not finished, or its run has lost them.
+        """
+        client = context.client
+        run = tracking.find(client, context.experiment_id, self.key)
+        if run is None or run.info.status != "FINISHED":
+            raise ValueError(f"{self.name} has not finished")
+        there = {item.path for item in client.list_artifacts(run.info.run_id)}
+        if lost := {NIP_FILE, FAN_FILE} - there:
+            raise ValueError(f"run {run.info.run_id} has lost {', '.join(sorted(lost))}")
+        with tempfile.TemporaryDirectory() as folder:
+            nip_file, fan_file = (
+                client.download_artifacts(run.info.run_id, name, folder) for name in (NIP_FILE, FAN_FILE)
+            )
+            return models.load(nip_file), models.load(fan_file, build=build_fan), run
 
 
 def trial_key(trial: Trial, data_hash: str, nip_sha256: str) -> str:

@@ -17,7 +17,6 @@ that the trial's training could not have drawn.
 A run holds one verdict. One by another panel takes its place, and then the earlier one counts as not done.
 """
 
-import tempfile
 import time
 from dataclasses import asdict
 from importlib.metadata import version
@@ -25,16 +24,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import channel
-import models
 from forensics import panel as panels
-from forensics.fan import build as build_fan
 from forensics.panel import Panel, Verdict, judge
 from study import tracking
 from study.jobs import keys
 from study.jobs.evaluation import short_name
 from study.jobs.job import BaseJob, Callbacks, Context, JobResult
-from study.jobs.pretraining import NIP_FILE, open_pairs
-from study.jobs.trial import FAN_FILE, TrialJob
+from study.jobs.pretraining import open_pairs
+from study.jobs.trial import TrialJob
 
 FILE = "verdict.json"
 METRIC = "accuracy_real"
@@ -84,19 +81,8 @@ class VerdictJob(BaseJob):
     def run(self, context: Context, callbacks: Callbacks, resume: Path | None, artifacts: Path) -> JobResult:
         """Judge; see :func:`forensics.panel.judge`. Seconds to minutes: begun anew after a loss."""
         started = time.monotonic()
-        client, trial = context.client, self.trial.trial
-        run = tracking.find(client, context.experiment_id, self.trial.key)
-        if run is None or run.info.status != "FINISHED":
-            raise ValueError(f"{self.trial.name} has not finished")
-        there = {item.path for item in client.list_artifacts(run.info.run_id)}
-        if lost := {NIP_FILE, FAN_FILE} - there:
-            raise ValueError(f"run {run.info.run_id} has lost {', '.join(sorted(lost))}")
-        with tempfile.TemporaryDirectory() as folder:
-            nip_file, fan_file = (
-                client.download_artifacts(run.info.run_id, name, folder) for name in (NIP_FILE, FAN_FILE)
-            )
-            nip: Any = models.load(nip_file)
-            fan: Any = models.load(fan_file, build=build_fan)
+        trial = self.trial.trial
+        nip, fan, run = self.trial.trained(context)
         pairs = open_pairs(context, trial.camera, self.trial.data_hash)
         document: dict[str, Any] = {
             "panel": asdict(self.panel),

@@ -55,14 +55,18 @@ def planned(study: Study) -> list[Planned]:
     Raises:
         StudyError: settings that are unknown, impossible or do not fit each other.
     """
-    grids = [_grid(study), *(_beside(study, number, changes) for number, changes in enumerate(study.also))]
+    own = _grid(study)
+    grids = [own, *(_beside(study, number, changes, own[0].axes) for number, changes in enumerate(study.also, start=1))]
     items = list({(item.trial, item.pretraining): item for grid in grids for item in grid}.values())
     seeds = list(dict.fromkeys(item.trial.seed for item in items))
     return sorted(items, key=lambda item: seeds.index(item.trial.seed))
 
 
-def _beside(study: Study, number: int, changes: dict[str, Any]) -> list[Planned]:
-    """The trials of an entry of ``also``. A section that is not named there keeps the keys that are not given."""
+def _beside(study: Study, number: int, changes: dict[str, Any], own: dict[str, Any]) -> list[Planned]:
+    """The trials of an entry of ``also``, on the axes of the study's ``own`` grid.
+
+    A section that is not named there keeps the keys that are not given.
+    """
     if unknown := set(changes) - set(CHANGEABLE):
         raise StudyError(f"also: '{min(unknown)}' cannot be changed there: it may hold {', '.join(CHANGEABLE)}")
     merged = {
@@ -75,11 +79,11 @@ def _beside(study: Study, number: int, changes: dict[str, Any]) -> list[Planned]
         changed = Study.model_validate({**study.model_dump(exclude={"also"}), **merged})
     except ValidationError as error:
         raise StudyError(f"also: {explain(error, Study)}") from None
-    grid, own = _grid(changed), _variants(study)[0][0]
+    grid = _grid(changed)
     if set(grid[0].axes) != set(own):
         names = ", ".join(sorted(set(grid[0].axes) ^ set(own)))
         raise StudyError(
-            f"also, entry {number + 1}: {names} is an axis in one grid and not in the other: give both at least one "
+            f"also, entry {number}: {names} is an axis in one grid and not in the other: give both at least one "
             "value in a list, or name the section in both"
         )
     return grid
