@@ -38,7 +38,7 @@ class Memory:
     """Bytes of a GPU.
 
     Attributes:
-        weights: parameters and buffers.
+        weights: parameters and buffers, and their means where a trial averages them.
         optimiser: Adam's moments of the weights that learn.
         gradients_and_activations: the most that a step has alive at once beside weights and batch.
         batch: the running step's patches, and those that are prepared ahead.
@@ -80,7 +80,8 @@ def _trial_memory(trial: Trial) -> Memory:
     photographs = Photographs(_photograph(patch), META, _photograph(patch))
     validation = ValidationSet(accuracy, fidelity, patch)
     judged = _peak(lambda: tally(model, photographs, validation, slice_), _values(model))
-    return _memory(size(model), model, step, batch, judged + _ahead(slice_, patch))
+    copies = 1 if training.average is None else 2
+    return _memory(copies * size(model), model, step, batch, judged + _ahead(slice_, patch))
 
 
 @cache

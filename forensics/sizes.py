@@ -22,6 +22,7 @@ def outcome_size(trial: Trial) -> int:
 
 
 def checkpoint_size(trial: Trial) -> int:
-    """Bytes of a checkpoint of a trial: all weights, and Adam's moments of those that learn."""
+    """Bytes of a checkpoint of a trial: all weights, their means, and Adam's moments of those that learn."""
     nip, fan = nip_size(trial.isp), _fan_size(trial.manipulations)
-    return nip + fan + MOMENTS * (nip + fan if trial.joint else fan)
+    copies = 1 if trial.training.average is None else 2
+    return copies * (nip + fan) + MOMENTS * (nip + fan if trial.joint else fan)

@@ -15,6 +15,7 @@ from cameras.feed import Data, Photographs, batches, patches_at
 from cameras.pairs import Pairs
 from cameras.patches import Patches
 from channel import Manipulations
+from forensics.averaging import averaged
 from forensics.fan import FAN
 from forensics.joint import JointModel, loss_fan, loss_nip
 from forensics.trial import Training, Trial
@@ -38,7 +39,7 @@ class Outcome:
         scores: of the last validation.
         test_scores: of the trained networks on the test images; None where the split has none.
         history: metrics of every validation, by iteration.
-        nip, fan: the trained networks.
+        nip, fan: the trained networks, as they were validated.
         classes: names of the FAN's classes, native first.
         examples: the first fidelity patches, uint8 (k,3,H,W): ``target``, ``native`` (developed by the NIP before
             training) and ``developed`` (by the NIP after training).
@@ -145,8 +146,11 @@ def train(
         adam = torch.optim.Adam(parameter_groups(model, training), lr=training.learning_rate, fused=True)
         # On the CPU, for the same patches on every device; of their own, so that patches can be drawn ahead.
         generator, draws = torch.Generator().manual_seed(trial.seed), draws_of(trial.seed)
+        mean = averaged(model, training.average) if training.average is not None else None
+        judged: JointModel = mean.module if mean is not None else model
         saved: dict[str, Any] = {
-            "modules": {"nip": model.nip, "fan": model.fan, "channel": model.channel},
+            "modules": {"nip": model.nip, "fan": model.fan, "channel": model.channel}
+            | ({"mean": mean} if mean is not None else {}),
             "optimisers": {"adam": adam},
             "generators": {"patches": generator, "draws": draws},
             "identity": {"trial": asdict(trial), "pairs": pairs.data_hash},
@@ -168,11 +172,13 @@ def train(
                 adam.param_groups[-1]["lr"] = training.learning_rate_at(step)
                 losses.append(training_step(model, batch, trial, draws))
                 adam.step()
+                if mean is not None:
+                    mean.update_parameters(model)
                 on_step(step + 1)
             mean_losses = _finite_mean(torch.stack(losses), first=done + 1)
             done += len(losses)
 
-            scores = validate(model, photographs, validation, size, trial.validation.seed, kept)
+            scores = validate(judged, photographs, validation, size, trial.validation.seed, kept)
             history[done] = scores.metrics() | mean_losses
             on_metrics(done, history[done])
             if done < training.iterations:
@@ -183,19 +189,19 @@ def train(
         test_scores = None
         if trial.split.test:
             tested = validation_set(trial, pairs, test_images, device)
-            test_scores = validate(model, Photographs(pairs, device), tested, size, trial.validation.seed)
+            test_scores = validate(judged, Photographs(pairs, device), tested, size, trial.validation.seed)
             on_metrics(done, test_scores.metrics("test_"))
         return Outcome(
             scores=scores,
             test_scores=test_scores,
             history=history,
-            nip=model.nip,
-            fan=model.fan,
+            nip=judged.nip,
+            fan=judged.fan,
             classes=model.manipulations.classes,
             examples={
                 "target": _to_uint8(shown.target),
                 "native": _to_uint8(native),
-                "developed": _to_uint8(_develop(model, shown, training.batch)),
+                "developed": _to_uint8(_develop(judged, shown, training.batch)),
             },
         )
 

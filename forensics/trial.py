@@ -65,6 +65,8 @@ class Training:
         patch: side of a RAW patch in Bayer cells; the photograph is twice as wide.
         learning_rate: of Adam, multiplied by ``decay`` every ``decay_every`` iterations.
         nip_learning_rate: of the NIP's weights, which decays likewise; None: the same.
+        average: what is validated and kept are not the newest weights but their mean over about this share of all
+            iterations so far (:mod:`forensics.averaging`); None: the newest.
         pattern: side of the tile that the NIP Pattern learns, in pixels of the photograph. Other NIPs ignore it.
         textured: whether training patches must pass the paper's variance filter, too.
         precision: of the convolutions.
@@ -75,6 +77,7 @@ class Training:
     patch: int = 128
     learning_rate: float = 1e-4
     nip_learning_rate: float | None = None
+    average: float | None = None
     decay: float = 0.85
     decay_every: int = 600
     textured: bool = False
@@ -89,6 +92,8 @@ class Training:
         if self.nip_learning_rate is not None:
             possible = 0 < self.nip_learning_rate < inf
             _require(possible, "training.nip_learning_rate", self.nip_learning_rate, "use a positive number or null")
+        if self.average is not None:
+            _require(0 < self.average <= 1, "training.average", self.average, "use a share in (0, 1] or null")
         _require(self.pattern >= 1, "training.pattern", self.pattern, "use 1 pixel or more")
         _require(0 < self.decay <= 1, "training.decay", self.decay, "use a factor in (0, 1]")
         _require(self.decay_every >= 1, "training.decay_every", self.decay_every, "use 1 or more")

@@ -15,12 +15,13 @@ import models
 from cameras.pairs import Pairs
 from channel import Channel, Manipulations
 from forensics.fan import FAN
-from forensics.training import build_model, parameter_groups, train
+from forensics.training import Outcome, build_model, parameter_groups, train
 from forensics.trial import Distribution, Split, Training, Trial, Validation
 
 RATES = [2e-4, 2e-4, 1e-4, 1e-4, 5e-5, 5e-5]  # of the six iterations
 NIP_RATES = [rate / 4 for rate in RATES]
 TRAINING = Training(iterations=6, batch=2, patch=16, learning_rate=2e-4, decay=0.5, decay_every=2)
+AVERAGED = replace(TRAINING, average=0.25)
 OWN_RATE = replace(TRAINING, nip_learning_rate=5e-5)
 MANIPULATIONS = ("resample:1.7", "gaussian:1.5")  # smooth: rounding errors grow less than with the paper's
 
@@ -80,7 +81,7 @@ def test_weights_are_those_of_a_training_by_hand(isp: str) -> None:
     assert (difference > 0.1).float().mean() < 0.01
 
 
-@pytest.mark.parametrize("training", [TRAINING, OWN_RATE])
+@pytest.mark.parametrize("training", [TRAINING, OWN_RATE, AVERAGED])
 def test_resumed_is_bit_identical(training: Training, pairs: Pairs, tmp_path: Path) -> None:
     trial, saved = small_trial(0.1, isp="Pattern", training=training), tmp_path / "checkpoint.safetensors"
     nip = models.NIPS["Pattern"].starting_from(models.build("UNet", cfa=pairs.cfa), pattern=5)
@@ -121,8 +122,46 @@ def test_a_fixed_pattern_is_the_fixed_unet(pairs: Pairs) -> None:
     assert fixed.history == pattern.history
 
 
+@pytest.mark.parametrize("lam", [0.1, "fixed"])
+@pytest.mark.parametrize("share", [0.25, 1.0])
+def test_means_of_weights_are_what_is_judged_and_kept(pairs: Pairs, nip: models.NIP, lam: float, share: float) -> None:
+    """Trainings of 1 … 6 iterations show the newest weights; the mean is a sum of them, with weights by recursion."""
+    judge = Validation(every=1, accuracy_patches=2, fidelity_patches=2, textured=False)
+
+    def trained(average: float | None, iterations: int = 6) -> Outcome:
+        training = replace(TRAINING, average=average, iterations=iterations)
+        return train(small_trial(lam, training=training, validation=judge), pairs, nip)
+
+    newest = [trained(None, iterations) for iterations in range(1, 7)]
+    parts = [1.0]  # of the mean, by iteration
+    for steps in range(1, 6):
+        new = 1 / (1 + share * steps)
+        parts = [*(part * (1 - new) for part in parts), new]
+    assert sum(parts) == pytest.approx(1)
+
+    outcome = trained(share)
+    for name in ("nip", "fan"):
+        states = [getattr(each, name).state_dict() for each in newest]
+        for key, value in getattr(outcome, name).state_dict().items():
+            expected = sum(part * state[key].double() for part, state in zip(parts, states, strict=True))
+            torch.testing.assert_close(value.double(), torch.as_tensor(expected), rtol=1e-5, atol=1e-7)
+    history = outcome.history
+    assert history[1] == newest[0].history[1], "one step's mean is that step"
+    assert history[6]["loss_fan"] == newest[5].history[6]["loss_fan"], "training goes on from the newest weights"
+    assert history[6]["accuracy"] == outcome.scores.metrics()["accuracy"]
+    if lam != "fixed":
+        assert history[6]["psnr"] != newest[5].history[6]["psnr"]
+
+
 @pytest.mark.parametrize(
-    ("name", "value"), [("nip_learning_rate", 0.0), ("nip_learning_rate", float("nan")), ("pattern", 0)]
+    ("name", "value"),
+    [
+        ("average", 0.0),
+        ("average", 1.5),
+        ("nip_learning_rate", 0.0),
+        ("nip_learning_rate", float("nan")),
+        ("pattern", 0),
+    ],
 )
 def test_impossible_settings_are_refused_by_name(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"training.{name} = "):

@@ -1,5 +1,6 @@
 """Sizes known beforehand are those of the files that are really written."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,12 @@ from forensics.sizes import checkpoint_size
 from models.checkpoint import Write
 
 
+@pytest.mark.parametrize("average", [None, 0.1])
 @pytest.mark.parametrize("lam", [1.0, "fixed"])
-def test_checkpoints_of_a_trial(pairs: Pairs, tmp_path: Path, lam: float | str) -> None:
-    """A NIP that does not learn has no moments."""
+def test_checkpoints_of_a_trial(pairs: Pairs, tmp_path: Path, lam: float | str, average: float | None) -> None:
+    """A NIP that does not learn has no moments; means of weights are as large as the weights."""
     trial = small_trial(lam, isp="DNet")
+    trial = replace(trial, training=replace(trial.training, average=average))
     written: list[int] = []
 
     def keep(step: int, write: Write) -> None:
