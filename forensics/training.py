@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -147,7 +147,7 @@ def train(
         # On the CPU, for the same patches on every device; of their own, so that patches can be drawn ahead.
         generator, draws = torch.Generator().manual_seed(trial.seed), draws_of(trial.seed)
         mean = averaged(model, training.average) if training.average is not None else None
-        judged: JointModel = mean.module if mean is not None else model
+        judged = cast(JointModel, mean.module) if mean is not None else model
         saved: dict[str, Any] = {
             "modules": {"nip": model.nip, "fan": model.fan, "channel": model.channel}
             | ({"mean": mean} if mean is not None else {}),
