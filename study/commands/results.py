@@ -1,6 +1,8 @@
 """Commands for what a study found: best, rerun, report."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,14 +25,36 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+class Photographs(StrEnum):
+    """Which photographs decide about limits and order."""
+
+    VALIDATION = "validation"
+    TEST = "test"
+
+
 @app.command()
 def best(
     source: StudyArgument,
     storage: StorageOption = None,
     min_psnr: Annotated[float | None, typer.Option(help="dB")] = None,
+    max_psnr: Annotated[float | None, typer.Option(help="dB, itself excluded")] = None,
+    min_ssim: Annotated[float | None, typer.Option(help="-1–1")] = None,
+    max_ssim: Annotated[float | None, typer.Option(help="-1–1, itself excluded")] = None,
     min_accuracy: Annotated[float | None, typer.Option(help="0–1")] = None,
-    isp: str | None = None,
-    camera: str | None = None,
+    max_accuracy: Annotated[float | None, typer.Option(help="0–1, itself excluded")] = None,
+    isp: Annotated[list[str] | None, typer.Option(help="may be repeated: any of them")] = None,
+    camera: Annotated[list[str] | None, typer.Option(help="may be repeated: any of them")] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="a value of a further axis, or of lambda: channel.codec=jpeg:50; may be repeated: any of them"
+        ),
+    ] = None,
+    each_seed: Annotated[bool, typer.Option("--each-seed", help="rank single trials, not means over seeds")] = False,
+    on: Annotated[
+        Photographs,
+        typer.Option(help="which photographs decide; a choice by those of the test looks better than it is"),
+    ] = Photographs.VALIDATION,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="comma-separated output, with run ids and queries")] = False,
     codec: Annotated[
@@ -41,7 +65,8 @@ def best(
     """The best trade-offs of a study, out of MLflow: most accurate first, and how to get to their runs.
 
     Accuracy is behind real encoders (the mean over the panel) where trials have been judged so, else behind dJPEG. The
-    validation photographs decide about limits and order. Where there are test photographs, the result is theirs.
+    validation photographs decide about limits and order, unless --on test. Where there are test photographs, the result
+    is theirs.
     """
     from study import results
     from study.jobs.plan import resolve
@@ -54,10 +79,18 @@ def best(
         behind = results.channel(results.metric(codec or results.leading(trials)))
         judged = results.behind(trials, behind)
         found = results.best(
-            results.summary(judged), min_psnr=min_psnr, min_accuracy=min_accuracy, camera=camera, isp=isp
+            results.summary(judged, each_seed),
+            min_psnr=min_psnr,
+            max_psnr=max_psnr,
+            min_ssim=min_ssim,
+            max_ssim=max_ssim,
+            min_accuracy=min_accuracy,
+            max_accuracy=max_accuracy,
+            where=_wanted(camera, isp, where),
+            on=on.value,
         )
     if as_csv or as_json:
-        metrics = results.summary(trials[trials["run_id"].isin(judged["run_id"])])  # named as in MLflow
+        metrics = results.summary(trials[trials["run_id"].isin(judged["run_id"])], each_seed)  # named as in MLflow
         by = ["run_ids", "trial_keys"]
         found = found[by].merge(metrics, on=by, how="left", validate="one_to_one").assign(behind=behind)
         found = results.with_queries(found)
@@ -76,6 +109,19 @@ def best(
         print_line(f"Its runs in MLflow: {ways['filter']}")
 
 
+def _wanted(camera: list[str] | None, isp: list[str] | None, where: list[str] | None) -> dict[str, list[str]]:
+    """The values that are wanted of camera, ISP and further axes, λ as MLflow writes it."""
+    wanted: dict[str, list[str]] = {name: values for name, values in (("camera", camera), ("isp", isp)) if values}
+    for pair in where or ():
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise StudyError(f"--where {pair}: write NAME=VALUE, such as channel.codec=jpeg:50")
+        with suppress(ValueError):
+            value = str(float(value)) if name == "lambda" else value
+        wanted.setdefault(name, []).append(value)
+    return wanted
+
+
 def _ranked(
     found: "pd.DataFrame", behind: str, unseen: Mapping[str, frozenset[str]]
 ) -> tuple[Sequence[str], list[tuple[object, ...]]]:
@@ -84,6 +130,7 @@ def _ranked(
 
     axes = results.axes(found)
     shown, tested = results.reported(found), bool(found["test_accuracy"].notna().any())
+    seeds = "seed" if "seed" in found else "seeds"
     rows: list[tuple[object, ...]] = []
     for row, chosen, further in zip(
         shown.itertuples(), found.itertuples(), found[axes].itertuples(index=False), strict=True
@@ -94,10 +141,10 @@ def _ranked(
         gap = (f"{row.gap:+.3f}",) if behind != results.TRAINED else ()
         metrics = (f"{row.accuracy:.3f}{interval}{mark}", *gap, f"{row.psnr:.2f}", f"{row.ssim:.4f}")
         validation = (row.photographs, f"{chosen.accuracy:.3f}, {chosen.psnr:.2f} dB") if tested else ()
-        rows.append((row.camera, row.isp, weight, *further, row.seeds, *metrics, *validation))
+        rows.append((row.camera, row.isp, weight, *further, getattr(row, seeds), *metrics, *validation))
     measured_on = ("measured on", "in validation") if tested else ()
     gap_heading = ("gap to dJPEG",) if behind != results.TRAINED else ()
-    headings = ("camera", "ISP", "λ", *axes, "seeds", "accuracy [95 %]", *gap_heading, "PSNR (dB)", "SSIM")
+    headings = ("camera", "ISP", "λ", *axes, seeds, "accuracy [95 %]", *gap_heading, "PSNR (dB)", "SSIM")
     return (*headings, *measured_on), rows
 
 

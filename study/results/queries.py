@@ -2,12 +2,13 @@
 
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pandas as pd
 
-from study.results.runs_table import FIXED, is_axis
+from study.results.runs_table import FIXED, TEST, axes, is_axis
+from study.results.statistics import TEST_SET, VALIDATION_SET
 
 # Filter strings for MLflow's search_runs, or for the search box of its web page.
 QUESTIONS = {
@@ -37,10 +38,14 @@ def best(
     summary: pd.DataFrame,
     *,
     min_psnr: float | None = None,
+    max_psnr: float | None = None,
+    min_ssim: float | None = None,
+    max_ssim: float | None = None,
     min_accuracy: float | None = None,
-    camera: str | None = None,
-    isp: str | None = None,
+    max_accuracy: float | None = None,
+    where: Mapping[str, Collection[str]] = {},
     by: str = "accuracy",
+    on: str = VALIDATION_SET,
 ) -> pd.DataFrame:
     """Rank the settings that satisfy the limits (on the means over seeds), the best first.
 
@@ -49,44 +54,72 @@ def best(
 
     Args:
         summary: from :func:`study.results.summary`.
-        min_psnr: dB.
-        min_accuracy: fraction of 1.
-        by: the accuracy that ranks and that ``min_accuracy`` limits, such as "accuracy_real", see
+        min_psnr, max_psnr: dB. Every ``max_`` is itself excluded, so that neighbouring regions share no setting.
+        min_ssim, max_ssim: from -1 to 1.
+        min_accuracy, max_accuracy: fractions of 1.
+        where: values by "camera", "isp", "lambda" ("fixed" or a number) or a further axis: a setting has one of them.
+        by: the accuracy that ranks and that is limited, such as "accuracy_real", see
             :func:`study.results.encoders.metric`. Settings without it are left out.
+        on: "test" limits and ranks on the test photographs, to look up what stands there: a choice by them looks
+            better than it is.
 
     Raises:
-        ValueError: no such camera or ISP has a result, or ``min_accuracy`` is no fraction.
+        ValueError: no such camera, ISP, λ or axis has a result, an accuracy is no fraction, or there are no test
+            photographs.
     """
-    if min_accuracy is not None and not 0 <= min_accuracy <= 1:
-        raise ValueError(f"min_accuracy is a fraction of 1, not {min_accuracy:g}")
+    for name, limit in (("min_accuracy", min_accuracy), ("max_accuracy", max_accuracy)):
+        if limit is not None and not 0 <= limit <= 1:
+            raise ValueError(f"{name} is a fraction of 1, not {limit:g}")
+    by, psnr, ssim = (TEST + name if on == TEST_SET else name for name in (by, "psnr", "ssim"))
+    if on == TEST_SET and (by not in summary or summary[by].isna().all()):
+        raise ValueError("there are no results on test photographs: leave out --on test")
     chosen = summary[summary[by].notna()]
-    for column, wanted in (("camera", camera), ("isp", isp)):
-        if wanted is not None:
-            if wanted not in set(summary[column]):
-                known = ", ".join(sorted(set(summary[column]))) or "none"
-                raise ValueError(f"no results for {column} {wanted!r}; there are results for: {known}")
-            chosen = chosen[chosen[column] == wanted]
-    if min_psnr is not None:
-        chosen = chosen[chosen["psnr"] >= min_psnr]
-    if min_accuracy is not None:
-        chosen = chosen[chosen[by] >= min_accuracy]
-    order = [by, "psnr"] if min_accuracy is None or min_psnr is not None else ["psnr", by]
+    for name, wanted in where.items():
+        chosen = chosen[_has_one_of(summary, name, wanted).loc[chosen.index]]
+    for column, least, below in (
+        (psnr, min_psnr, max_psnr),
+        (ssim, min_ssim, max_ssim),
+        (by, min_accuracy, max_accuracy),
+    ):
+        if least is not None:
+            chosen = chosen[chosen[column] >= least]
+        if below is not None:
+            chosen = chosen[chosen[column] < below]
+    order = [by, psnr] if min_accuracy is None or min_psnr is not None else [psnr, by]
     return chosen.sort_values(order, ascending=False, kind="stable", ignore_index=True)
+
+
+def _has_one_of(summary: pd.DataFrame, name: str, wanted: Collection[str]) -> "pd.Series[bool]":
+    """Tell for every row whether its camera, ISP, λ or further axis has one of these values."""
+    known = ["camera", "isp", "lambda", *axes(summary)]
+    if name not in known:
+        raise ValueError(f"no axis {name!r}; there are: {', '.join(known)}")
+    values = summary["lam"].map(lambda_text) if name == "lambda" else summary[name]
+    for value in wanted:
+        if value not in set(values):
+            there = ", ".join(sorted(set(values.dropna()))) or "none"
+            raise ValueError(f"no results for {name} {value!r}; there are results for: {there}")
+    return values.isin(wanted)
+
+
+def lambda_text(lam: float) -> str:
+    """λ as MLflow's parameter ``lambda`` has it: "fixed" for NaN, "0.1", "1.0"."""
+    return FIXED if math.isnan(lam) else str(float(lam))
 
 
 def queries(row: Mapping[str, Any]) -> dict[str, Any]:
     """Name the ways from a setting to its trials.
 
     Args:
-        row: of :func:`study.results.summary` or :func:`best`.
+        row: of :func:`study.results.summary` or :func:`best`, with a ``seed`` where it is of a single trial.
 
     Returns:
         ``run_ids`` and ``rerun`` (list of commands), one per seed, and ``filter``: a filter string for MLflow's
         ``search_runs``. It finds every finished run of the setting, those too that an earlier state of the
         study file or a repeated trial has left in the experiment.
     """
-    lam = FIXED if math.isnan(row["lam"]) else str(float(row["lam"]))
-    params = {"camera": row["camera"], "isp": row["isp"], "lambda": lam}
+    params = {"camera": row["camera"], "isp": row["isp"], "lambda": lambda_text(row["lam"])}
+    params |= {"seed": row["seed"]} if "seed" in row else {}
     params |= {f"`{name}`" if "." in name else name: row[name] for name in row if is_axis(name)}
     conditions = [f"params.{name} = {_quoted(str(value))}" for name, value in params.items()]
     return {

@@ -49,8 +49,12 @@ def interval(mean: np.ndarray, std: np.ndarray, number: np.ndarray) -> tuple[np.
     return mean - half, mean + half
 
 
-def summary(table: pd.DataFrame) -> pd.DataFrame:
+def summary(table: pd.DataFrame, each_seed: bool = False) -> pd.DataFrame:
     """Compute statistics over seeds for every setting with at least one result.
+
+    Args:
+        table: from :func:`study.results.trials`.
+        each_seed: a row for every trial instead, with a column ``seed``.
 
     Returns:
         Columns ``camera``, ``isp``, ``mode``, ``lam``, further axes, ``seeds`` (how many), for accuracy, PSNR and both
@@ -64,7 +68,8 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     """
     table = one_a_seed(finished(table))
     further = [name for name in table if is_judged(name)]
-    found = over_seeds(table, setting_columns(table), [*METRICS, *TEST_METRICS, *further])
+    by = [*setting_columns(table), *(["seed"] if each_seed else [])]
+    found = over_seeds(table, by, [*METRICS, *TEST_METRICS, *further])
     bounds = POSSIBLE | {name.removeprefix(TEST): POSSIBLE["accuracy"] for name in further if not name.endswith(GAP)}
     for metric, (least, greatest) in bounds.items():
         for name in {metric, TEST + metric} & set(found):

@@ -87,6 +87,21 @@ def test_the_best_of_what_was_found(source: str) -> None:
     assert [setting["accuracy"] for setting in ranked] == [0.5, 0.5]
 
 
+def test_the_best_of_a_region(source: str) -> None:
+    known = json.loads(ask("best", source, "--json"))
+    camera, lam = known[0]["camera"], known[0]["lam"]
+    options = ("--camera", camera, "--isp", "INet", "--isp", "UNet", "--where", f"lambda={lam:.3f}", "--each-seed")
+    found = json.loads(ask("best", source, *options, "--max-psnr", "30.001", "--max-ssim", "0.91", "--json"))
+    assert len(found) == len([row for row in known if row["lam"] == lam])
+    assert {row["seed"] for row in found} == {0}
+    assert " seed " in ask("best", source, "--each-seed")
+    assert json.loads(ask("best", source, "--max-psnr", "30", "--json")) == []
+    for wrong, message in (("lambda", "write NAME=VALUE"), ("colour=red", "there are: camera, isp, lambda")):
+        asked = CliRunner().invoke(app, ["best", source, "--where", wrong])
+        assert asked.exit_code != 0
+        assert message in str(asked.exception)
+
+
 @pytest.fixture
 def judged(source: str, client: MlflowClient) -> str:
     """The finished trials, judged behind two encoders: what is best behind one is not behind the other."""

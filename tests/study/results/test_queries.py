@@ -23,22 +23,66 @@ def test_best_filters_and_ranks(table: pd.DataFrame) -> None:
     summary = results.summary(table)
     ranked = results.best(summary)
     assert list(ranked["accuracy"]) == sorted(summary["accuracy"], reverse=True)
-    bounded = results.best(summary, min_psnr=40, camera="Beta")
+    bounded = results.best(summary, min_psnr=40, where={"camera": ["Beta"]})
     expected = summary[(summary["camera"] == "Beta") & (summary["psnr"] >= 40)]
     assert set(bounded["run_ids"]) == set(expected["run_ids"])
     assert bounded["accuracy"].is_monotonic_decreasing
-    accurate = results.best(summary, min_accuracy=0.6, isp="UNet")
+    accurate = results.best(summary, min_accuracy=0.6, where={"isp": ["UNet"]})
     assert (accurate["accuracy"] >= 0.6).all()
     assert accurate["psnr"].is_monotonic_decreasing
     assert results.best(summary, min_psnr=99).empty
 
 
+def test_best_of_a_region(table: pd.DataFrame) -> None:
+    """Bounds below are part of it, bounds above are not; of several values any will do; seeds may stay apart."""
+    for each_seed in (False, True):
+        summary = results.summary(table, each_seed)
+        few = len(summary) // 6
+        low, high = summary["psnr"].nsmallest(few).iloc[-1], summary["psnr"].nlargest(few).iloc[-1]
+        top = summary["accuracy"].nlargest(few).iloc[-1]
+        where = {"lambda": ["fixed", "0.1"], "isp": ["UNet"]}
+        limits = {"min_psnr": low, "max_psnr": high, "min_ssim": 0.85, "max_accuracy": top}
+        expected = [
+            row.run_ids
+            for row in summary.itertuples()
+            if row.isp == "UNet"
+            and (math.isnan(row.lam) or row.lam == 0.1)
+            and low <= row.psnr < high
+            and row.ssim >= 0.85
+            and row.accuracy < top
+        ]
+        assert 0 < len(expected) < len(summary) / 2
+        assert set(results.best(summary, where=where, **limits)["run_ids"]) == set(expected)
+        everything = results.best(summary, max_ssim=summary["ssim"].max())
+        assert set(everything["run_ids"]) == set(summary.loc[summary["ssim"] < summary["ssim"].max(), "run_ids"])
+
+
+def test_best_on_the_test_photographs(table: pd.DataFrame) -> None:
+    """There the order is the opposite."""
+    summary = results.summary(table)
+    tested = summary.assign(test_accuracy=1 - summary["accuracy"], test_psnr=summary["psnr"] - 10)
+    ranked = results.best(tested, min_psnr=25, on="test")
+    assert ranked["accuracy"].is_monotonic_increasing
+    assert len(ranked) == (summary["psnr"] >= 35).sum()
+    with pytest.raises(ValueError, match="leave out --on test"):
+        results.best(summary, on="test")
+
+
+def test_a_single_trial_has_a_filter_of_its_own(plain: Snapshot, table: pd.DataFrame) -> None:
+    for row in results.best(results.summary(table, each_seed=True)).head(3).to_dict("records"):
+        (run,) = search(plain, results.queries(row)["filter"])
+        assert (run.info.run_id,) == row["run_ids"]
+
+
 @pytest.mark.parametrize(
     ("wish", "message"),
     [
-        ({"camera": "Gamma"}, "no results for camera 'Gamma'; there are results for: Alpha, Beta"),
-        ({"isp": "unet"}, "no results for isp 'unet'; there are results for: INet, UNet"),
-        ({"min_accuracy": 80}, "fraction of 1, not 80"),
+        ({"where": {"camera": ["Gamma"]}}, "no results for camera 'Gamma'; there are results for: Alpha, Beta"),
+        ({"where": {"isp": ["unet"]}}, "no results for isp 'unet'; there are results for: INet, UNet"),
+        ({"where": {"lambda": ["0.3"]}}, "no results for lambda '0.3'; there are results for: 0.001, 0.1, fixed"),
+        ({"where": {"colour": ["red"]}}, "no axis 'colour'; there are: camera, isp, lambda"),
+        ({"min_accuracy": 80}, "min_accuracy is a fraction of 1, not 80"),
+        ({"max_accuracy": -1}, "max_accuracy is a fraction of 1, not -1"),
     ],
 )
 def test_best_refuses_what_cannot_be(table: pd.DataFrame, wish: dict, message: str) -> None:
