@@ -26,7 +26,18 @@ MAY_IMPORT = {
 }
 
 # The folders of study/ in the order in which data passes, and the folders of study/ that each may import.
-STAGES = ("settings", "storage", "tracking", "jobs", "execution", "preflight", "results", "report", "commands")
+STAGES = (
+    "settings",
+    "storage",
+    "tracking",
+    "jobs",
+    "execution",
+    "search",
+    "preflight",
+    "results",
+    "report",
+    "commands",
+)
 STAGE_MAY_IMPORT = {stage: set(STAGES[:number]) for number, stage in enumerate(STAGES)} | {
     "results": {"tracking"},
     "report": {"settings", "tracking", "results"},  # tracking: for the snapshot that it hands to results

@@ -79,7 +79,7 @@ def run(
     from study.preflight.check import require
 
     failures = run_study(study, require, address, retry_failed)
-    print_line(f"report: {write_report(study)}")
+    print_line(f"report: {write_report(study, source)}")
     conclude(failures)
 
 
@@ -102,6 +102,24 @@ def _dry_run(study: Study) -> None:
     out.print(table("Estimate", ("ISP", "jobs", "planned", "finished", f"{cost.device} hours to go"), jobs))
     unknown = f", and what was never measured: {', '.join(cost.unknown)}" if cost.unknown else ""
     print_line(f"to go: {cost.hours:.1f} {cost.device} hours{unknown}; to be written: {gigabytes(cost.written)}")
+
+
+@app.command()
+def search(
+    source: StudyArgument,
+    storage: StorageOption = None,
+    address: AddressOption = "local",
+    retry_failed: RetryOption = False,
+) -> None:
+    """Look for better trade-offs than the grid's: the study's section `search`. The same call resumes."""
+    from study.commands.report import write_report
+    from study.commands.search import search as search_study
+    from study.preflight.check import require
+
+    study = load(source, storage)
+    failures = search_study(study, require, address, retry_failed)
+    print_line(f"report: {write_report(study, source)}")
+    conclude(failures)
 
 
 @app.command()

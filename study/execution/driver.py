@@ -7,12 +7,13 @@ process was lost in between, and for those that were finished before, by another
 import os
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from types import ModuleType
+from typing import TYPE_CHECKING, TypeVar
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -33,6 +34,9 @@ from study.jobs.plan import Grid, context, resolve
 from study.settings import Study, StudyError
 from study.storage.retry import retry
 from study.tracking import Snapshot
+
+if TYPE_CHECKING:
+    from study.execution.source import Source  # imports Ray
 
 Result = TypeVar("Result")
 Preflight = Callable[[Study, str], None]  # raises StudyError where something is not there that the study needs
@@ -92,7 +96,7 @@ def run(study: Study, preflight: Preflight, address: str = "local", retry_failed
         failures = stage("pre-training", session, session.grid().pretrainings)
         trials = session.grid().ready
         failures |= stage("trials", session, trials)
-        finished = [job for job in trials if _label(job) not in failures]
+        finished = [job for job in trials if label(job) not in failures]
         return failures | stage("verdicts", session, [later for job in finished for later in job.follow_ups])
 
 
@@ -129,7 +133,7 @@ def stage(title: str, session: Session, jobs: Sequence[Job]) -> dict[str, str]:
         run = snapshot.by_key.get(job.run_key)
         state = tracking.state(run, job.key, job.run_key)
         if state is not None and state.status == "FAILED" and not session.retry_failed:
-            failures[_label(job)] = state.reason or "unknown"
+            failures[label(job)] = state.reason or "unknown"
         elif run is not None and state is not None and state.status == "FINISHED":
             is_whole = partial(is_done, job, state, run.data.tags, store)
             if retry(is_whole, say) or (_restore(job, run.info.run_id, session) and retry(is_whole, say)):
@@ -138,10 +142,16 @@ def stage(title: str, session: Session, jobs: Sequence[Job]) -> dict[str, str]:
                 left.append(job)
         else:
             left.append(job)
-    for name in retry(lambda: store.names(CHECKPOINTS), say):
-        if key_of(name) in done:  # killed between finishing and tidying up
-            retry(partial(store.delete, name), say)
+    tidy(session, done)  # of those that were killed between finishing and tidying up
     return failures | (_run(title, session, left) if left else {})
+
+
+def tidy(session: Session, keys: Collection[str]) -> None:
+    """Remove the checkpoints of jobs that need them no more."""
+    store = session.context.store
+    for name in retry(lambda: store.names(CHECKPOINTS), say):
+        if key_of(name) in keys:
+            retry(partial(store.delete, name), say)
 
 
 def older_keys(snapshot: Snapshot | None) -> str:
@@ -153,7 +163,7 @@ def older_keys(snapshot: Snapshot | None) -> str:
     return f"{older} finished runs have keys of an older recipe: 'python -m study adopt STUDY' renews them"
 
 
-def _label(job: Job) -> str:
+def label(job: Job) -> str:
     """Its name for people, and its key: trials that differ only along a further axis share their name."""
     return f"{job.name} ({job.key[:8]})"
 
@@ -172,15 +182,7 @@ def _restore(job: Job, run_id: str, session: Session) -> bool:
 
 
 def _run(title: str, session: Session, jobs: Sequence[Job]) -> dict[str, str]:
-    if session.address == "local":
-        # Ray listens on loopback alone (whatever the name of that switch), and answers only to a token drawn here, as
-        # others may use this machine. It reads all three when it is imported.
-        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-        os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    from study.execution import scheduler  # Ray takes seconds to import and to start: only where there is work for it
-
-    scheduler.connect(session.address)
+    scheduler = _cluster(session)
     here, resources = session.context, session.study.resources
     if not any(job.needs_gpu for job in jobs):
         here, resources = here.model_copy(update={"device": "cpu"}), resources.model_copy(update={"gpus": 0.0})
@@ -195,14 +197,56 @@ def _run(title: str, session: Session, jobs: Sequence[Job]) -> dict[str, str]:
             done[key] = todo[key].steps if key in ended else reached
             advance(sum(done.values()), f"{len(ended)} of {len(todo)} ended")
 
-        notes = session.study.folder.resolve() / "ray"
         run_keys = {job.key: job.run_key for job in jobs}
         with delivery.delivering(here.store, session.client, here.experiment_id, run_keys, say):
-            failures = scheduler.schedule(list(todo.values()), here, resources, notes, on_progress)
+            failures = scheduler.schedule(list(todo.values()), here, resources, _notes(session), on_progress)
+    return _closed(session, failures, todo)
+
+
+def feed(title: str, session: Session, source: "Source") -> dict[str, str]:
+    """Run jobs that are made while others run, until their source is over; returns why some failed, by name."""
+    if source.is_over:
+        return {}
+    scheduler = _cluster(session)
+    here, made = session.context, source.handed_out
+    run_keys: dict[str, str] = {}
+    reached: dict[str, float] = {}
+    with work(title, source.left) as advance:
+
+        def on_progress(key: str, steps: int, has_ended: bool) -> None:
+            run_keys[key] = made[key].run_key
+            reached[key] = 1 if has_ended else steps / made[key].steps
+            advance(sum(reached.values()), source.progress)
+
+        with delivery.delivering(here.store, session.client, here.experiment_id, run_keys, say):
+            failures = scheduler.schedule_from(source, here, session.study.resources, _notes(session), on_progress)
+    return _closed(session, failures, made)
+
+
+def _cluster(session: Session) -> ModuleType:
+    """Join the cluster, or start Ray on this machine; returns the module that schedules there."""
+    if session.address == "local":
+        # Ray listens on loopback alone (whatever the name of that switch), and answers only to a token drawn here, as
+        # others may use this machine. It reads all three when it is imported.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    from study.execution import scheduler  # Ray takes seconds to import and to start: only where there is work for it
+
+    scheduler.connect(session.address)
+    return scheduler
+
+
+def _notes(session: Session) -> Path:
+    return session.study.folder.resolve() / "ray"
+
+
+def _closed(session: Session, failures: Mapping[str, str], jobs: Mapping[str, Job]) -> dict[str, str]:
+    """End the runs of jobs that failed; returns why, by name."""
     failures = {
-        key: reason for key, reason in failures.items() if not session.ask(partial(_close, session, todo[key], reason))
+        key: reason for key, reason in failures.items() if not session.ask(partial(_close, session, jobs[key], reason))
     }
-    return {_label(todo[key]): reason for key, reason in failures.items()}
+    return {label(jobs[key]): reason for key, reason in failures.items()}
 
 
 def _close(session: Session, job: Job, reason: str) -> bool:

@@ -60,6 +60,10 @@ class RunLogger:
         if time.monotonic() >= self.next_try:
             self._try(self._flush)
 
+    def flush(self) -> None:
+        """Send what waits, if the tracker is there."""
+        self._try(self._flush)
+
     def log_checkpoint(self, where: str) -> None:
         """Let the run say where its newest checkpoint lies, at the next flush."""
         self.checkpoint = where

@@ -4,7 +4,8 @@ Tune decides what runs where and restarts a job after its process or node was lo
 checkpoint of its key: so it resumes on any worker, under any driver, and no state of Ray's has to be restored.
 
 The search space is the keys of the jobs and their places on the study's axes, so that Tune's dashboard, schedulers and
-searchers see what a person would. The jobs themselves travel once, as the parameter ``plan``.
+searchers see what a person would. The jobs themselves travel once, as the parameter ``plan``; those of a search, which
+are made while others run, each with its config.
 """
 
 import logging
@@ -28,6 +29,7 @@ from study import CHECKOUT
 from study.execution.failures import forget
 from study.execution.place import Place
 from study.execution.ray_folder import ray_folder
+from study.execution.source import JOB, Asks, Source, Stops
 from study.jobs import Context, Job, from_text, to_text
 from study.settings import Resources, StudyError, secrets
 from study.storage.retry import retry
@@ -61,6 +63,16 @@ HANDED_ON = (  # where the driver has them: what opens its tracker and its bucke
 METRICS = ("accuracy", "psnr", "ssim")  # of a trial, as Tune shows them
 LATER = ("accuracy_real",)  # once there is one
 
+
+def _key(trial: Any) -> str:
+    return trial.config["key"]
+
+
+PER_KEY: dict[str, Any] = {
+    "reuse_actors": True,  # 0.1 s instead of 3 s to start a job: torch stays imported
+    "trial_name_creator": _key,
+    "trial_dirname_creator": _key,
+}
 OnProgress = Callable[[str, int, bool], None]  # key, finished steps, whether it has ended
 
 
@@ -131,30 +143,61 @@ def schedule(
     """
     if not jobs:
         return {}
-    failures: dict[str, str] = {}
+    retry(lambda: forget(context.store, {job.key for job in jobs}))  # failures count within one run of a study
+    watcher = _Watcher(on_progress, {})
+    _fit(
+        {job.key: to_text(job) for job in jobs},
+        _search_space(jobs),
+        tune.TuneConfig(**PER_KEY),
+        watcher,
+        context,
+        resources,
+        folder,
+        trainable or run_on_worker,
+    )
+    return watcher.failures
+
+
+def schedule_from(
+    source: Source, context: Context, resources: Resources, folder: Path, on_progress: OnProgress
+) -> dict[str, str]:
+    """Run jobs that are made while others run; returns why those failed that did, by key. Otherwise as
+    :func:`schedule`.
+    """
+    watcher = _Watcher(on_progress, {}, source)
+    config = tune.TuneConfig(search_alg=Asks(source, context.store), scheduler=Stops(source), num_samples=-1, **PER_KEY)
+    _fit({}, {}, config, watcher, context, resources, folder, run_on_worker)
+    return watcher.failures
+
+
+def _fit(
+    plan: Mapping[str, str],
+    space: dict[str, Any],
+    config: tune.TuneConfig,
+    watcher: "_Watcher",
+    context: Context,
+    resources: Resources,
+    folder: Path,
+    trainable: Callable[..., None],
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     notes = tempfile.mkdtemp(dir=folder)
-    retry(lambda: forget(context.store, {job.key for job in jobs}))  # failures count within one run of a study
     run = tune.with_parameters(
-        trainable or run_on_worker,
-        plan={job.key: to_text(job) for job in jobs},
+        trainable,
+        plan=dict(plan),
         context=context.model_dump_json(),
         credentials=credentials(),
         driver=Path(notes).name,
     )
     tuner = tune.Tuner(
         tune.with_resources(run, {"cpu": resources.cpus, "gpu": resources.gpus}),
-        param_space=_search_space(jobs),
-        tune_config=tune.TuneConfig(
-            reuse_actors=True,  # 0.1 s instead of 3 s to start a job: torch stays imported
-            trial_name_creator=_key,
-            trial_dirname_creator=_key,
-        ),
+        param_space=space,
+        tune_config=config,
         run_config=tune.RunConfig(
             name="notes",
             storage_path=notes,
             failure_config=tune.FailureConfig(max_failures=resources.max_failures),
-            callbacks=[_Watcher(on_progress, failures)],
+            callbacks=[watcher],
             verbose=0,
         ),
     )
@@ -162,7 +205,6 @@ def schedule(
         tuner.fit()
     finally:
         shutil.rmtree(notes, ignore_errors=True)
-    return failures
 
 
 def _search_space(jobs: Sequence[Job]) -> dict[str, Any]:
@@ -173,10 +215,6 @@ def _search_space(jobs: Sequence[Job]) -> dict[str, Any]:
         "key": tune.grid_search(list(places)),
         **{axis: tune.sample_from(lambda config, axis=axis: places[config["key"]].get(axis)) for axis in axes},
     }
-
-
-def _key(trial: Any) -> str:
-    return trial.config["key"]
 
 
 def run_on_worker(
@@ -190,7 +228,7 @@ def run_on_worker(
     from study.execution.attempts import attempt  # imports torch and MLflow, which the driver's start need not wait for
 
     where = Context.model_validate_json(context)
-    job = from_text(plan[config["key"]])
+    job = from_text(config[JOB] if JOB in config else plan[config["key"]])
     last, iteration, metrics = time.monotonic(), 0, dict.fromkeys(METRICS, math.nan)
 
     def report(**more: Any) -> None:
@@ -221,9 +259,10 @@ def _place(context: Context, driver: str) -> Place:
 class _Watcher(tune.Callback):
     """Passes on what Tune sees."""
 
-    def __init__(self, on_progress: OnProgress, failures: dict[str, str]) -> None:
+    def __init__(self, on_progress: OnProgress, failures: dict[str, str], source: Source | None = None) -> None:
         self.on_progress = on_progress
         self.failures = failures
+        self.source = source
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune saves its callbacks beside its notes; this one belongs to the running driver alone."""
@@ -245,6 +284,12 @@ class _Watcher(tune.Callback):
         """It failed more often than it may."""
         self.failures[_key(trial)] = _reason(trial)
         self.on_progress(_key(trial), 0, True)
+        self.on_trial_complete(iteration, trials, trial)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """It ended, by itself or stopped."""
+        if self.source is not None:
+            self.source.ended(_key(trial), self.failures.get(_key(trial)))
 
 
 def _reason(trial: Any) -> str:

@@ -102,6 +102,11 @@ def run(
                 passes=lambda error: isinstance(error, MlflowException) and tracking.is_away(error),
             )
             tags = result.tags | _store(job, storage, artifacts)
+        except SystemExit:  # the scheduler stops the job
+            log_seconds(reached)
+            logger.flush()
+            card.release(context)
+            raise
         except Exception as error:
             reason = judge(error, reached)
             if reason is None:

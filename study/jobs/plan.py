@@ -4,7 +4,7 @@ Neither pairs nor NIP files are read. A camera's data hash comes from its index 
 run that was made of it; a NIP's hash is a tag of its finished pre-training.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -69,8 +69,11 @@ def context(study: Study, experiment_id: str = "", address: str = "local") -> Co
     )
 
 
-def resolve(study: Study, snapshot: Snapshot | None) -> Grid:
+def resolve(study: Study, snapshot: Snapshot | None, trials: Sequence[Planned] | None = None) -> Grid:
     """Give every NIP its pre-training, and every trial its job, as far as the hashes are known.
+
+    Args:
+        trials: those of the study's grid where not given.
 
     Raises:
         OSError: the storage fails.
@@ -79,7 +82,7 @@ def resolve(study: Study, snapshot: Snapshot | None) -> Grid:
     runs = snapshot.by_key if snapshot else {}
     pretrainings: dict[tuple[Any, ...], PretrainingJob] = {}
     jobs: list[TrialJob | None] = []
-    trials = planned(study)
+    trials = planned(study) if trials is None else trials
     for item in trials:
         trial = item.trial
         if trial.camera not in data:

@@ -1,13 +1,14 @@
 """A study file, read and checked: frozen settings, and the trials that they ask for."""
 
+from study.settings.frozen import Frozen
 from study.settings.grid import Planned, planned
 from study.settings.load import load_study, presets
 from study.settings.messages import StudyError, user_errors
+from study.settings.point import check_search, planned_at
 from study.settings.schema import (
     NAME,
     Camera,
     Fingerprints,
-    Frozen,
     LowLight,
     Resources,
     Simulation,
@@ -15,4 +16,5 @@ from study.settings.schema import (
     at_home,
     expanded,
 )
+from study.settings.search import Domain, Range, Search, StopEarly
 from study.settings.secrets import without_password

@@ -13,8 +13,9 @@ from pydantic import Field, TypeAdapter, ValidationError
 from forensics.trial import Distribution, Split, Training, Trial, Validation
 from models.pretrain import Pretraining
 from models.registry import has_standard_start
+from study.settings.frozen import Frozen
 from study.settings.messages import StudyError, explain
-from study.settings.schema import Frozen, Study
+from study.settings.schema import Study
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from cameras.errors import one_line
 from study.settings.grid import planned
 from study.settings.messages import StudyError, explain
+from study.settings.point import check_search
 from study.settings.schema import Study
 
 
@@ -39,6 +40,7 @@ def load_study(source: str) -> Study:
     try:
         study = Study.model_validate(content)
         planned(study)
+        check_search(study)
     except ValidationError as error:
         raise StudyError(f"{source}: {explain(error, Study)}") from None
     except ValueError as error:

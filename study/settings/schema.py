@@ -5,13 +5,15 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from cameras.simulate import PRESETS
 from forensics.panel import Panel
 from models.registry import NIPS
 from study import NO_HOME
+from study.settings.frozen import Frozen
 from study.settings.messages import StudyError
+from study.settings.search import Search
 from study.settings.secrets import without_password
 
 # Cameras and studies name folders, too, also on disks that drop a dot or space at a name's end.
@@ -57,10 +59,6 @@ def at_home(path: Path) -> Path:
 
 def _absolute(folder: Path) -> Path:
     return at_home(folder).absolute()
-
-
-class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
 class Simulation(Frozen):
@@ -203,15 +201,16 @@ class Study(Frozen):
     lambdas: Annotated[tuple[Literal["fixed"] | float, ...], Field(min_length=1)]
     seeds: Annotated[tuple[int, ...], Field(min_length=1)]
     manipulations: Annotated[tuple[Any, ...], Field(min_length=1)] = ("sharpen", "gaussian", "jpeg:80", "resample")
-    split: dict[str, Any] = {}
-    pretraining: dict[str, Any] = {}
-    training: dict[str, Any] = {}
-    validation: dict[str, Any] = {}
-    channel: dict[str, Any] = {}
+    split: dict[str, Any] = Field(default_factory=dict)
+    pretraining: dict[str, Any] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict)
+    validation: dict[str, Any] = Field(default_factory=dict)
+    channel: dict[str, Any] = Field(default_factory=dict)
     also: tuple[dict[str, Any], ...] = ()
     evaluation: Evaluation = Panel()
     resources: Resources = Resources()
     prnu: Fingerprints = Fingerprints()
+    search: Search | None = None
 
     @property
     def folder(self) -> Path:

@@ -6,6 +6,7 @@ from study.tracking.provenance import provenance
 from study.tracking.runs import (
     ADDED,
     KEY,
+    STOPPED,
     Description,
     Snapshot,
     State,
@@ -20,5 +21,6 @@ from study.tracking.runs import (
     read,
     snapshot,
     state,
+    stop,
     write_texts,
 )

@@ -28,6 +28,8 @@ def section(content: Content) -> Section:
 
 def _matrices(found: pd.DataFrame, view: View, behind: str, opened: bool = True) -> Iterator[Part]:
     """A part per camera × ISP, on the test photographs where there are some: fixed first, then falling λ."""
+    if found.empty:
+        return
     by = [name for name in found.columns if name not in ("seeds", "classes", "confusion")]
     merged = found.merge(view.reported[[*by, "accuracy"]], on=by, validate="one_to_one")
     for number, (title, group) in enumerate(groups(merged, "camera", "isp")):

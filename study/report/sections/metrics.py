@@ -63,7 +63,7 @@ def metrics(summary: pd.DataFrame, published: pd.DataFrame) -> Table:
     by = ["camera", *results.axes(summary), "lam"]
     isps = list(summary["isp"].unique())
     shared = set(summary.merge(published, on=["camera", "isp"])["isp"])
-    known = METRICS if results.REAL not in summary else {name: METRICS[name] for name in FIDELITY} | JUDGED
+    known = METRICS if results.GAP not in summary else {name: METRICS[name] for name in FIDELITY} | JUDGED
     ours = {name: how for name, how in known.items() if summary[name].notna().any()}
     rows = []
     for values, settings in results.by_photographs(summary).groupby([*by, results.ON], dropna=False):
