@@ -68,7 +68,7 @@ def parameter_groups(model: JointModel, training: Training) -> list[dict[str, An
     """Returns Adam's groups: the NIP's weights first if they have a learning rate of their own, then all others."""
     nip = [parameter for parameter in model.nip.parameters() if parameter.requires_grad]
     everything = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if not nip or training.nip_learning_rate is None:
+    if not nip or not training.nip_has_own_rate:
         return [{"params": everything}]
     own = set(nip)
     return [{"params": nip}, {"params": [parameter for parameter in everything if parameter not in own]}]

@@ -65,6 +65,7 @@ class Training:
         patch: side of a RAW patch in Bayer cells; the photograph is twice as wide.
         learning_rate: of Adam, multiplied by ``decay`` every ``decay_every`` iterations.
         nip_learning_rate: of the NIP's weights, which decays likewise; None: the same.
+        nip_warm_up: iterations over which the NIP's rate rises from zero, while the FAN learns to see.
         average: what is validated and kept are not the newest weights but their mean over about this share of all
             iterations so far (:mod:`forensics.averaging`); None: the newest.
         pattern: side of the tile that the NIP Pattern learns, in pixels of the photograph. Other NIPs ignore it.
@@ -77,6 +78,7 @@ class Training:
     patch: int = 128
     learning_rate: float = 1e-4
     nip_learning_rate: float | None = None
+    nip_warm_up: int = 0
     average: float | None = None
     decay: float = 0.85
     decay_every: int = 600
@@ -92,6 +94,7 @@ class Training:
         if self.nip_learning_rate is not None:
             possible = 0 < self.nip_learning_rate < inf
             _require(possible, "training.nip_learning_rate", self.nip_learning_rate, "use a positive number or null")
+        _require(self.nip_warm_up >= 0, "training.nip_warm_up", self.nip_warm_up, "use 0 or more iterations")
         if self.average is not None:
             _require(0 < self.average <= 1, "training.average", self.average, "use a share in (0, 1] or null")
         _require(self.pattern >= 1, "training.pattern", self.pattern, "use 1 pixel or more")
@@ -106,7 +109,12 @@ class Training:
     def nip_learning_rate_at(self, step: int) -> float:
         """Returns the NIP's learning rate there."""
         rate = self.learning_rate if self.nip_learning_rate is None else self.nip_learning_rate
-        return rate * self._decayed(step)
+        return rate * self._decayed(step) * min(1, (step + 1) / max(self.nip_warm_up, 1))
+
+    @property
+    def nip_has_own_rate(self) -> bool:
+        """Whether the NIP's rate ever differs from that of all else."""
+        return self.nip_learning_rate is not None or self.nip_warm_up > 0
 
     def _decayed(self, step: int) -> float:
         return self.decay ** (step // self.decay_every)

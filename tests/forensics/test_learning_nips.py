@@ -19,10 +19,11 @@ from forensics.training import Outcome, build_model, parameter_groups, train
 from forensics.trial import Distribution, Split, Training, Trial, Validation
 
 RATES = [2e-4, 2e-4, 1e-4, 1e-4, 5e-5, 5e-5]  # of the six iterations
-NIP_RATES = [rate / 4 for rate in RATES]
+NIP_RATES = [rate / 4 * warm for rate, warm in zip(RATES, (1 / 3, 2 / 3, 1, 1, 1, 1), strict=True)]
 TRAINING = Training(iterations=6, batch=2, patch=16, learning_rate=2e-4, decay=0.5, decay_every=2)
 AVERAGED = replace(TRAINING, average=0.25)
-OWN_RATE = replace(TRAINING, nip_learning_rate=5e-5)
+OWN_RATE = replace(TRAINING, nip_learning_rate=5e-5, nip_warm_up=3)
+WARM_UP = replace(TRAINING, nip_warm_up=3)
 MANIPULATIONS = ("resample:1.7", "gaussian:1.5")  # smooth: rounding errors grow less than with the paper's
 
 
@@ -72,12 +73,12 @@ def test_weights_are_those_of_a_training_by_hand(isp: str) -> None:
 
     by_hand.assert_same_weights(outcome.fan, fan, RATES[0])
     if isp == "INet":
-        by_hand.assert_same_weights(outcome.nip, nip, NIP_RATES[0])
+        by_hand.assert_same_weights(outcome.nip, nip, NIP_RATES[2])
         return
     state = outcome.nip.state_dict()
     assert all(torch.equal(state[f"nip.{key}"], value) for key, value in pretrained.state_dict().items()), "frozen"
-    difference = (state["tile"] - tile).abs() / NIP_RATES[0]
-    assert state["tile"].abs().max() > NIP_RATES[0]
+    difference = (state["tile"] - tile).abs() / NIP_RATES[2]
+    assert state["tile"].abs().max() > NIP_RATES[2]
     assert (difference > 0.1).float().mean() < 0.01
 
 
@@ -107,9 +108,9 @@ def test_what_learns_is_what_the_nip_says(isp: str) -> None:
         model = build_model(small_trial(lam, isp=isp), models.build(isp))
         learning = [parameter for parameter in model.nip.parameters() if parameter.requires_grad]
         assert [*map(id, learning)] == ([*map(id, model.nip.learning())] if lam != "fixed" else [])
-        for training in (TRAINING, OWN_RATE):
+        for training in (TRAINING, OWN_RATE, WARM_UP):
             groups = [list(group["params"]) for group in parameter_groups(model, training)]
-            assert len(groups) == (2 if training is OWN_RATE and lam != "fixed" else 1)
+            assert len(groups) == (2 if training is not TRAINING and lam != "fixed" else 1)
             assert [*map(id, chain.from_iterable(groups))] == [id(p) for p in model.parameters() if p.requires_grad]
 
 
@@ -156,6 +157,7 @@ def test_means_of_weights_are_what_is_judged_and_kept(pairs: Pairs, nip: models.
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("nip_warm_up", -1),
         ("average", 0.0),
         ("average", 1.5),
         ("nip_learning_rate", 0.0),
@@ -174,3 +176,11 @@ def test_the_nips_rate_falls_like_the_common_one() -> None:
     assert training.nip_learning_rate_at(10) == pytest.approx(0.05)
     assert training.learning_rate_at(10) == 0.5
     assert replace(training, nip_learning_rate=None).nip_learning_rate_at(10) == 0.5
+
+
+def test_the_nips_rate_rises_from_zero() -> None:
+    training = Training(learning_rate=1.0, nip_learning_rate=0.1, nip_warm_up=4, decay=0.5, decay_every=6)
+    assert [training.nip_learning_rate_at(step) for step in range(7)] == pytest.approx(
+        [0.025, 0.05, 0.075, 0.1, 0.1, 0.1, 0.05]
+    )
+    assert training.learning_rate_at(0) == 1
