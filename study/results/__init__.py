@@ -12,7 +12,8 @@
       ├─ breakdowns(curves)              trials that lose fidelity late in their training
       └─ curves, confusions, examples, fusions    what the runs keep beyond their last metrics
 
-Fronts are in :mod:`study.results.fronts`, the paper's numbers and claims in :mod:`study.results.claims`.
+Fronts are in :mod:`study.results.fronts`, how they differ from seed to seed in :mod:`study.results.attainment`, the
+paper's numbers and claims in :mod:`study.results.claims`.
 """
 
 from study.results.artifacts import confusions, curves, examples, fusions, panel_confusions, unseen, verdicts

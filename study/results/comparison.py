@@ -6,6 +6,7 @@ PSNRs, and subtracted. Intervals are Student's t at 95 % of these differences.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,8 @@ from study.results.statistics import interval, means
 
 STEPS = (0.5, 1.0, 2.0, 5.0, 10.0)  # dB between the PSNRs compared: the smallest with at most
 PLACES = 6  # of them
+
+Match = tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]  # what two groups of trials share, and the two
 
 
 def at_equal_psnr(table: pd.DataFrame, axis: str, first: str, second: str, on_test: bool = False) -> pd.DataFrame:
@@ -35,18 +38,30 @@ def at_equal_psnr(table: pd.DataFrame, axis: str, first: str, second: str, on_te
         ``second`` (accuracies, fractions of 1) and ``difference`` (first − second). Empty where the fronts share no
         PSNR or no seed.
     """
+    shared, pairs = matches(table, axis, first, second)
+    parts = [_pairs(left, right, on_test).assign(**place) for place, left, right in pairs]
+    columns = [*shared, "at", "seed", "first", "second", "difference"]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+
+
+def matches(table: pd.DataFrame, axis: str, first: str, second: str) -> tuple[list[str], list[Match]]:
+    """Pair the finished trials of two values of an axis where all else is the same, see :func:`at_equal_psnr`.
+
+    Returns:
+        The names of what pairs share (``camera``, ``isp``, further axes), and for every pair its values of these, the
+        trials of ``first`` and those of ``second``.
+    """
     table = one_a_seed(finished(table))
     sides = [table[table[axis] == value] for value in (first, second)]
     own = [[name for name in ["camera", "isp", *axes(side)] if name != axis] for side in sides]
     shared = [name for name in own[0] if name in own[1]]
-    parts = []
+    pairs = []
     for key, left in sides[0].groupby(own[0], dropna=False):
         for other, right in sides[1].groupby(own[1], dropna=False):
             place = dict(zip(own[1], other, strict=True)) | dict(zip(own[0], key, strict=True))
             if all(str(dict(zip(own[1], other, strict=True))[name]) == str(place[name]) for name in shared):
-                parts.append(_pairs(left, right, on_test).assign(**place))
-    columns = [*dict.fromkeys([*own[0], *own[1]]), "at", "seed", "first", "second", "difference"]
-    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+                pairs.append((place, left, right))
+    return [*dict.fromkeys([*own[0], *own[1]])], pairs
 
 
 def over_all(pairs: pd.DataFrame, within: Sequence[str] = ()) -> pd.DataFrame:

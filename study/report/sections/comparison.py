@@ -42,27 +42,38 @@ class Contest:
 
 
 def section(content: Content) -> Section:
-    contests = list(_contests(content))
+    contests = list(pairs_of_values(content))
     parts: list[Part] = []
     for view in content.views if contests else []:
         found = [(contest, _pairs(view, contest)) for contest in contests]
         parts += [paragraph(sentence(contest, pairs, view)) for contest, pairs in found]
         table = differences(found, view)
-        parts += [panels(_pictures(view, contests)), details(table.caption, show(table), opened=view is content.view)]
+        parts += [panels(_pictures(content, view)), details(table.caption, show(table), opened=view is content.view)]
     about = ABOUT_PATTERN if any(contest.second == PATTERN for contest in contests) else ""
     return Section("At equal PSNR", [note(about + READING), *parts])
 
 
-def _contests(content: Content) -> Iterator[Contest]:
+def pairs_of_values(content: Content) -> Iterator[Contest]:
     """Learned ISPs against Pattern, and the values of every further axis against its first in the study file."""
-    joint = content.done[content.done["mode"] != results.FIXED]
+    joint = _joint(content)
     if PATTERN in set(joint["isp"]):
         yield from (Contest("isp", isp, PATTERN) for isp in plots.in_order(joint["isp"]) if isp != PATTERN)
+    for axis, values in axis_values(content).items():
+        yield from (Contest(axis, value, values[0]) for value in values[1:])
+
+
+def axis_values(content: Content) -> dict[str, list[str]]:
+    """The values of every further axis with results, in the order of the study file; no axis with too many."""
+    joint = _joint(content)
+    found = {}
     for axis in results.axes(joint):
         planned = [str(row[axis]) for row in content.plan if row.get(axis) is not None]
-        values = [value for value in dict.fromkeys([*planned, *joint[axis]]) if value in set(joint[axis])]
-        if len(values) <= VALUES:
-            yield from (Contest(axis, value, values[0]) for value in values[1:])
+        found[axis] = [value for value in dict.fromkeys([*planned, *joint[axis]]) if value in set(joint[axis])]
+    return {axis: values for axis, values in found.items() if len(values) <= VALUES}
+
+
+def _joint(content: Content) -> pd.DataFrame:
+    return content.done[content.done["mode"] != results.FIXED]
 
 
 def _pairs(view: View, contest: Contest) -> pd.DataFrame:
@@ -124,26 +135,29 @@ def _place(pairs: pd.DataFrame) -> list[str]:
     return [name for name in pairs if name not in ("at", "seed", "first", "second", "difference")]
 
 
-def _pictures(view: View, contests: list[Contest]) -> Iterator[Part]:
-    """The fronts of all values of an axis in one picture, a picture per camera × ISP and other axes."""
-    for axis in dict.fromkeys(contest.axis for contest in contests if contest.axis != "isp"):
+def _pictures(content: Content, view: View) -> Iterator[Part]:
+    """The fronts of all values of an axis in one picture, a picture per camera × ISP and other axes with several."""
+    for axis in results.axes(view.summary):
+        order = axis_values(content).get(axis, [])
         by = [name for name in ["camera", "isp", *results.axes(view.summary)] if name != axis]
         for values, group in view.summary.groupby(by, dropna=False):
+            if len(set(group[axis]) & set(order)) < 2:
+                continue
             pairs = zip(by, values, strict=True)
             shown = [value if name in ("camera", "isp") else f"{name} {value}" for name, value in pairs]
             title = " · ".join([*shown, axis])
             says = f"Fronts by {axis}{' behind real encoders' if view.real else ''}, {' · '.join(shown)}"
-            yield picture(side_by_side(group, axis), f"axis{view.name}", title, says)
+            yield picture(side_by_side(group, axis, order), f"axis{view.name}", title, says)
 
 
-def side_by_side(summary: pd.DataFrame, axis: str) -> Figure:
+def side_by_side(summary: pd.DataFrame, axis: str, order: list[str]) -> Figure:
     """PSNR against accuracy of one camera × ISP: a colour for each value of the axis, filled where on its front."""
     on_front = set(fronts.front(summary, "psnr")["run_ids"])
     summary = results.reported(summary)
     with plots.column(2.9) as figure:
         axes = figure.subplots()
-        for number_, (value, rows) in enumerate(summary.groupby(axis, sort=False)):
-            colour = plots.PALETTE[number_ % len(plots.PALETTE)]
+        for value in order:
+            rows, colour = summary[summary[axis] == value], value_colour(value, order)
             joint = rows[rows["mode"] != results.FIXED].sort_values("lam")
             axes.plot(joint["psnr"], 100 * joint["accuracy"], "-", color=colour, linewidth=1.1)
             for row in rows.itertuples():
@@ -153,9 +167,15 @@ def side_by_side(summary: pd.DataFrame, axis: str) -> Figure:
                 axes.plot(row.psnr, 100 * row.accuracy, "D" if fixed else "o", **look)
                 low, high = 100 * row.accuracy_low, 100 * row.accuracy_high
                 axes.vlines(row.psnr, low, high, color=colour, linewidth=0.6, alpha=0.6)
-            axes.plot([], [], "-o", color=colour, markersize=4, linewidth=1.1, label=value)
+            if len(rows):
+                axes.plot([], [], "-o", color=colour, markersize=4, linewidth=1.1, label=value)
         axes.set(xlabel="PSNR (dB)", ylabel="Accuracy (%)")
         axes.margins(0.07)
         axes.xaxis.set_major_locator(MaxNLocator(6))
         plots.legend(figure, axes, 2)
     return figure
+
+
+def value_colour(value: str, order: list[str]) -> str:
+    """The colour that a value of an axis has in this study."""
+    return plots.PALETTE[order.index(value) % len(plots.PALETTE)]

@@ -149,7 +149,7 @@ def test_one_sentence_says_which_way_it_falls(content: Content, differences: lis
 
 
 def test_an_axis_is_compared_with_its_first_value_in_the_study_file(content: Content) -> None:
-    assert [(contest.axis, contest.first, contest.second) for contest in comparison._contests(content)] == [
+    assert [(contest.axis, contest.first, contest.second) for contest in comparison.pairs_of_values(content)] == [
         ("isp", "UNet", "Pattern"),
         ("channel.rounding", "straight-through", "sin"),
     ]
