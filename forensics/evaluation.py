@@ -21,7 +21,7 @@ from channel import Manipulations, encode, shrink
 from channel.codecs import Encoder
 from channel.quantization import to_levels
 from forensics.fan import FAN
-from forensics.joint import JointModel
+from forensics.joint import JointModel, cut
 from forensics.trial import Trial
 from forensics.validation import confusion_counts, slice_size, validation_set
 from models.determinism import computing
@@ -95,7 +95,10 @@ def evaluate(
             f"the trial is of {trial.isp} and {classes} classes, but {nip.name} and a FAN of "
             f"{fan.settings['classes']} classes were given"
         )
-    model = JointModel(nip.eval(), manipulations, trial.channel.build(), fan, trial.joint, trial.training.precision)
+    training = trial.training
+    model = JointModel(
+        nip.eval(), manipulations, trial.channel.build(), fan, trial.joint, training.precision, training.window
+    )
     device = torch.device(device)
     move(model, device, model.precision)
     _, validation, test = trial.split.images(pairs.names)
@@ -104,6 +107,7 @@ def evaluate(
     size = slice_size(trial, device)
 
     generator = torch.Generator().manual_seed(trial.validation.seed)  # for the same draws as in the trial's validations
+    places = {codec: torch.Generator().manual_seed(trial.validation.seed) for codec in codecs}  # the same windows
     parts: dict[str, list[Tensor]] = {codec: [] for codec in codecs}
     done = 0
     with computing(device, deterministic):
@@ -112,7 +116,10 @@ def evaluate(
             stored = store(photographs, trial.channel.largest_factor, trial.channel.kernel).cpu()
             for codec, posteriors in parts.items():
                 own = codec == DIFFERENTIABLE
-                received = model.channel(photographs, generator) if own else encode(stored, codec).to(device) / 255
+                if own:
+                    received = model.receive(photographs, generator)
+                else:
+                    received = cut(encode(stored, codec).to(device) / 255, model.window, places[codec])
                 log_probabilities = model.classify(received).double().log_softmax(dim=1).cpu()
                 posteriors.append(log_probabilities.unflatten(0, (classes, -1)))
             done += len(batch)

@@ -1,7 +1,7 @@
 """The joint model and its objective (section 4, eq. 2): one network develops, another detects manipulations.
 
 bayer ─ NIP ─ developed ─┬─ native ──────┐
-                         ├─ manipulation ┼─ channel d ─ received ─ FAN ─ logits
+                         ├─ manipulation ┼─ channel d ─ received (─ window) ─ FAN ─ logits
                          └─ manipulation ┘
 """
 
@@ -28,6 +28,7 @@ class JointModel(nn.Module):
         joint: whether the NIP learns, too (F+N); otherwise only the FAN learns (F).
         precision: of the convolutions of NIP and FAN, ``float32`` or ``bfloat16``. Manipulations, channel and losses
             are always float32.
+        window: side in pixels of what the FAN gets of every received photograph; None: all of it.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class JointModel(nn.Module):
         fan: FAN,
         joint: bool = True,
         precision: str = "float32",
+        window: int | None = None,
     ) -> None:
         super().__init__()
         self.nip = nip
@@ -46,12 +48,13 @@ class JointModel(nn.Module):
         self.fan = fan
         self.joint = joint
         self.precision = precision
+        self.window = window
 
     def forward(self, bayer: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Bayer stacks (N,4,h,w) → logits (classes·N, classes), class-major, and photographs (N,3,2h,2w).
 
-        ``generator`` is for manipulations that draw a strength or noise, and then for a channel that draws; the paper's
-        draw nothing.
+        ``generator`` is for manipulations that draw a strength or noise, then for a channel that draws, then for the
+        place of a window; the paper's draw nothing.
         """
         developed = self.develop(bayer)
         return self.analyse(developed, generator), developed
@@ -59,7 +62,11 @@ class JointModel(nn.Module):
     def analyse(self, developed: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Photographs (N,3,2h,2w) → logits (classes·N, classes), as in ``forward``."""
         stored = self.channel.store(developed)
-        return self.classify(self.channel(self.manipulations(stored, generator), generator))
+        return self.classify(self.receive(self.manipulations(stored, generator), generator))
+
+    def receive(self, photographs: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Photographs (N,3,2h,2w) → what the FAN gets of them (N,3,H,W): distributed, then a window of each."""
+        return cut(self.channel(photographs, generator), self.window, generator)
 
     def develop(self, bayer: Tensor) -> Tensor:
         """Develops photographs (N,3,2h,2w); in mode *fixed* without a graph."""
@@ -70,6 +77,18 @@ class JointModel(nn.Module):
         """Returns the FAN's logits (N, classes) of received photographs (N,3,H,W)."""
         with autocast(received, self.precision):
             return self.fan(received.contiguous(memory_format=layout(received.device, self.precision)))
+
+
+def cut(received: Tensor, side: int | None, generator: torch.Generator | None = None) -> Tensor:
+    """Cuts a window (N,3,side,side) out of images (N,3,H,W), at a place that is drawn for all of them; None: no cut.
+
+    In a photograph a window lies anywhere. A FAN that always sees whole patches learns where in them a pattern of the
+    NIP and the blocks of JPEG begin, and fails elsewhere.
+    """
+    if side is None:
+        return received
+    top, left = (int(torch.randint(extent - side + 1, (), generator=generator)) for extent in received.shape[-2:])
+    return received[..., top : top + side, left : left + side]
 
 
 def loss_fan(logits: Tensor) -> Tensor:

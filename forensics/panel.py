@@ -193,8 +193,8 @@ def factor(distribution: Distribution) -> float:
 
 
 def window_side(trial: Trial) -> int:
-    """Side of the patches in pixels that the FAN was trained on, at this factor."""
-    return int(2 * trial.training.patch / factor(trial.channel) + 1e-9)
+    """Side in pixels of what the FAN was trained on, at this factor."""
+    return trial.training.window or int(2 * trial.training.patch / factor(trial.channel) + 1e-9)
 
 
 def unseen(trial: Trial, panel: Panel) -> list[str]:

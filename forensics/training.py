@@ -61,7 +61,8 @@ def build_model(trial: Trial, nip: NIP) -> JointModel:
     nip = copy.deepcopy(nip).eval().requires_grad_(False)  # in eval mode, no image depends on its batch
     for parameter in nip.learning() if trial.joint else ():
         parameter.requires_grad_()
-    return JointModel(nip, manipulations, trial.channel.build(), fan, trial.joint, trial.training.precision)
+    training = trial.training
+    return JointModel(nip, manipulations, trial.channel.build(), fan, trial.joint, training.precision, training.window)
 
 
 def parameter_groups(model: JointModel, training: Training) -> list[dict[str, Any]]:

@@ -63,6 +63,8 @@ class Training:
         iterations: number of optimiser steps.
         batch: patches per iteration.
         patch: side of a RAW patch in Bayer cells; the photograph is twice as wide.
+        window: side in pixels of what the FAN gets of every received photograph, at a place drawn for every batch, as
+            it is in whole photographs; None: all of it.
         learning_rate: of Adam, multiplied by ``decay`` every ``decay_every`` iterations.
         nip_learning_rate: of the NIP's weights, which decays likewise; None: the same.
         nip_warm_up: iterations over which the NIP's rate rises from zero, while the FAN learns to see.
@@ -76,6 +78,7 @@ class Training:
     iterations: int = 6000
     batch: int = 20
     patch: int = 128
+    window: int | None = None
     learning_rate: float = 1e-4
     nip_learning_rate: float | None = None
     nip_warm_up: int = 0
@@ -216,14 +219,16 @@ class Trial:
         _require(possible, "lambda", repr(self.lam), "use a number ≥ 0 or 'fixed'")
         _require(len(self.manipulations) >= 1, "manipulations", "[]", "name at least one")
         _check_manipulations(tuple(self.manipulations))
-        side = self.received
+        side, window = self.received, self.training.window
         _require(
             side >= 16, "training.patch", self.training.patch, f"the FAN would receive {side} px, it needs 16 or more"
         )
+        possible = window is None or 16 <= window <= side
+        _require(possible, "training.window", window, f"use 16 to {side} px, of which the FAN gets a window, or null")
 
     @property
     def received(self) -> int:
-        """Side in pixels of a patch that the FAN receives."""
+        """Side in pixels of a patch as the channel leaves it, at its largest factor."""
         return int(2 * self.training.patch / self.channel.largest_factor)
 
     @property

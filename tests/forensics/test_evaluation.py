@@ -3,11 +3,12 @@
 import copy
 import io
 import itertools
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from precisions import PRECISIONS
 from small_trials import small_trial, validation_patches
 from torch import Tensor
 
@@ -90,17 +91,32 @@ def test_a_real_codec_replaces_the_codec_and_nothing_else(pairs: Pairs, nip: NIP
     assert not torch.equal(with_jpeg[DIFFERENTIABLE], without[DIFFERENTIABLE])
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(
+    "changes", [{}, {"precision": "bfloat16"}, {"average": 0.5}, {"patch": 20, "window": 16}], ids=str
+)
 @pytest.mark.parametrize("lam", ["fixed", 0.01])
-def test_djpeg_is_the_last_validation_of_the_trial(pairs: Pairs, nip: NIP, lam: float | str, precision: str) -> None:
-    """Also where a manipulation draws noise."""
-    training = Training(iterations=6, batch=2, patch=16, precision=precision)  # type: ignore[arg-type]
+def test_djpeg_is_the_last_validation_of_the_trial(
+    pairs: Pairs, nip: NIP, lam: float | str, changes: dict[str, Any]
+) -> None:
+    """Also where a manipulation draws noise, and where places of windows are drawn."""
+    training = replace(Training(iterations=6, batch=2, patch=16), **changes)
     trial = small_trial(lam, manipulations=("gaussian", "awgn"), split=Split(2, 2), training=training)
     outcome = train(trial, pairs, nip)
     evaluation = evaluate(trial, pairs, outcome.nip, outcome.fan, [DIFFERENTIABLE])
     assert evaluation.classes == ("native", "gaussian", "awgn")
     assert torch.equal(evaluation.confusion(DIFFERENTIABLE), outcome.scores.confusion)
     assert evaluation.accuracy(DIFFERENTIABLE) == outcome.scores.accuracy
+
+
+def test_real_encoders_judge_windows_at_drawn_places(pairs: Pairs, nip: NIP, monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = small_trial("fixed", training=Training(iterations=6, batch=2, patch=24, window=16))
+    fan, sides = FAN(5), set()
+    fan.register_forward_pre_hook(lambda module, given: sides.add(tuple(given[0].shape[-2:])))
+    one, again = (evaluate(trial, pairs, nip, fan, ["jpeg:50", "webp:50"]) for _ in range(2))
+    assert sides == {(16, 16)}
+    assert all(torch.equal(one.posteriors[codec], again.posteriors[codec]) for codec in one.posteriors)
+    alone = evaluate(trial, pairs, nip, fan, ["jpeg:50"])
+    assert torch.equal(alone.posteriors["jpeg:50"], one.posteriors["jpeg:50"]), "a codec does not depend on the others"
 
 
 def test_stored_twice_with_eight_bits() -> None:

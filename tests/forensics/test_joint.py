@@ -7,7 +7,7 @@ from precisions import PRECISIONS
 import models
 from channel import Channel, Manipulations
 from forensics.fan import FAN
-from forensics.joint import JointModel, labels, loss_fan, loss_nip
+from forensics.joint import JointModel, cut, labels, loss_fan, loss_nip
 
 
 def joint_model(nip: models.NIP, joint: bool = True, precision: str = "float32") -> JointModel:
@@ -54,3 +54,39 @@ def test_only_joint_training_reaches_the_nip(nip: models.NIP, joint: bool, gener
     reached = any(p.grad is not None and p.grad.abs().max() > 0 for p in model.nip.parameters())
     assert reached == joint
     assert all(p.grad is not None for p in model.fan.parameters())
+
+
+def test_the_fan_gets_a_window_at_a_drawn_place(nip: models.NIP, generator: torch.Generator) -> None:
+    model = joint_model(nip)
+    model.window = 10
+    images = torch.rand(2, 3, 26, 28, generator=generator)
+    shrunk = model.channel(images)  # 13 × 14
+    found = set()
+    for seed in range(200):
+        window = model.receive(images, torch.Generator().manual_seed(seed))
+        places = [
+            (top, left)
+            for top in range(4)
+            for left in range(5)
+            if torch.equal(window, shrunk[..., top : top + 10, left : left + 10])
+        ]
+        assert len(places) == 1
+        found.add(places[0])
+    assert len(found) == 4 * 5, "every place"
+
+
+def test_a_window_takes_numbers_after_all_other_draws(nip: models.NIP, generator: torch.Generator) -> None:
+    """A trial without windows draws what it drew before there were any; the loss reaches the NIP through the window."""
+    manipulations = Manipulations(("gaussian:1-2", "awgn"))
+    channel = Channel(2, "0.5 jpeg:30-95 + 0.5 none", "straight-through")
+    model = JointModel(nip, manipulations, channel, FAN(3), window=16)
+    bayer = torch.rand(2, 4, 20, 20, generator=generator)
+    logits, _ = model(bayer, torch.Generator().manual_seed(1))
+
+    draws = torch.Generator().manual_seed(1)
+    received = channel(manipulations(nip(bayer), draws), draws)
+    assert received.shape[-2:] == (20, 20)
+    torch.testing.assert_close(logits, model.fan(cut(received, 16, draws)))
+    assert cut(received, None) is received
+    loss_fan(logits).backward()
+    assert any(parameter.grad.abs().max() > 0 for parameter in nip.parameters() if parameter.grad is not None)

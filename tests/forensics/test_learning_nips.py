@@ -22,6 +22,7 @@ RATES = [2e-4, 2e-4, 1e-4, 1e-4, 5e-5, 5e-5]  # of the six iterations
 NIP_RATES = [rate / 4 * warm for rate, warm in zip(RATES, (1 / 3, 2 / 3, 1, 1, 1, 1), strict=True)]
 TRAINING = Training(iterations=6, batch=2, patch=16, learning_rate=2e-4, decay=0.5, decay_every=2)
 AVERAGED = replace(TRAINING, average=0.25)
+WINDOWS = replace(TRAINING, patch=20, window=16)
 OWN_RATE = replace(TRAINING, nip_learning_rate=5e-5, nip_warm_up=3)
 WARM_UP = replace(TRAINING, nip_warm_up=3)
 MANIPULATIONS = ("resample:1.7", "gaussian:1.5")  # smooth: rounding errors grow less than with the paper's
@@ -82,7 +83,7 @@ def test_weights_are_those_of_a_training_by_hand(isp: str) -> None:
     assert (difference > 0.1).float().mean() < 0.01
 
 
-@pytest.mark.parametrize("training", [TRAINING, OWN_RATE, AVERAGED])
+@pytest.mark.parametrize("training", [TRAINING, OWN_RATE, AVERAGED, WINDOWS])
 def test_resumed_is_bit_identical(training: Training, pairs: Pairs, tmp_path: Path) -> None:
     trial, saved = small_trial(0.1, isp="Pattern", training=training), tmp_path / "checkpoint.safetensors"
     nip = models.NIPS["Pattern"].starting_from(models.build("UNet", cfa=pairs.cfa), pattern=5)

@@ -222,6 +222,8 @@ def test_shrunk_as_the_trial_does(
 ) -> None:  # fmt: skip
     trial = small_trial(0.1, split=Split(1, 1), channel=channel)
     assert (panels.factor(channel), panels.window_side(trial)) == (factor, side)
+    windowed = replace(trial, training=replace(trial.training, window=16))
+    assert panels.window_side(windowed) == 16
     encoded = received_by(monkeypatch, trial, pairs, nip, SMALL)
     native, shrunk = encoded[0][1], encoded[1][1]
     assert shrunk.shape[-2:] == size

@@ -14,6 +14,7 @@ LATER = {
     "channel.storage": "float",
     "channel.schedule": "fixed",
     "training.nip_learning_rate": "None",
+    "training.window": "None",
     "training.nip_warm_up": "0",
     "training.average": "None",
     "pretraining.start": "random",

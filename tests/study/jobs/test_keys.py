@@ -219,6 +219,7 @@ ANOTHER = {  # values of settings that are no numbers
     "start": "standard",
     "decay": "cosine",
     "nip_learning_rate": 1e-5,
+    "window": 32,
     "average": 0.1,
     "kernel": "bilinear",
     "storage": "8-bit",
