@@ -1,5 +1,6 @@
 """The report of a study: its runs, its plan and its provenance handed to the page."""
 
+import shlex
 from pathlib import Path
 
 import yaml
@@ -14,18 +15,22 @@ from study.settings import Study, StudyError
 NAMED = 3  # missing artifacts
 
 
-def write_report(study: Study) -> Path:
+def write_report(study: Study, source: str = "STUDY") -> Path:
     """Write the report of a study, however far it has come, and return its path.
+
+    Args:
+        source: preset or file, as commands name the study.
 
     Raises:
         StudyError: nothing has run yet.
     """
     snapshot = read(study)
     if snapshot is None:
-        raise StudyError(f"study {study.name} has no results in {study.storage} yet: python -m study run")
+        raise StudyError(f"study {study.name} has no results in {study.storage} yet: python -m study run {source}")
     provenance = Provenance(
         settings=redacted(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True)),
         simulated={camera.name: camera.simulate is not None for camera in study.cameras},
+        commands=_commands(study, source),
     )
     folder = study.folder / "reports" / study.name
     page = report(study.name, snapshot, folder, resolve(study, snapshot).table, provenance)
@@ -33,3 +38,10 @@ def write_report(study: Study) -> Path:
         further = f", and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
         say(f"artifacts are missing, and what the report would show of them: {', '.join(missing[:NAMED])}{further}")
     return page
+
+
+def _commands(study: Study, source: str) -> dict[str, str]:
+    """How best and rerun are called for this study, with its storage where that is not the default."""
+    default = Study.model_fields["storage"].default
+    storage = "" if study.storage == default else f" --storage {shlex.quote(redacted(study.storage))}"
+    return {"best": f"python -m study best {shlex.quote(source)}{storage}", "rerun": f"python -m study rerun{storage}"}

@@ -12,6 +12,7 @@ from study.results.claims import supplement_table_1
 from study.tracking import Snapshot
 
 BUDGETS = (1.0, 3.0)  # dB of PSNR that one may be willing to lose
+COMMANDS = {"best": "python -m study best STUDY", "rerun": "python -m study rerun"}
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,14 @@ class Provenance:
     """What MLflow does not know about a study.
 
     ``settings``: the resolved study file, YAML. ``simulated``: for every camera, whether its photographs come
-    from a simulation. ``notes``: further lines for the section on provenance.
+    from a simulation. ``notes``: further lines for the section on provenance. ``commands``: how ``best`` and ``rerun``
+    are called for this study, without their options.
     """
 
     settings: str = ""
     simulated: Mapping[str, bool] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
+    commands: Mapping[str, str] = field(default_factory=lambda: COMMANDS)
 
 
 @dataclass(frozen=True)

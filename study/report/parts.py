@@ -35,12 +35,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Section:
-    """A section of a page; ``aside`` stands beside the title, ``anchor`` is what links lead to."""
+    """A section of a page.
+
+    ``aside`` stands beside the title, ``anchor`` is what links lead to, ``head`` is added to the page's head.
+    """
 
     title: str
     parts: Sequence[Part]
     aside: str = ""
     anchor: str = ""
+    head: str = ""
 
     @property
     def html(self) -> str:

@@ -31,7 +31,7 @@ from study.results.encoders import (
     members,
     metric,
 )
-from study.results.queries import QUESTIONS, best, queries, with_queries
+from study.results.queries import QUESTIONS, best, lambda_text, queries, with_queries
 from study.results.runs_table import (
     FIXED,
     GAP,

@@ -7,6 +7,7 @@ and returns a :class:`study.report.parts.Section`. A new one is a file here and 
 SECTIONS = (
     "headline",
     "fronts",
+    "explorer",
     "attainment",
     "comparison",
     "metrics",
