@@ -1,12 +1,15 @@
 """Judge every finished trial of a study behind real encoders: a job for each trial and codec, scheduled like trials."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 
 from forensics.evaluation import DIFFERENTIABLE
 from study.execution.driver import Preflight, at_work, stage
 from study.jobs.evaluation import EvaluationJob, metric, parse_codecs
+from study.jobs.trial import TrialJob
+from study.search.points import every
 from study.settings import Study, StudyError
 
 
@@ -30,18 +33,25 @@ def evaluate(
     codecs = (DIFFERENTIABLE, *parse_codecs(codecs))
     with at_work(study, preflight, address, retry_failed) as session:
         snapshot = session.snapshot()
-        trials = [job for job in session.grid(snapshot).ready if job.key in snapshot.finished]
+        planned = [*session.grid(snapshot).ready, *(job for one in every(study, snapshot) for job in one.jobs)]
+        trials = list({job.key: job for job in planned if job.key in snapshot.finished}.values())
         if not trials:
             raise StudyError(f"study {study.name} has no finished trial yet: python -m study run STUDY")
         jobs = [EvaluationJob.plan(trial, codec) for trial in trials for codec in codecs]
         failures = stage("evaluation", session, jobs)
         runs = session.snapshot().by_key
     rows = []
+    axes = list(dict.fromkeys(axis for trial in trials for axis in trial.axes))  # a search has more than the grid
     for trial in trials:
         metrics, on_test = runs[trial.key].data.metrics, trial.trial.split.test > 0
         names = {codec: f"test_{metric(codec)}" if on_test else metric(codec) for codec in codecs}
         if all(name in metrics for name in names.values()):
             accuracies = {codec: metrics[name] for codec, name in names.items()}
             photographs = "test" if on_test else "validation"
-            rows.append({"trial_key": trial.key, **trial.axes, "photographs": photographs, **accuracies})
-    return pd.DataFrame(rows, columns=["trial_key", *trials[0].axes, "photographs", *codecs]), failures
+            rows.append({"trial_key": trial.key, **_places(trial, axes), "photographs": photographs, **accuracies})
+    return pd.DataFrame(rows, columns=["trial_key", *axes, "photographs", *codecs]), failures
+
+
+def _places(trial: TrialJob, axes: Iterable[str]) -> dict[str, Any]:
+    """The places of a trial on all axes; where one is not its own, its setting there."""
+    return {axis: trial.axes.get(axis, trial.params.get(axis)) for axis in axes}

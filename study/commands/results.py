@@ -62,7 +62,7 @@ def best(
         typer.Option(help="rank by one encoder of the panel (jpeg:50), by its worst (worst), or by dJPEG"),
     ] = None,
 ) -> None:
-    """The best trade-offs of a study, out of MLflow: most accurate first, and how to get to their runs.
+    """The best trade-offs of a study and its search, out of MLflow: most accurate first, and how to get to their runs.
 
     Accuracy is behind real encoders (the mean over the panel) where trials have been judged so, else behind dJPEG. The
     validation photographs decide about limits and order, unless --on test. Where there are test photographs, the result
@@ -70,12 +70,14 @@ def best(
     """
     from study import results
     from study.jobs.plan import resolve
+    from study.search import points
 
     study = load(source, storage)
     if (snapshot := read(study)) is None:
         raise StudyError(f"study {study.name} has no results in {study.storage} yet: python -m study run {source}")
     with user_errors():
-        trials = results.of_plan(results.trials(snapshot), resolve(study, snapshot).table)
+        planned = [*resolve(study, snapshot).table, *points.table(points.every(study, snapshot))]
+        trials = results.of_plan(results.trials(snapshot), planned)
         behind = results.channel(results.metric(codec or results.leading(trials)))
         judged = results.behind(trials, behind)
         found = results.best(
@@ -172,5 +174,5 @@ def report(source: StudyArgument, storage: StorageOption = None) -> None:
     from study.commands.report import write_report
 
     with user_errors():
-        written = write_report(load(source, storage))
+        written = write_report(load(source, storage), source)
     print_line(f"report: {written}")

@@ -2,7 +2,9 @@
 
 import json
 import sys
-from typing import Annotated
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -22,7 +24,10 @@ from study.commands.app import (
     read,
     table,
 )
-from study.settings import Study
+from study.settings import Study, StudyError
+
+if TYPE_CHECKING:
+    from study.preflight.estimate import Estimate
 
 
 @app.command()
@@ -84,7 +89,6 @@ def run(
 
 
 def _dry_run(study: Study) -> None:
-    from cameras.disk import gigabytes
     from study.preflight.status import status as status_of
 
     state = status_of(study, read(study))
@@ -95,8 +99,12 @@ def _dry_run(study: Study) -> None:
     ]
     out.print(table(f"{study.name}: {len(rows)} trials", ("camera", "ISP", "λ", "seed", *axes, "status"), rows))
     print_line(", ".join(f"{count} {its_status}" for its_status, count in state.counts.items()))
+    _print_cost(state.cost)
 
-    cost = state.cost
+
+def _print_cost(cost: "Estimate") -> None:
+    from cameras.disk import gigabytes
+
     hours = ["unknown" if job.seconds is None else f"{job.seconds * cost.share / 3600:.1f}" for job in cost.jobs]
     jobs = [(job.isp, job.kind, job.count, job.finished, left) for job, left in zip(cost.jobs, hours, strict=True)]
     out.print(table("Estimate", ("ISP", "jobs", "planned", "finished", f"{cost.device} hours to go"), jobs))
@@ -109,17 +117,54 @@ def search(
     source: StudyArgument,
     storage: StorageOption = None,
     address: AddressOption = "local",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the points and start nothing")] = False,
+    export: Annotated[Path | None, typer.Option(help="write a file for optuna-dashboard and start nothing")] = None,
     retry_failed: RetryOption = False,
 ) -> None:
     """Look for better trade-offs than the grid's: the study's section `search`. The same call resumes."""
+    study = load(source, storage)
+    if dry_run:
+        _dry_search(study)
+        return
+    if export is not None:
+        _export_search(study, source, export)
+        return
     from study.commands.report import write_report
     from study.commands.search import search as search_study
     from study.preflight.check import require
 
-    study = load(source, storage)
     failures = search_study(study, require, address, retry_failed)
     print_line(f"report: {write_report(study, source)}")
     conclude(failures)
+
+
+def _dry_search(study: Study) -> None:
+    from study.commands.search import forecast
+
+    found = forecast(study, read(study))
+    search = study.search
+    assert search is not None
+    columns = ("camera", "ISP", *search.over, "status", ", ".join(search.objectives))
+    out.print(table(f"{study.name}: points proposed so far", columns, found.rows()))
+    print_line(_points(found.counts))
+    _print_cost(found.cost)
+
+
+def _points(counts: Mapping[str, int]) -> str:
+    """``search: 40 points: 12 finished, …``"""
+    states = ", ".join(f"{count} {state}" for state, count in counts.items() if state != "points")
+    return f"search: {counts['points']} points: {states}"
+
+
+def _export_search(study: Study, source: str, path: Path) -> None:
+    from study.commands.search import require_search
+    from study.search.export import export
+
+    require_search(study)
+    if (snapshot := read(study)) is None:
+        raise StudyError(f"study {study.name} has no results in {study.storage} yet: python -m study search {source}")
+    export(study, snapshot, path)
+    print_line(f"written: {path}; optuna-dashboard {path} shows it")
 
 
 @app.command()
@@ -132,10 +177,14 @@ def status(source: StudyArgument, storage: StorageOption = None, as_json: JsonOp
     state = status_of(study, read(study))
     trials = len(state.grid.planned)
     if as_json:
-        found = {"study": study.name, "trials": trials, **state.counts, "seconds_to_go": state.seconds_to_go}
+        found: dict[str, Any] = {"study": study.name, "trials": trials, **state.counts}
+        found |= {"search": state.search} if state.search else {}
+        found["seconds_to_go"] = state.seconds_to_go
         print(json.dumps(found, indent=1))
         return
     print_line(f"{study.name}: {trials} trials: " + ", ".join(f"{n} {s}" for s, n in state.counts.items()))
+    if state.search:
+        print_line(_points(state.search))
     cost = state.cost
     to_go = f"{duration(cost.seconds_to_go)} with {cost.slots} jobs at a time"
     print_line(f"to go: at least {to_go}; unmeasured: {', '.join(cost.unknown)}" if cost.unknown else f"to go: {to_go}")
@@ -158,7 +207,7 @@ def evaluate(
     scores, failures = evaluate_study(load(source, storage), codec, require, address, retry_failed)
     scores = scores.drop(columns=["trial_key", "seed"])
     setting = list(scores.columns[: scores.columns.get_loc("dJPEG")])
-    means = scores.groupby(setting, sort=False).mean().reset_index().round(3)
+    means = scores.groupby(setting, sort=False, dropna=False).mean().reset_index().round(3)
     out.print(table(f"{source}: accuracy, mean over seeds", means.columns, means.itertuples(index=False)))
     conclude(failures)
 

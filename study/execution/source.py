@@ -56,10 +56,8 @@ class Asks(Searcher):
         return {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        if self.source.is_over:
-            return Searcher.FINISHED
         if (job := self.source.next()) is None:
-            return None
+            return Searcher.FINISHED if self.source.is_over else None
         retry(lambda: forget(self.store, {job.key}))
         return {"key": job.key, JOB: to_text(job), **job.axes}
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from study.execution.driver_lock import is_driven
 from study.jobs.plan import Grid, resolve
 from study.preflight.estimate import Estimate, estimate
+from study.search import points
+from study.search.forecast import counts
 from study.settings import Study
 from study.tracking import Snapshot
 
@@ -15,11 +17,15 @@ WAITING = "waiting for data or pre-training"
 
 @dataclass(frozen=True)
 class Status:
-    """``statuses`` goes with the trials of ``grid``; ``cost`` is what is left, with as many slots as are at work."""
+    """``statuses`` goes with the trials of ``grid``; ``cost`` is what is left, with as many slots as are at work.
+
+    ``search`` counts the points of the study's search, see :func:`study.search.forecast.counts`; empty without one.
+    """
 
     grid: Grid
     statuses: tuple[str, ...]
     cost: Estimate
+    search: dict[str, int]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -49,4 +55,5 @@ def status(study: Study, snapshot: Snapshot | None) -> Status:
     statuses = [WAITING if key is None else known.get(states.get(key, ""), LEFT) for key in grid.keys]
     at_work = [states.get(key) for key in {*grid.keys, *(job.key for job in grid.pretrainings)} if key]
     slots = at_work.count("RUNNING") if driven else None
-    return Status(grid, tuple(statuses), estimate(study, grid, snapshot, slots))
+    searched = counts(study, points.every(study, snapshot)) if study.search else {}
+    return Status(grid, tuple(statuses), estimate(study, grid, snapshot, slots), searched)

@@ -70,6 +70,7 @@ class Told:
     values: Values
     outcome: Outcome
     notes: Mapping[str, Any] = field(default_factory=dict)
+    keys: tuple[str, ...] = ()  # of its trials
 
 
 def section(study: Study) -> Search:
@@ -164,12 +165,69 @@ def combined(point: Point, trials: Sequence[Outcome]) -> Outcome:
     return Outcome(LEFT)
 
 
+@dataclass
+class Tried:
+    """A point that was proposed, its trials, and how they stand by their keys."""
+
+    branch: Branch
+    point: Point
+    jobs: Sequence[TrialJob]
+    outcomes: dict[str, Outcome]
+
+    @property
+    def outcome(self) -> Outcome:
+        return combined(self.point, list(self.outcomes.values()))
+
+    @property
+    def told(self) -> Told:
+        return Told(self.point.values, self.outcome, self.point.notes, tuple(self.outcomes))
+
+
+def tried(
+    study: Study, snapshot: Snapshot | None, branch: Branch, found: Sequence[Point], retry_failed: bool = False
+) -> list[Tried]:
+    """The points with their trials; none where the NIP of the branch is not pre-trained."""
+    search, runs = section(study), snapshot.by_key if snapshot else {}
+    grid = jobs(study, snapshot, branch, [point.values for point in found])
+    seeds, several = len(search.seeds), []
+    for number, point in enumerate(found):
+        ready = [job for job in grid.jobs[number * seeds : (number + 1) * seeds] if job is not None]
+        if len(ready) == seeds:
+            stand = {job.key: outcome(job, runs.get(job.key), metrics_of(search), retry_failed) for job in ready}
+            several.append(Tried(branch, point, ready, stand))
+    return several
+
+
+def every(study: Study, snapshot: Snapshot | None) -> list[Tried]:
+    """All points that were proposed; none where the study declares no search."""
+    if study.search is None or snapshot is None:
+        return []
+    return [
+        one for branch in branches(study) for one in tried(study, snapshot, branch, proposed(snapshot.tags, branch))
+    ]
+
+
+def table(points: Iterable[Tried]) -> list[dict[str, Any]]:
+    """A row for each trial of the points, as a plan has it, with ``search``, ``point`` and ``state`` of its point."""
+    return [
+        {
+            **job.axes,
+            "key": job.key,
+            "search": one.branch.id,
+            "point": one.point.number,
+            "state": one.outcome.state,
+        }
+        for one in points
+        for job in one.jobs
+    ]
+
+
 def known(study: Study, snapshot: Snapshot, branch: Branch, without: Sequence[Values]) -> list[Told]:
     """Finished points that this search did not propose: trials of a grid or of another search, found by their keys.
 
     A point counts where every seed of the search is finished.
     """
-    search, metrics = section(study), metrics_of(section(study))
+    search = section(study)
     candidates: dict[str, Values] = {}
     for run in snapshot.finished.values():
         params = run.data.params
@@ -181,16 +239,8 @@ def known(study: Study, snapshot: Snapshot, branch: Branch, without: Sequence[Va
             if values is not None and values not in without:
                 candidates[json.dumps(values)] = values
     points = list(candidates.values())
-    found = jobs(study, snapshot, branch, points).jobs
-    seeds, told = len(search.seeds), []
-    for number, values in enumerate(points):
-        its = found[number * seeds : (number + 1) * seeds]
-        if all(job is not None and job.key in snapshot.finished for job in its):
-            trials = [outcome(job, snapshot.finished[job.key], metrics) for job in its if job is not None]
-            whole = combined(Point(number, values), trials)
-            if whole.state == FINISHED:
-                told.append(Told(values, whole))
-    return told
+    found = tried(study, snapshot, branch, [Point(number, values) for number, values in enumerate(points)])
+    return [one.told for one in found if one.outcome.state == FINISHED]
 
 
 def _values(search: Search, params: Mapping[str, str]) -> Values | None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
@@ -21,8 +22,6 @@ from study.settings import Domain, Range, Search
 STATES = {FINISHED: TrialState.COMPLETE, STOPPED: TrialState.PRUNED, FAILED: TrialState.FAIL, LEFT: TrialState.RUNNING}
 GENERATIONS = {"nsga2": "NSGAIISampler:generation", "nsga3": "NSGAIIISampler:generation"}  # what these note of a trial
 ATTEMPTS = 20  # at a point that is new
-# Optuna says of half of its parts that they are experimental.
-warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 logging.getLogger("optuna").setLevel(logging.ERROR)
 
 
@@ -60,7 +59,8 @@ def as_optuna(
         directions=["maximize"] * len(search.objectives),
         sampler=sampler or RandomSampler(0),
     )
-    study.set_metric_names(list(search.objectives))
+    with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):  # as half of Optuna is
+        study.set_metric_names(list(search.objectives))
     generation = GENERATIONS.get(search.sampler)
     for point in told:
         first = {generation: 0} if generation else {}  # what was known before is of the first generation
@@ -71,6 +71,7 @@ def as_optuna(
                 distributions=distributions(search),
                 values=point.outcome.objectives,
                 system_attrs={**first, **point.notes},
+                user_attrs={"trial_keys": list(point.keys)},
             )
         )
     return study
@@ -98,10 +99,11 @@ def _notes(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sampler(search: Search, seed: int) -> BaseSampler:
-    if search.sampler == "tpe":
-        return TPESampler(n_startup_trials=search.random, multivariate=True, seed=seed)
-    if search.sampler == "gp":
-        return GPSampler(n_startup_trials=search.random, seed=seed)
-    if search.sampler == "nsga2":
-        return NSGAIISampler(population_size=search.random, seed=seed)
-    return NSGAIIISampler(population_size=search.random, seed=seed)
+    with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+        if search.sampler == "tpe":
+            return TPESampler(n_startup_trials=search.random, multivariate=True, seed=seed)
+        if search.sampler == "gp":
+            return GPSampler(n_startup_trials=search.random, seed=seed)
+        if search.sampler == "nsga2":
+            return NSGAIISampler(population_size=search.random, seed=seed)
+        return NSGAIIISampler(population_size=search.random, seed=seed)

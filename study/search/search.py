@@ -19,11 +19,11 @@ from mlflow.exceptions import MlflowException
 from cameras.errors import one_line
 from study import tracking
 from study.execution import delivery
-from study.execution.driver import Session, label
+from study.execution.driver import label
 from study.jobs import Job
 from study.jobs.trial import TrialJob
 from study.search import points
-from study.search.points import FAILED, FINISHED, LEFT, Branch, Outcome, Point, Told
+from study.search.points import FAILED, FINISHED, LEFT, Branch, Outcome, Point, Told, Tried
 from study.search.sampler import propose
 from study.search.stopping import is_poor, milestones
 from study.settings import Search, Study
@@ -32,24 +32,6 @@ from study.tracking import Snapshot
 
 PAUSE = 10.0  # seconds after which a tracker that is away is asked again
 LOOK_SECONDS = 1.0  # between two looks at results that have not arrived
-
-
-@dataclass
-class Tried:
-    """A point that was proposed, its trials, and how they stand by their keys."""
-
-    branch: Branch
-    point: Point
-    jobs: Sequence[TrialJob]
-    outcomes: dict[str, Outcome]
-
-    @property
-    def outcome(self) -> Outcome:
-        return points.combined(self.point, list(self.outcomes.values()))
-
-    @property
-    def told(self) -> Told:
-        return Told(self.point.values, self.outcome, self.point.notes)
 
 
 @dataclass
@@ -83,15 +65,20 @@ class PointSource:
     next_try: float = 0.0
 
     @classmethod
-    def of(cls, session: Session) -> Self:
-        """All that the tracker knows of a search, read once."""
-        snapshot = session.snapshot()
-        search = cls(session.study, snapshot, session.client, session.retry_failed, session.remark)
-        for branch in points.branches(session.study):
+    def of(
+        cls,
+        study: Study,
+        snapshot: Snapshot,
+        retry_failed: bool = False,
+        remark: Callable[[str], None] = lambda text: None,
+    ) -> Self:
+        """All that the tracker knows of a search."""
+        source = cls(study, snapshot, snapshot.client, retry_failed, remark, runs=dict(snapshot.by_key))
+        for branch in points.branches(study):
             found = points.proposed(snapshot.tags, branch)
-            search.tried[branch] = search._tried(branch, found)
-            search.known[branch] = points.known(session.study, snapshot, branch, [point.values for point in found])
-        return search
+            source.tried[branch] = source._tried(branch, found)
+            source.known[branch] = points.known(study, snapshot, branch, [point.values for point in found])
+        return source
 
     @cached_property
     def settings(self) -> Search:
@@ -236,15 +223,9 @@ class PointSource:
         return {entry.step: entry.value for entry in self.client.get_metric_history(run.info.run_id, metric)}
 
     def _tried(self, branch: Branch, found: Sequence[Point]) -> list[Tried]:
-        grid = points.jobs(self.study, self.snapshot, branch, [point.values for point in found])
-        seeds, several = len(self.settings.seeds), []
-        for number, point in enumerate(found):
-            its = [job for job in grid.jobs[number * seeds : (number + 1) * seeds] if job is not None]
-            if not its:  # its NIP has no pre-training
-                self.exhausted.add(branch)
-                break
-            self.runs |= {job.key: self.snapshot.by_key[job.key] for job in its if job.key in self.snapshot.by_key}
-            several.append(Tried(branch, point, its, {job.key: self._outcome(job) for job in its}))
+        several = points.tried(self.study, self.snapshot, branch, found, self.retry_failed)
+        if len(several) < len(found):  # its NIP has no pre-training
+            self.exhausted.add(branch)
         return several
 
     def _outcome(self, job: TrialJob) -> Outcome:

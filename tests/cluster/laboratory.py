@@ -63,6 +63,7 @@ class Laboratory:
     pictures_of: "Laboratory | None" = None
     keys: Collection[str] = ()
     bucket: Bucket | None = None
+    search: str = ""  # this section of the study file
     environment: dict[str, str] = field(default_factory=dict)  # of drivers, beside the cluster's
     drivers: list[Machine] = field(default_factory=list)
 
@@ -82,7 +83,7 @@ class Laboratory:
             for part in ("simulated", "cameras"):
                 shutil.copytree(self.pictures_of.results / part, self.results / part)
         study = self.folder / "study.yaml"
-        study.write_text(STUDY.format(name=self.name, lambdas=lambdas, cache=self.folder / "cache"))
+        study.write_text(STUDY.format(name=self.name, lambdas=lambdas, cache=self.folder / "cache") + self.search)
         storage = f"{self.bucket.uri}/{self.name}" if self.bucket else self.results
         command = [BIN / "python", *program, verb, study, *options]
         command += ["--address", self.cluster.address, "--storage", storage]
