@@ -23,6 +23,10 @@ function element(name, attributes, parent) {
   return made;
 }
 
+function change(made, attribute, value) {
+  if (made.getAttribute(attribute) !== value) made.setAttribute(attribute, value);
+}
+
 function text(content, attributes, parent) {
   element("text", attributes, parent).textContent = content;
 }
@@ -58,7 +62,8 @@ function plotIn(svg, tell, name) {
   for (const layer of ["grid", "fronts", "region", "points", "active"]) layers[layer] = element("g", {class: layer}, svg);
   svg.setAttribute("role", "group");
   svg.setAttribute("aria-label", "Fidelity against accuracy");
-  const state = {points: [], marks: [], active: 0, start: null};
+  const marks = [];  // elements for points: more than there are points, after fewer were picked
+  const state = {points: [], active: 0, start: null};
   let scale = null;
 
   /** Draw points [{x, y, rows}] whose coordinates `axes` [{title, unit, least}] tells how to print. */
@@ -82,6 +87,7 @@ function plotIn(svg, tell, name) {
     drawAxes(ranges);
     const focused = layers.points.contains(document.activeElement);
     const last = state.points[state.active];
+    marks[state.active]?.setAttribute("tabindex", -1);
     state.points = points;
     state.active = Math.max(0, points.findIndex((point) => last && point.rows[0] === last.rows[0]));
     layers.fronts.replaceChildren(...fronts.map((front) =>
@@ -92,21 +98,27 @@ function plotIn(svg, tell, name) {
     const onFront = new Set(fronts.flat());
     const [camera, isp] = [facetNamed("camera").column, facetNamed("isp").column];
     const shapes = SHAPES.map((shape) => scaled(shape, radius));
-    state.marks = points.map((point, number) =>
-      element("path", {
-        d: shapes[camera[point.rows[0]] % shapes.length],
-        transform: `translate(${scale.x(point.x).toFixed(1)} ${scale.y(point.y).toFixed(1)})`,
-        style: `--colour: ${colourOf(isp[point.rows[0]])}`,
-        class: (isInside(point, region) ? "point" : "point outside") + (fronts.length && !onFront.has(point) ? " hollow" : ""),
-        role: "button",
-        tabindex: number === state.active ? 0 : -1,
-        "aria-label": name(point),
-        "data-number": number,
-      }));
-    layers.points.replaceChildren(...state.marks);
-    if (focused) state.marks[state.active]?.focus();
+    points.forEach((point, number) => {
+      marks[number] ??= element("path", {role: "button", tabindex: -1, "data-number": number});
+      change(marks[number], "d", shapes[camera[point.rows[0]] % shapes.length]);
+      change(marks[number], "class", `point colour-${facetNamed("isp").marks[isp[point.rows[0]]]}` +
+        (isInside(point, region) ? "" : " outside") + (fronts.length && !onFront.has(point) ? " hollow" : ""));
+      change(marks[number], "transform", `translate(${scale.x(point.x).toFixed(1)} ${scale.y(point.y).toFixed(1)})`);
+    });
+    while (layers.points.childElementCount > points.length) layers.points.lastChild.remove();
+    layers.points.append(...marks.slice(layers.points.childElementCount, points.length));
+    if (points.length) activate(state.active);
+    if (focused) marks[state.active]?.focus();
     drawRegion(corners(region));
     layers.active.replaceChildren();
+  }
+
+  /** The point that the tab key reaches, with its name. */
+  function activate(number) {
+    marks[state.active]?.setAttribute("tabindex", -1);
+    state.active = number;
+    marks[number].setAttribute("tabindex", 0);
+    marks[number].setAttribute("aria-label", name(state.points[number]));
   }
 
   function drawAxes(ranges) {
@@ -200,21 +212,25 @@ function plotIn(svg, tell, name) {
   });
 
   // --- keyboard: one stop for the tab key, arrows lead from point to point ---
+  // The listeners are the parent's: Chromium gives the focus to an element of SVG that listens to keys.
 
-  layers.points.addEventListener("focusin", (event) => {
-    state.marks[state.active]?.setAttribute("tabindex", -1);
-    state.active = Number(event.target.dataset.number);
-    event.target.setAttribute("tabindex", 0);
+  const isPoint = (event) => event.target.dataset.number !== undefined;
+
+  svg.parentElement.addEventListener("focusin", (event) => {
+    if (!isPoint(event)) return;
+    activate(Number(event.target.dataset.number));
     tell.hover(state.points[state.active], true);
   });
-  layers.points.addEventListener("keydown", (event) => {
+  svg.parentElement.addEventListener("keydown", (event) => {
+    if (!isPoint(event)) return;
     const side = {ArrowLeft: "x", ArrowRight: "x", ArrowUp: "y", ArrowDown: "y", Home: "x", End: "x"}[event.key];
     if (event.key === "Enter" || event.key === " ") tell.keep(state.points[state.active]);
     else if (side) {
       const order = state.points.map((_, number) => number).sort((a, b) => state.points[a][side] - state.points[b][side]);
       const step = ["ArrowRight", "ArrowUp"].includes(event.key) ? 1 : -1;
       const next = {Home: 0, End: order.length - 1}[event.key] ?? order.indexOf(state.active) + step;
-      state.marks[order[Math.min(Math.max(next, 0), order.length - 1)]].focus();
+      activate(order[Math.min(Math.max(next, 0), order.length - 1)]);
+      marks[state.active].focus();
     } else return;
     event.preventDefault();
   });

@@ -191,10 +191,13 @@ function filterOf(points, region, asked) {
   if (wanted.size === 0) return "";
   const picked = facets.flatMap((facet, k) => (isNarrowed(facet, asked.picked[k]) ? [oneOf(facet, asked.picked[k])] : []));
   const asAsked = [...picked, ...(asked.seeds ? boundsOf(region, asked) : [])];
-  const ways = [asAsked, boxAround(wanted, asked)].map((terms) => inWords(terms, wanted)).filter((way) => way !== null);
-  ways.push({exact: false, text: sentence([`attributes.run_id IN ${ids([...wanted])}`])});
-  const exact = ways.find((way) => way.exact);
-  return (exact ?? ways.reduce((a, b) => (b.text.length < a.text.length ? b : a))).text;
+  const ways = [{exact: false, text: sentence([`attributes.run_id IN ${ids([...wanted])}`])}];
+  for (const terms of [() => asAsked, () => boxAround(wanted, asked)]) {
+    const way = inWords(terms(), wanted);
+    if (way?.exact) return way.text;
+    if (way) ways.push(way);
+  }
+  return ways.reduce((a, b) => (b.text.length < a.text.length ? b : a)).text;
 }
 
 // --- the commands ---

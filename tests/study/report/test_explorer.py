@@ -307,6 +307,7 @@ def test_a_point_names_its_trials_and_how_to_run_them_again(page: Page, content:
 def test_points_are_reached_by_keys(page: Page) -> None:
     page.ask("document.querySelector('[name=points]').focus()")
     page.press("Tab")
+    assert page.ask("document.activeElement.classList.contains('point')")
     order = sorted(points(page))
     for key, place in (("Home", 0), ("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1), ("End", -1)):
         page.press(key)
