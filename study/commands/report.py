@@ -2,6 +2,7 @@
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -10,7 +11,9 @@ from cameras.errors import redacted
 from study.commands.app import read
 from study.jobs.plan import resolve
 from study.report.page import Provenance, report
+from study.search import points
 from study.settings import Study, StudyError
+from study.tracking import Snapshot
 
 NAMED = 3  # missing artifacts
 
@@ -31,6 +34,8 @@ def write_report(study: Study, source: str = "STUDY") -> Path:
         settings=redacted(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True)),
         simulated={camera.name: camera.simulate is not None for camera in study.cameras},
         commands=_commands(study, source),
+        search=points.table(points.every(study, snapshot)),
+        importances=_importances(study, snapshot),
     )
     folder = study.folder / "reports" / study.name
     page = report(study.name, snapshot, folder, resolve(study, snapshot).table, provenance)
@@ -45,3 +50,11 @@ def _commands(study: Study, source: str) -> dict[str, str]:
     default = Study.model_fields["storage"].default
     storage = "" if study.storage == default else f" --storage {shlex.quote(redacted(study.storage))}"
     return {"best": f"python -m study best {shlex.quote(source)}{storage}", "rerun": f"python -m study rerun{storage}"}
+
+
+def _importances(study: Study, snapshot: Snapshot) -> list[dict[str, Any]]:
+    if study.search is None:
+        return []
+    from study.search.importances import importances  # imports Optuna, which takes a second
+
+    return importances(study, snapshot)

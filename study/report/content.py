@@ -21,13 +21,17 @@ class Provenance:
 
     ``settings``: the resolved study file, YAML. ``simulated``: for every camera, whether its photographs come
     from a simulation. ``notes``: further lines for the section on provenance. ``commands``: how ``best`` and ``rerun``
-    are called for this study, without their options.
+    are called for this study, without their options. ``search``: a row for each trial of its search, as
+    :func:`study.results.searched.of_search` takes them; ``importances``: of the searched settings, rows of ``camera``,
+    ``isp``, ``objective``, ``setting`` and ``importance``.
     """
 
     settings: str = ""
     simulated: Mapping[str, bool] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
     commands: Mapping[str, str] = field(default_factory=lambda: COMMANDS)
+    search: Sequence[Mapping[str, Any]] = ()
+    importances: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)

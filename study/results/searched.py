@@ -60,8 +60,8 @@ def points(searched: pd.DataFrame, names: Sequence[str], metrics: Sequence[str])
 def by_device_time(table: pd.DataFrame, by: Sequence[str], fidelity: str, on_test: bool = False) -> pd.DataFrame:
     """Compute how the hypervolume grew as trials finished, in the order in which they did.
 
-    A setting counts from the moment at which the last of its seeds has finished; its seeds take their time before.
-    So do trials that failed or were stopped, as far as they logged it.
+    A setting counts from the moment at which the last of its seeds has finished, a point of a search only as a whole.
+    What failed or was stopped takes its time, too, as far as it logged that.
 
     Args:
         table: trials, all of them, with ``end`` and ``seconds``.
@@ -78,6 +78,7 @@ def by_device_time(table: pd.DataFrame, by: Sequence[str], fidelity: str, on_tes
         ordered = group.sort_values(["end", "run_id"])
         spent = ordered["seconds"].fillna(0).cumsum()
         whole = finished(ordered)
+        whole = whole[whole["state"] == FINISHED] if "state" in whole else whole
         of_setting = whole.groupby([*by], dropna=False)
         means = of_setting[coordinates].mean().to_numpy(float)
         ends = of_setting["end"].max().to_numpy()

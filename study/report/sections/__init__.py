@@ -9,6 +9,7 @@ SECTIONS = (
     "fronts",
     "explorer",
     "attainment",
+    "search",
     "comparison",
     "metrics",
     "confusions",

@@ -90,7 +90,7 @@ def test_a_search_survives_being_written_down(tmp_path: Path) -> None:
         ({"over": OVER, "sampler": "grid"}, "search.sampler"),
         ({"over": OVER, "seeds": [1, 1]}, "names one twice"),
         ({"over": OVER, "stop": {}}, "unknown key 'search.stop': known here are over, objectives"),
-        ({"over": OVER, "stop_early": {"after": 3, "at": 3}}, "unknown key 'search.stop_early.at': known here are after, keep"),
+        ({"over": OVER, "stop_early": {"after": 3, "at": 3}}, "'search.stop_early.at': known here are after, keep"),
     ],
 )
 def test_what_does_not_fit_is_one_line(tmp_path: Path, search: dict[str, Any], said: str) -> None:
