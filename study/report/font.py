@@ -13,11 +13,13 @@ from fontTools import subset  # type: ignore[import-untyped]
 from matplotlib import font_manager
 
 WHOLE, REDUCED = "DejaVu Sans", "DejaVu Figures"
-LETTERS = [
-    *range(0x20, 0x250),  # Latin
-    *range(0x370, 0x400),  # Greek
-    *range(0x2000, 0x20A0),  # punctuation, superscripts, subscripts
-    *range(0x2190, 0x2300),  # arrows, mathematics
+LETTERS = [  # the fewer, the faster each is cut
+    *range(0x20, 0x180),  # Latin
+    *range(0x391, 0x3CA),  # Greek
+    *range(0x2010, 0x2028),  # punctuation
+    *range(0x2070, 0x2090),  # superscripts, subscripts
+    *range(0x2190, 0x2194),  # arrows
+    *map(ord, "∂∆∑−√∞≈≠≤≥"),
 ]
 UNUSED = ["GSUB", "GPOS", "GDEF", "kern", "FFTM"]  # of layout, and FontForge's time stamp
 

@@ -171,15 +171,21 @@ def _groups(table: pd.DataFrame, on_test: bool) -> Iterator[tuple[dict[str, Any]
     """What names each camera, ISP and further axes, the fronts of its seeds, and how many trials a seed has."""
     table = one_a_seed(finished(table))
     by = ["camera", "isp", *axes(table)]
+    table = table[[*by, "seed", *_coordinates(on_test)]]  # groups copy their columns
     for values, group in table.groupby(by, dropna=False):
         yield dict(zip(by, values, strict=True)), _by_seed(group, on_test), group.groupby("seed").size()
 
 
 def _by_seed(group: pd.DataFrame, on_test: bool) -> BySeed:
     """The front of every seed whose trials all have the coordinates."""
-    columns = ["psnr", "accuracy", *([f"{TEST}psnr", f"{TEST}accuracy"] if on_test else [])]
-    by_seed = {int(seed): rows[columns].to_numpy(float) for seed, rows in group.groupby("seed")}
+    columns = _coordinates(on_test)
+    by_seed = {int(seed): rows.to_numpy(float) for seed, rows in group.groupby("seed")[columns]}
     return {seed: fronts.chosen(points) for seed, points in by_seed.items() if not np.isnan(points).any()}
+
+
+def _coordinates(on_test: bool) -> list[str]:
+    """The columns that :func:`study.results.fronts.chosen` takes."""
+    return ["psnr", "accuracy", *([f"{TEST}psnr", f"{TEST}accuracy"] if on_test else [])]
 
 
 def _stacked(by_seed: BySeed) -> tuple[np.ndarray, np.ndarray]:

@@ -134,6 +134,7 @@ def _over_fronts(
     by = ["camera", "isp", *axes(table)]
     coordinates = [fidelity, "accuracy", *([TEST + fidelity, TEST + "accuracy"] if on_test else [])]
     rows = []
+    table = table[[*by, "lam", "seed", *coordinates]]  # groups copy their columns
     for values, group in table.groupby(by, dropna=False):
         head = dict(zip(by, values, strict=True))
         seeds = np.sort(group["seed"].unique())

@@ -81,8 +81,9 @@ def trade_off(table: pd.DataFrame, summary: pd.DataFrame, fidelity: str, publish
     Args: finished trials of the camera, their summary, the fidelity, and the same camera in the paper.
     """
     on_front = set(fronts.front(summary, fidelity)["run_ids"])
-    by_seed = results.reported(fronts.front(table, fidelity, ["isp", "seed"])).sort_values(fidelity)
-    table, summary = results.reported(table), results.reported(summary)
+    drawn = ["isp", "seed", fidelity, "accuracy"]
+    by_seed = results.reported(fronts.front(table, fidelity, ["isp", "seed"])).sort_values(fidelity)[drawn]
+    table, summary = results.reported(table)[drawn], results.reported(summary)
     with plots.column(2.9) as figure:
         axes = figure.subplots()
         for isp in plots.in_order(summary["isp"]):

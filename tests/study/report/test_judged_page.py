@@ -170,12 +170,15 @@ def test_breakdowns_are_named(content: Content, text: str) -> None:
 
 
 def test_some_trials_without_a_verdict(content: Content, tmp_path: Path) -> None:
-    """Those have their place behind dJPEG alone."""
-    trials = content.trials.copy()
+    """Those have their place behind dJPEG alone. One camera and rounding, because every section is built anew."""
+    trials = content.trials[
+        (content.trials["camera"] == "Alpha") & (content.trials["channel.rounding"] == "sin")
+    ].copy()
+    plan = [planned for planned in content.plan if planned["key"] in set(trials["trial_key"])]
     trials.loc[trials["isp"] == "Pattern", [name for name in trials if "accuracy_real" in name]] = np.nan
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(results, "trials", lambda snapshot: trials)
-        page = report("some", content.snapshot, tmp_path, content.plan)
+        page = report("some", content.snapshot, tmp_path, plan)
     assert set(table(page, "gains-real")["isp"]) == {"UNet"}
     assert set(table(page, "gains")["isp"]) == {"UNet", "Pattern"}
     assert set(table(page, "best")["isp"]) == {"UNet"}
