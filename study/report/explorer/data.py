@@ -26,33 +26,42 @@ BEHIND = {
 }
 
 
-def data(content: Content) -> dict[str, Any]:
+def asked(content: Content) -> pd.DataFrame:
+    """Select the trials with a result of the grid and of the search, as the command ``best`` ranks them."""
+    planned = [*content.plan, *content.provenance.search]
+    return results.finished(results.of_plan(content.every_trial, planned))
+
+
+def data(content: Content, done: pd.DataFrame) -> dict[str, Any]:
     """The trials of a study, and what may be asked of them, ready for JSON.
+
+    Args:
+        done: from :func:`asked`.
 
     ``runs`` holds columns: first ``trials`` rows of the trials with a result, then those of the experiment's other
     finished runs, which a filter must not find (of earlier states of the study file, repeated, without valid metrics).
     """
     found = {run.info.run_id: run for run in content.snapshot.of_kind("trial") if run.info.status == "FINISHED"}
-    trials = list(content.done["run_id"])
+    trials = list(done["run_id"])
     others = list(found.keys() - set(trials))
     runs = [found[run_id] for run_id in [*trials, *sorted(others)]]
-    channels = {name: results.metric(name) for name in results.channels(content.done)}
+    channels = {name: results.metric(name) for name in results.channels(done)}
     metrics = {"psnr": "psnr", "ssim": "ssim", **dict.fromkeys(channels.values(), "accuracy")}
-    tested = bool(content.done[results.TEST_METRICS].notna().any(axis=None))
+    tested = bool(done[results.TEST_METRICS].notna().any(axis=None))
     facets = [
         _facet(name, values, runs)
         for name, values in {
-            "camera": content.done["camera"],
-            "isp": content.done["isp"],
-            **{axis: content.done[axis] for axis in results.axes(content.done)},
-            "lambda": content.done["lam"].map(results.lambda_text),
+            "camera": done["camera"],
+            "isp": done["isp"],
+            **{axis: done[axis] for axis in results.axes(done)},
+            "lambda": done["lam"].map(results.lambda_text),
         }.items()
     ]
     return {
         "commands": dict(content.provenance.commands),
         "decimals": DECIMALS,
         "tested": tested,
-        "leading": results.leading(content.done),
+        "leading": results.leading(done),
         "channels": [
             {"name": name, "metric": metric, "title": BEHIND.get(name, f"behind {name}")}
             for name, metric in channels.items()
@@ -61,8 +70,8 @@ def data(content: Content) -> dict[str, Any]:
         "runs": {
             "trials": len(trials),
             "ids": [run.info.run_id for run in runs],
-            "keys": list(content.done["trial_key"]),
-            "seeds": [int(seed) for seed in content.done["seed"]],
+            "keys": list(done["trial_key"]),
+            "seeds": [int(seed) for seed in done["seed"]],
             "metrics": {
                 prefix + name: [_on_grid(run.data.metrics.get(prefix + name), DECIMALS[kind]) for run in runs]
                 for prefix in ("", *([results.TEST] if tested else []))
@@ -95,12 +104,15 @@ def _facet(name: str, values: "pd.Series[Any]", runs: Sequence[Run]) -> dict[str
     return facet | ({"marks": [plots.place(isp) % len(plots.PALETTE) for isp in offered]} if name == "isp" else {})
 
 
-def _on_grid(value: float | None, decimals: int) -> int | float | str | None:
-    """A metric in units of its last decimal, rounded down; "NaN" as text, and what MLflow stores for infinity as is."""
-    if value is None or abs(value) > 1e300:
+def _on_grid(value: float | None, decimals: int) -> int | float | None:
+    """A metric in units of its last decimal, rounded down; what MLflow stores for infinity as it is.
+
+    None for NaN: MLflow finds it neither above nor below any bound.
+    """
+    if value is None or math.isnan(value):
+        return None
+    if abs(value) > 1e300:
         return value
-    if math.isnan(value):
-        return "NaN"
     return int(Decimal(repr(value)).scaleb(decimals).to_integral_value(ROUND_FLOOR))
 
 

@@ -9,7 +9,6 @@ const {runs, facets} = data;
 const TERMS = 30;  // a database joins at most 64 tables, one for each term of a filter
 
 const known = (value) => typeof value === "number" && Math.abs(value) < 1e15;
-const stored = (value) => (value === "NaN" ? 0 : value);  // as MLflow compares it
 const prefixed = (asked, name) => (asked.photographs === "test" ? "test_" : "") + name;
 const metricOf = (asked, side) =>
   prefixed(asked, side === "fidelity" ? asked.fidelity : data.channels[asked.channel].metric);
@@ -134,7 +133,7 @@ function bound(name, sign, units, decimals) {
     texts: [`metrics.${name} ${sign} ${decimal(units, decimals)}`],
     sayable: true,
     holds: (row) => {
-      const value = stored(column[row]);
+      const value = column[row];
       return value !== null && (sign === "<" ? value < units : value >= units);
     },
   };
@@ -155,7 +154,7 @@ function boxAround(wanted, asked) {
   for (const side of ["fidelity", "accuracy"]) {
     const [name, decimals] = [metricOf(asked, side), decimalsOf(asked, side)];
     const values = rows.map((row) => runs.metrics[name][row]);
-    const others = rowsWhere(terms).filter((row) => !wanted.has(row)).map((row) => stored(runs.metrics[name][row]));
+    const others = rowsWhere(terms).filter((row) => !wanted.has(row)).map((row) => runs.metrics[name][row]);
     const least = values.reduce((a, b) => Math.min(a, b));
     const most = values.reduce((a, b) => Math.max(a, b));
     const before = others.filter((value) => value !== null && value < least).reduce((a, b) => Math.max(a, b), -1e12);

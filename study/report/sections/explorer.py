@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from study.report import explorer
 from study.report.content import Content
-from study.report.explorer.data import as_json, data
+from study.report.explorer.data import as_json, asked, data
 from study.report.parts import ENVIRONMENT, Part, Section, note
 
 FOLDER = Path(explorer.__file__).parent
@@ -17,9 +17,10 @@ reaches the plot, arrows lead from point to point, Enter keeps one, Escape clear
 
 
 def section(content: Content) -> Section:
-    if content.done.empty:
+    done = asked(content)
+    if done.empty:
         return Section("", [])
     script = "\n".join((FOLDER / name).read_text("utf-8") for name in SCRIPTS)
-    html = ENVIRONMENT.get_template("explorer.html.j2").render(data=as_json(data(content)), script=script)
+    html = ENVIRONMENT.get_template("explorer.html.j2").render(data=as_json(data(content, done)), script=script)
     style = Markup("<style>\n{}</style>\n").format(Markup((FOLDER / "explorer.css").read_text("utf-8")))
     return Section("Ask the trials", [note(HOW), Part(html)], head=style)

@@ -10,25 +10,23 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import synthetic_tracking
 import yaml
 from driven_chromium import Page, opened
-from hypothesis import given
-from hypothesis import strategies as st
 from mlflow import MlflowClient
 from typer.testing import CliRunner
 
 from study import results, tracking
 from study.commands.app import app
 from study.report.content import Content, Provenance
-from study.report.explorer.data import DECIMALS, _on_grid, as_json, data
+from study.report.explorer.data import as_json, asked, data
 from study.report.page import write_page
 from study.settings import load_study
 
@@ -229,7 +227,7 @@ def test_what_is_copied_finds_what_was_brushed(
     for name, value in settings.items():
         choose(page, name, value)
     x, y, width, height = frame(page)
-    sizes = set()
+    sizes, plain = set(), 0
     for number in range(6):
         if number == 3:
             tick(page, "camera", CAMERAS[0])
@@ -251,10 +249,12 @@ def test_what_is_copied_finds_what_was_brushed(
             continue
         query = said(page, "filter")
         assert found_by(content, query) == {run_id for ids in wanted for run_id in ids}
+        plain += "run_id" not in query
         others, _, excepted = query.partition(" and attributes.run_id NOT IN ")
         assert set(re.findall(r"\w{32}", excepted)) <= found_by(content, others)  # no more exceptions than are needed
         assert best(said(page, "best")) == wanted
     assert len(sizes) > 2
+    assert plain > 2 * seeds  # runs are named only where other runs share what is asked
 
 
 def test_everything_is_found_before_a_region_is_brushed(page: Page, content: Content, best: Any) -> None:
@@ -283,7 +283,7 @@ def test_typed_bounds(page: Page, content: Content, best: Any) -> None:
 
 
 def test_a_verdict_that_is_not_a_number_is_no_small_one(page: Page, content: Content) -> None:
-    """MLflow stores zero for it, and finds it below any bound."""
+    """MLflow finds it neither above a bound nor below."""
     choose(page, "points", "trials")
     choose(page, "accuracy-below", "50")
     judged = results.behind(content.done, "real")
@@ -370,22 +370,15 @@ def test_without_javascript_one_line_stands_there(browser: Page, written: Path) 
 # --- the data ---
 
 
-@given(st.floats(-100, 100), st.integers(-(10**9), 10**9), st.sampled_from(sorted(DECIMALS.values())))
-def test_a_bound_separates_small_numbers_as_it_does_the_metrics(value: float, bound: int, decimals: int) -> None:
-    text = f"{'-' if bound < 0 else ''}{abs(bound) // 10**decimals}.{abs(bound) % 10**decimals:0{decimals}d}"
-    for metric in (value, float(text), math.nextafter(float(text), -math.inf), round(value, 3)):
-        assert (metric >= float(text)) == (_on_grid(metric, decimals) >= bound)  # type: ignore[operator]
-
-
 def test_the_data_are_valid_json_that_ends_no_element(content: Content) -> None:
-    document = data(content)
+    document = data(content, asked(content))
     text = as_json(document)
     assert "<" not in text
     assert json.loads(text) == document
     runs = document["runs"]
     assert runs["trials"] == len(content.done) == 72
     assert len(runs["ids"]) == 72 + 3 + 4 + 1 + 1
-    assert runs["metrics"]["accuracy_real"].count("NaN") == 4
+    assert runs["metrics"]["accuracy_real"].count(None) == 4
     lam = next(facet for facet in document["facets"] if facet["name"] == "lambda")
     assert lam["values"] == ["0.001", "0.1", "fixed", "0.3"]
     assert lam["offered"] == 3
@@ -395,4 +388,12 @@ def test_the_data_are_valid_json_that_ends_no_element(content: Content) -> None:
 def test_a_study_without_results_has_no_such_section(content: Content) -> None:
     from study.report.sections import explorer
 
-    assert explorer.section(SimpleNamespace(done=pd.DataFrame())).html == ""
+    assert explorer.section(replace(content, every_trial=content.every_trial.head(0))).html == ""
+
+
+def test_trials_of_the_search_are_asked_too(content: Content) -> None:
+    further = [{"camera": "Gamma", "isp": "UNet", "lambda": 0.3, "channel.codec": "avif:50", "seed": 0}]
+    further[0]["key"] = "Gamma|UNet|0.3|avif:50|0"
+    searched = replace(content, provenance=replace(content.provenance, search=further))
+    assert set(asked(searched)["trial_key"]) - set(asked(content)["trial_key"]) == {further[0]["key"]}
+    assert data(searched, asked(searched))["runs"]["trials"] == 73
