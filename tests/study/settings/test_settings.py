@@ -139,11 +139,16 @@ def test_the_paper_preset_spells_out_the_defaults() -> None:
     assert item.trial == Trial(item.trial.camera, item.trial.isp, item.trial.lam, item.trial.seed)
 
 
-def test_the_robust_preset_is_the_paper_but_for_its_channel() -> None:
+def test_the_robust_preset_is_the_paper_but_for_its_channel_and_windows() -> None:
     paper, robust = planned(load_study("paper")), planned(load_study("robust"))
     assert len({item.trial.channel for item in robust}) == 1
     assert robust[0].trial.channel.build().random
-    assert [replace(item.trial, channel=Distribution()) for item in robust] == [item.trial for item in paper]
+    assert {item.trial.training.window for item in robust} == {112}
+    papers = [
+        replace(item.trial, channel=Distribution(), training=replace(item.trial.training, window=None))
+        for item in robust
+    ]
+    assert papers == [item.trial for item in paper]
 
 
 def test_an_unknown_study_names_the_presets() -> None:
