@@ -5,8 +5,8 @@ from study.tracking.moved import present, rebase
 from study.tracking.provenance import provenance
 from study.tracking.runs import (
     ADDED,
+    GIVEN_UP,
     KEY,
-    STOPPED,
     Description,
     Snapshot,
     State,

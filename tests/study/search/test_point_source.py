@@ -258,7 +258,7 @@ def test_poor_points_are_stopped_and_marked(tmp_path: Path, client: MlflowClient
         if tried.outcome.state == STOPPED:
             assert len(begun) == 1, "its other seed is never begun"
         assert {run.info.status for run in begun} == {"KILLED" if tried.outcome.state == STOPPED else "FINISHED"}
-        assert {tracking.STOPPED in run.data.tags for run in begun} == {tried.outcome.state == STOPPED}
+        assert {tracking.GIVEN_UP in run.data.tags for run in begun} == {tried.outcome.state == STOPPED}
     again = source_of(study, client, experiment_id)
     assert again.is_over
     assert states(again) == found
