@@ -24,6 +24,7 @@ PRNU_METRICS = ("correlation", "f1_matching", "f1_mismatched", "pce_unet_short")
 NIP_HASH = "nip_sha256"  # tag of a pre-training, and of the trials that start from its NIP
 PROVENANCE = ["git_revision", "hardware", "packages", "data_fingerprint", NIP_HASH, "threads"]  # tags of a run
 SECTIONS = ("manipulations", "split", "pretraining", "training", "validation", "channel")  # whose names may be an axis
+TRAININGS = ("training.", "pretraining.")  # sections that say how an ISP is trained
 FIXED = "fixed"  # the value of the parameter `lambda` where the NIP is frozen: the paper's (F)
 DIFFERENTIABLE = "accuracy_dJPEG"  # accuracy of a finished trial behind its own channel, from a later evaluation
 REAL = "accuracy_real"  # mean over a panel of real encoders, on whole photographs; its members' metrics begin so, too
@@ -107,8 +108,15 @@ def finished(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def axes(table: pd.DataFrame) -> list[str]:
-    """Name the study's further axes: settings that take several values in this table."""
-    return _without_parts([name for name in table.columns if is_axis(name) and table[name].nunique() > 1])
+    """Name the study's further axes: settings that take several values in this table.
+
+    How an ISP is trained may be its own affair, such as the rate of Pattern's tile: a setting of a training that has
+    one value for every ISP is no axis, and ISPs are compared across it.
+    """
+    names = [name for name in table.columns if is_axis(name) and table[name].nunique() > 1]
+    of_training = [name for name in names if name.startswith(TRAININGS) and "isp" in table]
+    own = {name for name in of_training if table.groupby("isp")[name].nunique().max() == 1}
+    return _without_parts([name for name in names if name not in own])
 
 
 def is_axis(name: str) -> bool:

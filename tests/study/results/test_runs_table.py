@@ -188,3 +188,15 @@ def test_names_of_a_section_are_one_axis_instead_of_its_settings() -> None:
     assert results.plan_axes(rows) == ["channel", "training.batch"]
     unnamed = pd.DataFrame(rows).drop(columns="channel")
     assert results.axes(unnamed) == ["channel.rounding", "channel.codec", "training.batch"]
+
+
+def test_a_training_setting_that_goes_with_the_isp_is_no_axis() -> None:
+    """Each ISP may have a learning rate of its own, and they are still compared; a channel of its own is another."""
+    rows = [
+        {"isp": isp, "training.nip_learning_rate": rate, "training.batch": batch, "channel.codec": codec}
+        for isp, rate, codec in (("UNet", "5e-05", "jpeg:50"), ("Pattern", "0.0005", "webp:50"))
+        for batch in (5, 10)
+    ]
+    assert results.axes(pd.DataFrame(rows)) == ["training.batch", "channel.codec"]
+    rows.append(rows[0] | {"training.nip_learning_rate": "1e-05"})
+    assert results.axes(pd.DataFrame(rows)) == ["training.nip_learning_rate", "training.batch", "channel.codec"]
