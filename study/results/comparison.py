@@ -24,7 +24,8 @@ Match = tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]  # what two groups of 
 def at_equal_psnr(table: pd.DataFrame, axis: str, first: str, second: str, on_test: bool = False) -> pd.DataFrame:
     """Compare ``first`` with ``second``, two values of the axis, along their fronts.
 
-    The PSNRs are round numbers that both fronts of the means, and the fronts of all seeds that the two share, offer.
+    The PSNRs are round numbers that both fronts of the means, and the fronts of all seeds that the two share, offer; or
+    those of the seeds themselves, where one of the two has but one setting.
     Further axes pair as camera and ISP do; one that varies within one of the two values alone makes a comparison for
     each of its values.
 
@@ -98,19 +99,30 @@ def over_all(pairs: pd.DataFrame, within: Sequence[str] = ()) -> pd.DataFrame:
 
 
 def _pairs(left: pd.DataFrame, right: pd.DataFrame, on_test: bool) -> pd.DataFrame:
-    """The two sides at every PSNR that they share, by seed; each side is of one camera, ISP and further axes."""
+    """The two sides at every PSNR that they share, by seed; each side is of one camera, ISP and further axes.
+
+    A side of one setting has no front: its seeds are compared each at its own PSNR, and ``at`` is their mean.
+    """
     seeds = sorted(set(left["seed"]) & set(right["seed"]))
-    left, right = (side[side["seed"].isin(seeds)] for side in (left, right))
-    columns = ["seed", "first", "second"]
-    parts = [pd.DataFrame(columns=["at", *columns])]
-    for at in _places([left, right], on_test) if seeds else []:
-        read = [fronts.accuracy_at(side, "psnr", at, each_seed=True, on_test=on_test) for side in (left, right)]
-        first, second = (found.set_index("seed")["accuracy"] for found in read)
-        both = pd.DataFrame({"first": first, "second": second}).reset_index()
-        if both.notna().all(axis=None):
-            parts.append(both.assign(at=at))
-    found = pd.concat(parts[1:], ignore_index=True) if parts[1:] else parts[0]
-    return found.assign(difference=found["first"].astype(float) - found["second"].astype(float))
+    sides = [side[side["seed"].isin(seeds)] for side in (left, right)]
+    single = next((side for side in sides if side["lam"].nunique(dropna=False) == 1), None)
+    found = []
+    if single is not None:
+        own = single.set_index("seed")[f"{TEST}psnr" if on_test else "psnr"]
+        each = [_at([side[side["seed"] == seed] for side in sides], own[seed], on_test) for seed in seeds]
+        found = [pd.concat(each).assign(at=own.mean())] if each else []
+    elif seeds:
+        found = [_at(sides, at, on_test) for at in _places(sides, on_test)]
+    found = [both for both in found if both.notna().all(axis=None)]
+    pairs = pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["seed", "first", "second", "at"])
+    return pairs.assign(difference=pairs["first"].astype(float) - pairs["second"].astype(float))
+
+
+def _at(sides: Sequence[pd.DataFrame], at: float, on_test: bool) -> pd.DataFrame:
+    """What the two sides offer at a PSNR, by seed; NaN where the front of a seed does not reach it."""
+    read = [fronts.accuracy_at(side, "psnr", at, each_seed=True, on_test=on_test) for side in sides]
+    first, second = (found.set_index("seed")["accuracy"] for found in read)
+    return pd.DataFrame({"first": first, "second": second}).reset_index().assign(at=at)
 
 
 def _places(sides: Sequence[pd.DataFrame], on_test: bool) -> list[float]:

@@ -112,6 +112,18 @@ def test_where_no_round_psnr_lies_between_it_is_the_middle() -> None:
     assert list(results.at_equal_psnr(wide, "isp", "UNet", "Pattern")["at"]) == [10.0, 20.0, 30.0, 40.0, 50.0]
 
 
+def test_one_setting_alone_is_compared_at_the_psnr_of_each_seed() -> None:
+    """Seed 1 at 31 dB, where UNet has 70 %, seed 2 at 32 dB, where it has 70 %, too."""
+    alone = trials({1: {1e-2: (31.0, 0.6)}, 2: {1e-2: (32.0, 0.65)}}, isp="Pattern")
+    pairs = results.at_equal_psnr(pd.concat([UNET, alone]), "isp", "UNet", "Pattern").sort_values("seed")
+    assert list(pairs["at"]) == [31.5, 31.5]
+    assert list(pairs["first"]) == pytest.approx([0.7, 0.7])
+    assert list(pairs["second"]) == pytest.approx([0.6, 0.65])
+    assert list(pairs["difference"]) == pytest.approx([0.1, 0.05])
+    beyond = trials({1: {1e-2: (31.0, 0.6)}, 2: {1e-2: (35.0, 0.65)}}, isp="Pattern")
+    assert results.at_equal_psnr(pd.concat([UNET, beyond]), "isp", "UNet", "Pattern").empty
+
+
 def test_an_axis_pairs_within_camera_and_isp() -> None:
     name = "channel.rounding"
     table = pd.concat(
