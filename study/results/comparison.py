@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from study.results import fronts
-from study.results.runs_table import TEST, axes, finished, one_a_seed
+from study.results.runs_table import TEST, TRAININGS, axes, finished, one_a_seed
 from study.results.statistics import interval, means
 
 STEPS = (0.5, 1.0, 2.0, 5.0, 10.0)  # dB between the PSNRs compared: the smallest with at most
@@ -26,8 +26,8 @@ def at_equal_psnr(table: pd.DataFrame, axis: str, first: str, second: str, on_te
 
     The PSNRs are round numbers that both fronts of the means, and the fronts of all seeds that the two share, offer; or
     those of the seeds themselves, where one of the two has but one setting.
-    Further axes pair as camera and ISP do; one that varies within one of the two values alone makes a comparison for
-    each of its values.
+    Further axes pair as camera and ISP do. A setting of the training that varies within one of the two values alone
+    makes a comparison for each of its values.
 
     Args:
         table: from :func:`study.results.trials` or :func:`study.results.behind`.
@@ -55,14 +55,20 @@ def matches(table: pd.DataFrame, axis: str, first: str, second: str) -> tuple[li
     table = one_a_seed(finished(table))
     sides = [table[table[axis] == value] for value in (first, second)]
     own = [[name for name in ["camera", "isp", *axes(side)] if name != axis] for side in sides]
-    shared = [name for name in own[0] if name in own[1]]
+    names = [*dict.fromkeys([*own[0], *own[1]])]
+    shared = [name for name in names if (name in own[0] and name in own[1]) or _must_be_equal(name, sides)]
     pairs = []
     for key, left in sides[0].groupby(own[0], dropna=False):
         for other, right in sides[1].groupby(own[1], dropna=False):
-            place = dict(zip(own[1], other, strict=True)) | dict(zip(own[0], key, strict=True))
-            if all(str(dict(zip(own[1], other, strict=True))[name]) == str(place[name]) for name in shared):
-                pairs.append((place, left, right))
-    return [*dict.fromkeys([*own[0], *own[1]])], pairs
+            if all(str(left[name].iloc[0]) == str(right[name].iloc[0]) for name in shared):
+                pairs.append((dict(zip(own[1], other, strict=True)) | dict(zip(own[0], key, strict=True)), left, right))
+    return names, pairs
+
+
+def _must_be_equal(name: str, sides: Sequence[pd.DataFrame]) -> bool:
+    """Whether an axis of one side alone pairs nevertheless: a channel does, how an ISP is trained is its own affair."""
+    first, second = (set(side[name].map(str)) for side in sides)
+    return not name.startswith(TRAININGS) and bool(first & second)
 
 
 def over_all(pairs: pd.DataFrame, within: Sequence[str] = ()) -> pd.DataFrame:

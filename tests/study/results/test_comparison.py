@@ -157,6 +157,14 @@ def test_an_axis_of_one_side_alone_makes_several_comparisons() -> None:
     assert at_30.to_dict() == pytest.approx({"16": 0.3, "32": 0.4})
 
 
+def test_isps_are_compared_behind_the_same_channel() -> None:
+    """UNet was trained behind two channels, Pattern behind one of them."""
+    both = [UNET.assign(channel="robust"), UNET.assign(channel="paper", accuracy=0.2, run_id="x" + UNET["run_id"])]
+    pairs = results.at_equal_psnr(pd.concat([*both, PATTERN.assign(channel="robust")]), "isp", "UNet", "Pattern")
+    assert set(pairs["channel"]) == {"robust"}
+    assert list(pairs[pairs["at"] == 31.0]["first"]) == pytest.approx([0.7, 0.8])
+
+
 def test_a_seed_that_lacks_a_camera_does_not_enter_the_mean_over_cameras() -> None:
     alpha = results.at_equal_psnr(pd.concat([UNET, PATTERN]), "isp", "UNet", "Pattern")
     beta = alpha[alpha["seed"] == 1].assign(camera="Beta", difference=0.5)
