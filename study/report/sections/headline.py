@@ -74,7 +74,7 @@ def lede(content: Content) -> Part:
 
 def _with_gap(view: View, gains: pd.DataFrame) -> pd.DataFrame:
     """Settings of the gains with the gap to dJPEG that these have."""
-    by = ["camera", "isp", "lam", *results.axes(view.gains)]
+    by = ["camera", "isp", "lam", *results.axes(view.summary)]  # an axis too of which one value alone has a fixed ISP
     gaps = [name for name in view.summary if name.removeprefix("test_").startswith(results.GAP)]
     return gains.merge(view.summary[[*by, *gaps]], on=by, how="left", validate="many_to_one")
 
