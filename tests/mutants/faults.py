@@ -592,7 +592,7 @@ FAULTS = (
     Fault(
         "photographs are truncated to 8 bits before a real encoder",
         "forensics/evaluation.py",
-        "(255 * photographs.float()).round()",
+        "to_levels(photographs.float())",
         "(255 * photographs.float()).floor()",
         "forensics/test_evaluation.py::test_stored_twice_with_eight_bits",
     ),
