@@ -17,11 +17,11 @@ from torch import Tensor
 
 from cameras.feed import Photographs, bayer_at
 from cameras.pairs import Pairs
-from channel import Manipulations, encode, shrink
+from channel import encode, shrink
 from channel.codecs import Encoder
 from channel.quantization import to_levels
 from forensics.fan import FAN
-from forensics.joint import JointModel, cut
+from forensics.joint import cut, joint_model
 from forensics.trial import Trial
 from forensics.validation import confusion_counts, slice_size, validation_set
 from models.determinism import computing
@@ -88,17 +88,13 @@ def evaluate(
     for codec in codecs:
         if codec != DIFFERENTIABLE:
             Encoder.parse(codec)  # refuses an unknown codec before the work begins
-    manipulations = Manipulations(trial.manipulations)
-    classes = len(manipulations.classes)
+    model = joint_model(trial, nip.eval(), fan)
+    classes = len(model.manipulations.classes)
     if (nip.name, fan.settings["classes"]) != (trial.isp, classes):
         raise ValueError(
             f"the trial is of {trial.isp} and {classes} classes, but {nip.name} and a FAN of "
             f"{fan.settings['classes']} classes were given"
         )
-    training = trial.training
-    model = JointModel(
-        nip.eval(), manipulations, trial.channel.build(), fan, trial.joint, training.precision, training.window
-    )
     device = torch.device(device)
     move(model, device, model.precision)
     _, validation, test = trial.split.images(pairs.names)
@@ -125,7 +121,7 @@ def evaluate(
             done += len(batch)
             on_patches(done)
     return Evaluation(
-        manipulations.classes,
+        model.manipulations.classes,
         {
             # (classes, images·patches, classes) -> (images, patches, classes, classes)
             codec: torch.cat(posteriors, dim=1).unflatten(1, (len(images), -1)).permute(1, 2, 0, 3).contiguous()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from channel import Channel, Manipulations
 from forensics.fan import FAN
+from forensics.trial import Trial
 from models.nip import NIP, develop, layout
 from models.precision import autocast
 
@@ -77,6 +78,12 @@ class JointModel(nn.Module):
         """Returns the FAN's logits (N, classes) of received photographs (N,3,H,W)."""
         with autocast(received, self.precision):
             return self.fan(received.contiguous(memory_format=layout(received.device, self.precision)))
+
+
+def joint_model(trial: Trial, nip: NIP, fan: FAN) -> JointModel:
+    """The model of a trial, with these networks."""
+    training, manipulations = trial.training, Manipulations(trial.manipulations)
+    return JointModel(nip, manipulations, trial.channel.build(), fan, trial.joint, training.precision, training.window)
 
 
 def cut(received: Tensor, side: int | None, generator: torch.Generator | None = None) -> Tensor:

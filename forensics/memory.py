@@ -80,8 +80,7 @@ def _trial_memory(trial: Trial) -> Memory:
     photographs = Photographs(_photograph(patch), META, _photograph(patch))
     validation = ValidationSet(accuracy, fidelity, patch)
     judged = _peak(lambda: tally(model, photographs, validation, slice_), _values(model))
-    copies = 1 if training.average is None else 2
-    return _memory(copies * size(model), model, step, batch, judged + _ahead(slice_, patch))
+    return _memory(training.copies * size(model), model, step, batch, judged + _ahead(slice_, patch))
 
 
 @cache

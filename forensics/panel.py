@@ -20,10 +20,10 @@ from cameras.pairs.reading import bayer_to_float
 from channel import CODECS, could_draw, encode, shrink
 from channel.codecs import Encoder
 from channel.downsampling import Factors
-from channel.manipulations import Manipulation, Manipulations
+from channel.manipulations import Manipulation
 from channel.quantization import to_levels
 from forensics.fan import FAN
-from forensics.joint import JointModel
+from forensics.joint import joint_model
 from forensics.trial import Distribution, Trial, _require
 from forensics.validation import confusion_counts
 from forensics.whole import Box, develop_whole
@@ -132,13 +132,12 @@ def judge(
     """
     device = torch.device(device)
     operations = tuple(Manipulation.parse(spec) for spec in trial.manipulations)
-    manipulations = Manipulations(trial.manipulations)
-    model = JointModel(nip.eval(), manipulations, trial.channel.build(), fan, trial.joint, trial.training.precision)
+    model = joint_model(trial, nip.eval(), fan)
     move(model, device, model.precision)
-    classes = len(manipulations.classes)
+    classes = model.manipulations.classes
     side = window_side(trial)
     places, draws = (torch.Generator().manual_seed(panel.seed) for _ in range(2))
-    counts = {codec: torch.zeros(classes, classes, dtype=torch.float64) for codec in panel.codecs}
+    counts = {codec: torch.zeros(len(classes), len(classes), dtype=torch.float64) for codec in panel.codecs}
     images = panel.images(trial, pairs.names, on_test)
     done = 0
     with computing(device, deterministic):
@@ -154,7 +153,7 @@ def judge(
                 counts[codec] += confusion_counts(torch.cat(logits)).cpu()
                 done += 1
                 on_progress(done)
-    return Verdict(manipulations.classes, counts, len(images), panel.windows)
+    return Verdict(classes, counts, len(images), panel.windows)
 
 
 def made(native: Tensor, operations: Sequence[Manipulation], draws: torch.Generator) -> Iterator[Tensor]:

@@ -24,5 +24,4 @@ def outcome_size(trial: Trial) -> int:
 def checkpoint_size(trial: Trial) -> int:
     """Bytes of a checkpoint of a trial: all weights, their means, and Adam's moments of those that learn."""
     nip, fan = nip_size(trial.isp), _fan_size(trial.manipulations)
-    copies = 1 if trial.training.average is None else 2
-    return copies * (nip + fan) + MOMENTS * (nip + fan if trial.joint else fan)
+    return trial.training.copies * (nip + fan) + MOMENTS * (nip + fan if trial.joint else fan)

@@ -17,7 +17,7 @@ from cameras.patches import Patches
 from channel import Manipulations
 from forensics.averaging import averaged
 from forensics.fan import FAN
-from forensics.joint import JointModel, loss_fan, loss_nip
+from forensics.joint import JointModel, joint_model, loss_fan, loss_nip
 from forensics.trial import Training, Trial
 from forensics.validation import Scores, kept_for, slice_size, validate, validation_set
 from models.checkpoint import StrPath, Write, load_checkpoint, load_history, save_checkpoint
@@ -56,13 +56,12 @@ class Outcome:
 
 def build_model(trial: Trial, nip: NIP) -> JointModel:
     """Builds the joint model of a trial with a copy of ``nip``; the FAN starts from the trial's seed."""
-    manipulations = Manipulations(trial.manipulations)
-    fan = FAN(len(manipulations.classes), generator=torch.Generator().manual_seed(trial.seed))
+    classes = Manipulations(trial.manipulations).classes
+    fan = FAN(len(classes), generator=torch.Generator().manual_seed(trial.seed))
     nip = copy.deepcopy(nip).eval().requires_grad_(False)  # in eval mode, no image depends on its batch
     for parameter in nip.learning() if trial.joint else ():
         parameter.requires_grad_()
-    training = trial.training
-    return JointModel(nip, manipulations, trial.channel.build(), fan, trial.joint, training.precision, training.window)
+    return joint_model(trial, nip, fan)
 
 
 def parameter_groups(model: JointModel, training: Training) -> list[dict[str, Any]]:

@@ -115,6 +115,11 @@ class Training:
         return rate * self._decayed(step) * min(1, (step + 1) / max(self.nip_warm_up, 1))
 
     @property
+    def copies(self) -> int:
+        """How many copies of all weights there are while it runs: the newest, and their means if it averages them."""
+        return 1 if self.average is None else 2
+
+    @property
     def nip_has_own_rate(self) -> bool:
         """Whether the NIP's rate ever differs from that of all else."""
         return self.nip_learning_rate is not None or self.nip_warm_up > 0

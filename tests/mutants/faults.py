@@ -493,7 +493,7 @@ FAULTS = (
     ),
     Fault(
         "the channel of a trial is the paper's, whatever its settings say",
-        "forensics/training.py",
+        "forensics/joint.py",
         "trial.channel.build()",
         "type(trial.channel)().build()",
         TRAINING,
