@@ -22,6 +22,7 @@ from models.precision import no_autocast
 VERSION = 1
 SLOPE = 0.2  # of the leaky ReLU, as in the NIPs
 WIDTHS = (32, 64, 128, 256)
+CELL = 2 ** len(WIDTHS)  # side in pixels of what one value of the deepest features stands for
 
 
 class ConstrainedConv2d(nn.Module):
@@ -103,19 +104,26 @@ class FAN(nn.Module):
             nn.init.kaiming_normal_(layer.weight, a=SLOPE, generator=generator)
             nn.init.zeros_(layer.bias)
 
-    def features(self, received: Tensor) -> Tensor:
-        """Computes the features (N,256) of (N,3,H,W), from which the dense layers decide."""
+    def cells(self, received: Tensor) -> Tensor:
+        """Computes the features (N,256,⌊H/16⌋,⌊W/16⌋) of every cell of 16×16 pixels of (N,3,H,W)."""
         x = self.residual(received)
         for convolution in self.convolutions:
             # Pooling before the activation gives the same values, as both are monotonic, from a quarter of the pixels.
             x = F.leaky_relu(F.max_pool2d(convolution(x), 2), SLOPE)
-        return F.leaky_relu(self.pointwise(x), SLOPE).mean(dim=(2, 3))
+        return F.leaky_relu(self.pointwise(x), SLOPE)
+
+    def features(self, received: Tensor) -> Tensor:
+        """Computes the features (N,256) of (N,3,H,W), from which the dense layers decide."""
+        return self.cells(received).mean(dim=(2, 3))
+
+    def hidden(self, features: Tensor) -> Tensor:
+        """Computes what the decision is made of (…,128) from features (…,256)."""
+        for dense in self.dense:
+            features = F.leaky_relu(dense(features), SLOPE)
+        return features
 
     def forward(self, received: Tensor) -> Tensor:
-        if min(received.shape[-2:]) < 16:
+        if min(received.shape[-2:]) < CELL:
             height, width = received.shape[-2:]
-            raise ValueError(f"the FAN needs patches of at least 16×16 px, got {height}×{width}")
-        x = self.features(received)
-        for dense in self.dense:
-            x = F.leaky_relu(dense(x), SLOPE)
-        return self.decision(x).float()
+            raise ValueError(f"the FAN needs patches of at least {CELL}×{CELL} px, got {height}×{width}")
+        return self.decision(self.hidden(self.features(received))).float()
