@@ -46,7 +46,7 @@ def dense_features(fan: FAN, received: Tensor, tile: int = TILE) -> Tensor:
 
 
 def _pieces(pixels: int, tile: int) -> Iterator[tuple[slice, slice]]:
-    """Divides one dimension: the pixels of each tile with its margins, and the cells of the result that are the tile."""
+    """Divides one dimension: the pixels of a tile with its margins, and the cells of the result that are the tile."""
     cells = pixels // CELL
     for first in range(0, cells, tile):
         end = min(first + tile, cells)
