@@ -60,18 +60,23 @@ def read_container(path: Path, tags: frozenset[int] = frozenset()) -> Container:
 
     Raises ValueError with the reason (without the file's name) if it is of no known kind or cut off.
     """
-    tags |= {MAKE, MODEL, *SERIAL_NUMBERS}
     with path.open("rb") as file:
-        header = file.read(HEADER)
-        if header[:4] in HEADERS:
-            tiff = read_tiff(file, tags)
-            directories, end = tiff.directories, tiff.end
-        elif header[4:12] == CR3:
-            directories, end = _read_cr3(file, tags)
-        elif header.startswith(RAF):
-            directories, end = _read_raf(file)
-        else:
-            raise ValueError("not a RAW file of a known kind (its content begins like no TIFF, ORF, RW2, CR3 or RAF)")
+        return _read(file, tags)
+
+
+def _read(file: BinaryIO, tags: frozenset[int]) -> Container:
+    tags |= {MAKE, MODEL, *SERIAL_NUMBERS}
+    file.seek(0)
+    header = file.read(HEADER)
+    if header[:4] in HEADERS:
+        tiff = read_tiff(file, tags)
+        directories, end = tiff.directories, tiff.end
+    elif header[4:12] == CR3:
+        directories, end = _read_cr3(file, tags)
+    elif header.startswith(RAF):
+        directories, end = _read_raf(file)
+    else:
+        raise ValueError("not a RAW file of a known kind (its content begins like no TIFF, ORF, RW2, CR3 or RAF)")
     make, model = (_first(directories, tag) for tag in (MAKE, MODEL))
     serial = next((text for tag in SERIAL_NUMBERS if (text := _first(directories, tag))), "")
     return Container(make, model, serial, end, directories)
@@ -80,13 +85,19 @@ def read_container(path: Path, tags: frozenset[int] = frozenset()) -> Container:
 def looks_raw(path: Path) -> bool:
     """Tell whether the content of a file is that of a RAW file, damaged or not: no TIFF or HEIF picture, no JPEG."""
     with path.open("rb") as file:
-        header = file.read(HEADER)
+        return is_raw(file)
+
+
+def is_raw(file: BinaryIO) -> bool:
+    """As `looks_raw`, of an open file, which is read from its beginning."""
+    file.seek(0)
+    header = file.read(HEADER)
     if header[:4] not in (b"II*\0", b"MM\0*"):
         return header[:4] in HEADERS or header[4:12] == CR3 or header.startswith(RAF)
     if header[8:10] == b"CR":
         return True
     try:
-        directories = read_container(path, frozenset((PHOTOMETRIC, DNG_VERSION))).directories
+        directories = _read(file, frozenset((PHOTOMETRIC, DNG_VERSION))).directories
     except ValueError:
         return False
     raw = ((COLOR_FILTER_ARRAY,), (LINEAR_RAW,))

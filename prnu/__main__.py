@@ -6,11 +6,10 @@ from collections.abc import Iterable
 
 import typer
 
-from cameras.errors import one_line
+from cameras.output import run, stop
 from prnu.commands.fingerprint import fingerprint
 from prnu.commands.localise import localise
 from prnu.commands.match import match
-from prnu.commands.output import stop
 
 MANY = ("--photos", "--authentic")  # options that take any number of values
 
@@ -26,16 +25,11 @@ app.command()(localise)
 
 
 def main() -> None:
-    """Run a command. An error that only the user can correct ends in one line and exit code 2."""
+    """Run a command, as `cameras.output.run`."""
     arguments = sys.argv[1:]
     if arguments[:1] == ["experiment"]:
         stop(f"this command has moved: {shlex.join(['python', '-m', 'study', 'fingerprints', *arguments[1:]])}")
-    try:
-        app(args=spread(arguments))
-    except ValueError as error:
-        stop(one_line(error, 2000))
-    except OSError as error:  # a full or read-only disk, a folder that is a file
-        stop(f"{error.filename or 'storage'}: {error.strerror or error}")
+    run(app, spread(arguments))
 
 
 def spread(arguments: Iterable[str]) -> list[str]:

@@ -13,7 +13,15 @@ ROOT = Path(__file__).resolve().parents[1]
 ALLOWED = {"torch", "numpy", "safetensors"}
 STUDY_ONLY = {"ray", "mlflow", "optuna", "pydantic", "pyarrow", "pandas"}  # libraries that no package below study/ uses
 COMMAND_LINE = {"rich", "typer"}  # only command lines below study/ use them, and what they share
-COMMAND_LINES = ("cameras/console.py", "prnu/__main__.py", "prnu/commands")
+COMMAND_LINES = (
+    "cameras/console.py",
+    "cameras/output.py",
+    "forensics/__main__.py",
+    "forensics/commands",
+    "forensics/service",
+    "prnu/__main__.py",
+    "prnu/commands",
+)
 
 # What a package may import beside itself: study → forensics, prnu → channel, models → cameras.
 MAY_IMPORT = {

@@ -6,11 +6,11 @@ from pathlib import Path
 from torch import Tensor
 
 from cameras.errors import printable
-from prnu.commands.output import pixels
-from prnu.commands.reading import cropped, device
+from cameras.output import pixels
+from cameras.photographs import sha256
+from prnu.commands.reading import Size, cropped, device
 from prnu.copies import NEAR, nearest, pixel_hash
 from prnu.fingerprint import load
-from prnu.photographs import Size, sha256
 
 
 @dataclass(frozen=True, eq=False)

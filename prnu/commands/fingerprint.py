@@ -11,11 +11,11 @@ import typer
 
 import prnu
 from cameras.errors import printable
-from prnu.commands.output import JsonOption, Refused, line, pixels, print_json, show_refused
+from cameras.output import JsonOption, Refused, line, pixels, print_json, show_refused
+from cameras.photographs import photograph_files, sha256
 from prnu.commands.reading import cropped, none_left, of_size, photographs, sizes
 from prnu.copies import pixel_hash, thumbnail
 from prnu.fingerprint import Accumulator, save
-from prnu.photographs import photograph_files, sha256
 
 
 def fingerprint(

@@ -12,13 +12,14 @@ from torch import Tensor
 
 from cameras import atomic
 from cameras.errors import printable
+from cameras.output import JsonOption, Refused, line, pixels, print_json, show_refused
+from cameras.photographs import photograph_files
 from prnu.commands.enrolled import Enrolled
-from prnu.commands.output import JsonOption, Refused, line, pixels, print_json, show_refused
 from prnu.commands.reading import device, none_left, of_size, photographs, sizes
 from prnu.copies import pixel_hash
 from prnu.localise import localise as probability_map
 from prnu.match import PCE_THRESHOLD, pce
-from prnu.photographs import overlay, photograph_files, read
+from prnu.photographs import overlay, read
 from prnu.predictor import train
 from prnu.residual import residual
 from prnu.windows import window_positions

@@ -12,11 +12,11 @@ import typer
 from torch import Tensor
 
 from cameras.errors import printable
+from cameras.output import JsonOption, Refused, err, line, out, print_json, show_refused, table
+from cameras.photographs import photograph_files
 from prnu.commands.enrolled import Enrolled
-from prnu.commands.output import JsonOption, Refused, err, line, out, print_json, show_refused, table
 from prnu.commands.reading import none_left, photographs
 from prnu.match import PCE_THRESHOLD, pce
-from prnu.photographs import photograph_files
 from prnu.residual import residual
 
 NEAR_COPY = "a photograph that {} was estimated from: if it is a copy of it, it matches and proves nothing"

@@ -8,9 +8,12 @@ import torch
 from torch import Tensor
 
 from cameras.console import work
-from prnu.commands.output import Refused, pixels
+from cameras.output import Refused, pixels
+from cameras.photographs import PhotographError, header
 from prnu.crops import central_crop
-from prnu.photographs import PhotographError, Size, read, size
+from prnu.photographs import read
+
+Size = tuple[int, int]  # height, width
 
 
 def device() -> torch.device:
@@ -35,7 +38,8 @@ def sizes(files: list[Path], refused: Refused) -> dict[Path, Size]:
     found = {}
     for path in files:
         try:
-            found[path] = size(path)
+            about = header(path)
+            found[path] = (about.height, about.width)
         except PhotographError as error:
             refused[path] = str(error)
     return found

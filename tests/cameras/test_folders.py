@@ -10,10 +10,10 @@ from cameras import folders
 from cameras.dng import simulate_folder
 from cameras.errors import one_line
 from cameras.importing import raw_files
+from cameras.photographs import photograph_files
 from cameras.scenes import scene_sources
 from cameras.simulate import PRESETS
 from prnu.exposures import find as find_exposures
-from prnu.photographs import photograph_files
 
 
 def touch(folder: Path, *names: str) -> Path:

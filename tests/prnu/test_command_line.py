@@ -19,129 +19,26 @@ from PIL import Image
 
 import prnu
 from cameras.develop import develop
+from cameras.photographs import photograph_files, sha256
 from cameras.simulate import PRESETS, SimulatedCamera, capture, frame
 from prnu.__main__ import main, spread
 from prnu.copies import NEAR, nearest, pixel_hash, thumbnail
 from prnu.experiment import central_crop
 from prnu.localise import best_f1, forge
 from prnu.match import pce
-from prnu.photographs import PhotographError, photograph_files, read, sha256, size
+from prnu.photographs import read
+from tests.broken_photographs import pattern, write_broken_photographs
 
 HEIGHT, WIDTH = 256, 384
 MINE = PRESETS["sim-rggb"]
 OTHER = replace(MINE, body=2)  # the same model
 
 
-# --- photographs ---
-
-
-def pattern(height: int = 24, width: int = 40) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def as_pixels(photograph: torch.Tensor) -> np.ndarray:
-    return (photograph[0] * 255).round().to(torch.uint8).movedim(0, -1).numpy()
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize(
-    ("suffix", "settings"),
-    [("png", {}), ("tif", {}), ("tiff", {"compression": "tiff_lzw"}), ("webp", {"lossless": True})],
-)
-def test_pixels_are_read_as_the_sensor_has_them(
-    tmp_path: Path, suffix: str, settings: dict[str, Any], orientation: int
-) -> None:
-    path = tmp_path / f"photo.{suffix}"
-    exif = Image.Exif()
-    exif[274] = orientation
-    Image.fromarray(pattern()).save(path, exif=exif, **settings)
-    photograph = read(path)
+def test_photographs_are_read_as_numbers_from_0_to_1(tmp_path: Path) -> None:
+    Image.fromarray(pattern()).save(tmp_path / "photo.png")
+    photograph = read(tmp_path / "photo.png")
     assert (photograph.shape, photograph.dtype) == ((1, 3, 24, 40), torch.float32)
-    assert np.array_equal(as_pixels(photograph), pattern())
-    assert size(path) == (24, 40)
-
-
-@pytest.mark.parametrize("orientation", [1, 6])
-def test_jpeg_is_read_as_it_is_stored(tmp_path: Path, orientation: int) -> None:
-    exif = Image.Exif()
-    exif[274] = orientation
-    Image.fromarray(pattern()).save(tmp_path / "turned.JPG", exif=exif)
-    Image.fromarray(pattern()).save(tmp_path / "plain.jpg")
-    assert torch.equal(read(tmp_path / "turned.JPG"), read(tmp_path / "plain.jpg"))
-    assert size(tmp_path / "turned.JPG") == (24, 40)
-
-
-def test_conventions_for_what_is_not_plain_rgb(tmp_path: Path) -> None:
-    rgb = Image.fromarray(pattern())
-    rgb.convert("L").save(tmp_path / "grey.png")
-    grey = read(tmp_path / "grey.png")
-    assert grey.shape == (1, 3, 24, 40)
-    assert np.array_equal(as_pixels(grey), np.repeat(np.array(rgb.convert("L"))[..., None], 3, -1))
-
-    rgb.convert("RGBA").save(tmp_path / "opaque.png")
-    assert np.array_equal(as_pixels(read(tmp_path / "opaque.png")), pattern())
-
-    import tifffile
-
-    sixteen = pattern().astype(np.uint16) * 256 + 255
-    tifffile.imwrite(tmp_path / "sixteen.tif", sixteen, photometric="rgb")
-    assert np.array_equal(as_pixels(read(tmp_path / "sixteen.tif")), pattern())
-
-    preview = Image.fromarray(pattern(12, 20))
-    rgb.save(tmp_path / "phone.jpg", format="MPO", save_all=True, append_images=[preview], quality=90)
-    rgb.save(tmp_path / "alone.jpg", quality=90)
-    assert torch.equal(read(tmp_path / "phone.jpg"), read(tmp_path / "alone.jpg"))
-
-
-def broken_files(folder: Path) -> dict[str, str]:
-    """Writes what is no photograph; a word of the reason by the file's name."""
-    rgb = Image.fromarray(pattern())
-    transparent = rgb.convert("RGBA")
-    transparent.putpixel((3, 5), (0, 0, 0, 254))
-    transparent.save(folder / "transparent.png")
-    rgb.quantize(16).save(folder / "palette.png")
-    rgb.convert("CMYK").save(folder / "cmyk.jpg")
-    Image.fromarray(pattern()[..., 0].astype(np.uint16)).save(folder / "deep.png")
-    rgb.save(folder / "animated.webp", save_all=True, append_images=[Image.fromarray(255 - pattern())])
-    rgb.save(folder / "pages.tif", save_all=True, append_images=[rgb])
-    rgb.save(folder / "whole.png")
-    (folder / "truncated.png").write_bytes((folder / "whole.png").read_bytes()[:-900])
-    (folder / "whole.png").unlink()
-    (folder / "text.jpg").write_text("no picture")
-    (folder / "empty.tif").touch()
-    rgb.save(folder / "raw.dng", format="TIFF")
-    return {
-        "transparent.png": "transparent",
-        "palette.png": "type P",
-        "cmyk.jpg": "CMYK",
-        "deep.png": "I;16",
-        "animated.webp": "2 pictures",
-        "pages.tif": "2 pictures",
-        "truncated.png": "truncated",
-        "text.jpg": "no JPEG",
-        "empty.tif": "no JPEG",
-        "raw.dng": "developed",
-    }
-
-
-def test_what_is_no_photograph_is_refused_in_one_line(tmp_path: Path) -> None:
-    for name, word in broken_files(tmp_path).items():
-        with pytest.raises(PhotographError, match=word) as refusal:
-            read(tmp_path / name)
-        assert "\n" not in str(refusal.value)
-    with pytest.raises(PhotographError, match="No such file"):
-        read(tmp_path / "missing.png")
-
-
-def test_folders_are_searched_and_files_taken_once(tmp_path: Path) -> None:
-    (tmp_path / "within").mkdir()
-    for name in ("b.JPG", "a.png", ".hidden.png", "notes.txt", "within/c.tif"):
-        (tmp_path / name).touch()
-    names = [path.name for path in photograph_files([tmp_path, tmp_path / "a.png", tmp_path / "within"])]
-    assert names == ["a.png", "b.JPG", "c.tif"]
-
-
-# --- commands ---
+    assert np.array_equal(photograph[0].movedim(0, -1).numpy(), pattern().astype(np.float32) / 255)
 
 
 @dataclass(frozen=True)
@@ -239,7 +136,7 @@ def test_fingerprint_of_a_folder(folders: Folders, command: Any, tmp_path: Path)
     take(MINE, 20).rotate(90, expand=True).save(mixed / "turned.png")
     Image.new("RGB", (WIDTH, HEIGHT), "grey").save(mixed / "constant.png")
     expected = {"copy.png": "same pixels", "turned.png": "turned", "constant.png": "constant"}
-    broken = broken_files(mixed).keys() - {"raw.dng"}  # which is not looked for
+    broken = write_broken_photographs(mixed).keys()
     done = command("fingerprint", mixed, "--camera", "my body", "--out", tmp_path / "b.safetensors", "--json")
     refused = {Path(entry["file"]).name: entry["reason"] for entry in json.loads(done.out)["refused"]}
     same = {"5.png", "copy.png"} & refused.keys()  # whichever came second

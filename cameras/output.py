@@ -1,8 +1,8 @@
-"""Output of the commands: results to stdout; progress and errors to stderr."""
+"""What the command lines below study/ share: results go to stdout, progress and errors to stderr; how they end."""
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -11,13 +11,25 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cameras.errors import printable
+from cameras.console import print_on_any_terminal
+from cameras.errors import one_line, printable
 
 out = Console()
 err = Console(stderr=True)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="machine-readable output")]
 Refused = dict[Path, str]  # file -> reason
+
+
+def run(app: typer.Typer, arguments: Sequence[str]) -> None:
+    """Run a command. An error that only the user can correct ends in one line and exit code 2."""
+    print_on_any_terminal()
+    try:
+        app(args=list(arguments))
+    except ValueError as error:
+        stop(one_line(error, 2000))
+    except OSError as error:  # a full or read-only disk, a folder that is a file
+        stop(f"{error.filename or 'storage'}: {error.strerror or error}")
 
 
 def stop(reason: str) -> NoReturn:
