@@ -67,5 +67,6 @@ class Pattern(NIP):
         developed = self.nip(bayer)
         height, width = developed.shape[-2:]
         side = self.tile.shape[-1]
-        tiles = self.tile.repeat(1, -(-height // side), -(-width // side))
+        # Rounded up so that an export to ONNX keeps it a function of the size; of −(−h // side) it makes a constant.
+        tiles = self.tile.repeat(1, (height + side - 1) // side, (width + side - 1) // side)
         return clip(developed + tiles[:, :height, :width])
