@@ -213,6 +213,24 @@ def evaluate(
 
 
 @app.command()
+def localise(
+    source: StudyArgument,
+    storage: StorageOption = None,
+    address: AddressOption = "local",
+    retry_failed: RetryOption = False,
+) -> None:
+    """Where was a photograph altered? Try every finished trial on photographs with one altered region."""
+    from study.commands.localise import localise as localise_study
+    from study.preflight.check import require
+
+    found, failures = localise_study(load(source, storage), require, address, retry_failed)
+    setting = list(found.columns[: found.columns.get_loc("auc")].drop("seed"))
+    means = found.drop(columns="seed").groupby(setting, sort=False, dropna=False).mean().reset_index().round(3)
+    out.print(table(f"{source}: localisation, mean over seeds", means.columns, means.itertuples(index=False)))
+    conclude(failures)
+
+
+@app.command()
 def fingerprints(
     source: StudyArgument,
     storage: StorageOption = None,

@@ -12,6 +12,7 @@ CLASSES = (
     "study.jobs.trial:TrialJob",
     "study.jobs.evaluation:EvaluationJob",
     "study.jobs.verdict:VerdictJob",
+    "study.jobs.localise:LocaliseJob",
     "study.jobs.fingerprints:FingerprintJob",
     "study.jobs.low_light:LowLightJob",
 )

@@ -2,12 +2,14 @@
 
 import dataclasses
 import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from cameras.simulate import PRESETS
+from forensics.localisation import Localisation
 from forensics.panel import Panel
 from models.registry import NIPS
 from study import NO_HOME
@@ -178,16 +180,17 @@ class Fingerprints(Frozen):
         return self
 
 
-def _known_settings(settings: Any) -> Any:
+def _known_settings(kind: type, settings: Any) -> Any:
     """Of a data class: pydantic would leave an unknown key out."""
-    known = [field.name for field in dataclasses.fields(Panel)]
+    known = [field.name for field in dataclasses.fields(kind)]
     for name in settings if isinstance(settings, dict) else ():
         if name not in known:
             raise ValueError(f"there is no setting '{name}': known here are {', '.join(known)}")
     return settings
 
 
-Evaluation = Annotated[Panel, BeforeValidator(_known_settings)]
+Evaluation = Annotated[Panel, BeforeValidator(partial(_known_settings, Panel))]
+Composites = Annotated[Localisation, BeforeValidator(partial(_known_settings, Localisation))]
 
 
 class Study(Frozen):
@@ -208,6 +211,7 @@ class Study(Frozen):
     channel: dict[str, Any] = Field(default_factory=dict)
     also: tuple[dict[str, Any], ...] = ()
     evaluation: Evaluation = Panel()
+    localisation: Composites = Localisation()
     resources: Resources = Resources()
     prnu: Fingerprints = Fingerprints()
     search: Search | None = None

@@ -15,6 +15,7 @@ SECTIONS = (
     "confusions",
     "panel",
     "codecs",
+    "localisation",
     "images",
     "progress",
     "steadiness",
