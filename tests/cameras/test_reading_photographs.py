@@ -150,10 +150,11 @@ def test_a_file_that_is_cut_off_is_refused_or_whole(suffix: str, share: float) -
         assert torch.equal(part, whole)
 
 
+@pytest.mark.parametrize("nonsense", [b"no TIFF header", b"II*\0\xff\xff\0\0 nonsense"])
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
-def test_damaged_exif_is_no_reason_to_refuse_the_pixels(tmp_path: Path, suffix: str) -> None:
+def test_damaged_exif_is_no_reason_to_refuse_the_pixels(tmp_path: Path, suffix: str, nonsense: bytes) -> None:
     path = tmp_path / f"photo.{suffix}"
-    Image.fromarray(pattern()).save(path, exif=b"Exif\0\0II*\0\xff\xff\0\0 nonsense", quality=90)
+    Image.fromarray(pattern()).save(path, exif=b"Exif\0\0" + nonsense, quality=90)
     Image.fromarray(pattern()).save(tmp_path / f"plain.{suffix}", quality=90)
     assert torch.equal(read(path), read(tmp_path / f"plain.{suffix}"))
     assert header(path).orientation == 1
@@ -219,6 +220,8 @@ def test_rare_subsamplings(factors: tuple[int, int], name: str | None) -> None:
     assert jpeg[frame + 11] == 0x11
     jpeg[frame + 11] = factors[0] << 4 | factors[1]
     assert header(io.BytesIO(bytes(jpeg))).subsampling == name
+    jpeg[frame + 11], jpeg[frame + 14] = 0x22, 0x21  # the two channels of colour differ
+    assert header(io.BytesIO(bytes(jpeg))).subsampling is None
 
 
 def test_other_formats_have_neither(tmp_path: Path) -> None:
