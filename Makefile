@@ -21,8 +21,9 @@ lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# In as many processes as there are cores, up to four; the tests of one file in one of them
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Does a test notice each of the faults listed in tests/mutants/faults.py?
 mutants: venv

@@ -1,6 +1,9 @@
 """Another process holds the database file, or it is none."""
 
+import os
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -8,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from own_process import Run, is_one_line
+from own_process import ROOT, Run, is_one_line
 
 from study import tracking
 from study.execution import delivery, worker
@@ -19,29 +22,38 @@ from study.tracking import client as module
 
 
 @contextmanager
-def held(database: Path, seconds: float) -> Iterator[None]:
-    """Hold it exclusively for so long."""
+def held(database: Path, seconds: float | None = None) -> Iterator[None]:
+    """Hold it exclusively: within the block, or for so long."""
     with closing(sqlite3.connect(database, isolation_level=None, check_same_thread=False)) as connection:
         connection.execute("BEGIN EXCLUSIVE")
-        timer = threading.Timer(seconds, lambda: connection.execute("ROLLBACK"))
-        timer.start()
-        yield
-        timer.join()
+        if seconds is None:
+            yield
+            connection.execute("ROLLBACK")
+        else:
+            timer = threading.Timer(seconds, lambda: connection.execute("ROLLBACK"))
+            timer.start()
+            yield
+            timer.join()
 
 
-def test_a_command_waits_and_says_so(run_study: Run, here: Path) -> None:
-    with held(here / "results" / "mlflow.db", 20):
-        ran = run_study("status")
-    assert ran.returncode == 0, ran.stderr
-    assert "2 finished" in ran.stdout
-    first, second = ran.stderr.strip().splitlines()
-    assert "another process holds the file (database is locked); trying again" in first
-    assert second == "it works again"
+def test_a_command_waits_and_says_so(here: Path) -> None:
+    command = [sys.executable, "-m", "study", "status", here / "study.yaml", "--storage", here / "results"]
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    with held(here / "results" / "mlflow.db"):
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
+        assert process.stderr is not None
+        said = process.stderr.readline()
+    output, further = process.communicate(timeout=120)
+    assert process.returncode == 0, said + further
+    assert "2 finished" in output
+    assert "another process holds the file (database is locked); trying again" in said
+    assert further.strip() == "it works again"
 
 
 def test_a_command_does_not_wait_forever(study: Study, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LOCKED_SECONDS", 1.0)
-    with held(here / "results" / "mlflow.db", 15):
+    with held(here / "results" / "mlflow.db"):
         for command in (
             lambda: tracking.read(tracking.tracking_uri(study), study.name),
             lambda: tracking.connect(study),

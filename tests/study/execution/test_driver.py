@@ -1,79 +1,23 @@
-"""A study on real processes: real Ray, real MLflow, real SIGKILL."""
+"""A study on real processes: real Ray, real MLflow, real Ctrl-C."""
 
 import io
 import json
-import os
 import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from typer.testing import CliRunner
+from study_process import STUDY, Command, wait_for
 
 from study import tracking
-from study.commands.app import app, main
-from study.commands.rerun import rerun
-from study.execution.checkpoints import key_of
+from study.commands.app import main
 from study.jobs.plan import resolve
-from study.settings import Study, load_study
-
-ROOT = Path(__file__).resolve().parents[3]
-
-STUDY = """
-name: interrupted
-cameras: [{name: small-rggb, simulate: {preset: sim-rggb, images: 4, height: 96, width: 128}}]
-isps: [INet]
-lambdas: [0.01, fixed]
-seeds: 1
-split: {train: 3, validation: 1}
-pretraining: {patch: 16, batch: 2, max_iterations: 4, check_every: 2, validation_patch: 32}
-training: {patch: 16, batch: 2, iterations: 240}
-validation: {every: 20, accuracy_patches: 2, fidelity_patches: 1, textured: false}
-evaluation: {codecs: ["jpeg:50"], windows: 3}
-resources: {checkpoint_seconds: 0}
-"""
-
-
-class Command:
-    """``python -m study …`` with a storage of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
-
-    def start(self, *arguments: str, module: Sequence[str] = ("-m", "study")) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, *module, *arguments, "--storage", str(self.folder / "results")],
-            cwd=ROOT,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def run(self, *arguments: str, code: int = 0, module: Sequence[str] = ("-m", "study")) -> str:
-        process = self.start(*arguments, module=module)
-        output, _ = process.communicate(timeout=240)
-        assert process.returncode == code, output
-        return output
-
-    def study(self, source: str) -> Study:
-        return load_study(source).model_copy(update={"storage": str(self.folder / "results")})
-
-    def runs(self, source: str, kind: str) -> list[Run]:
-        study = self.study(source)
-        client = MlflowClient(tracking.tracking_uri(study))
-        found = client.get_experiment_by_name(study.name)
-        assert found is not None
-        return list(client.search_runs([found.experiment_id], f"tags.kind = '{kind}'"))
+from study.settings import Study
 
 
 @pytest.fixture(scope="module")
@@ -81,69 +25,6 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         yield Command(tmp_path_factory.mktemp("study"))
-
-
-def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-
-
-def test_killed_and_run_again_ends_bit_identical(command: Command) -> None:
-    """SIGKILL hits first a training process, then the driver; each time in the middle of a trial."""
-    source = command.folder / "interrupted.yaml"
-    source.write_text(STUDY)
-    checkpoints = command.folder / "results" / "checkpoints"
-
-    def trial_checkpoints() -> list[Path]:
-        return [path for path in checkpoints.glob("*.safetensors") if key_of(path.name) not in pretrainings]
-
-    pretrainings: set[str] = set()
-    driver = command.start("run", str(source))
-    database = command.folder / "results" / "mlflow.db"
-    wait_for(lambda: list((command.folder / "results" / "nips").glob("*.safetensors")), driver)
-    pretrainings |= {run.data.tags["trial_key"] for run in command.runs(str(source), "pretrain")}
-    wait_for(trial_checkpoints, driver)
-    workers = [process for process in psutil.Process(driver.pid).children(recursive=True) if is_training(process)]
-    assert workers
-    for worker in workers:
-        worker.kill()
-    before = set(trial_checkpoints())
-    wait_for(lambda: set(trial_checkpoints()) - before, driver)
-    os.kill(driver.pid, signal.SIGKILL)
-    driver.wait()
-    assert trial_checkpoints(), "killed too late: no trial was in progress"
-    assert database.exists()
-
-    output = command.run("run", str(source))
-    assert "report:" in output
-    trials = command.runs(str(source), "trial")
-    assert [run.info.status for run in trials] == ["FINISHED", "FINISHED"]
-    assert len({run.data.tags["trial_key"] for run in trials}) == 2
-    assert not trial_checkpoints()
-    study = command.study(str(source))
-    for run in trials:
-        again = rerun(run.info.run_id, study.storage, tracking.tracking_uri(study))
-        assert again.identical, again.difference
-
-    assert "to do" not in command.run("run", str(source)), "a finished study has nothing to do"
-    assert len(command.runs(str(source), "trial")) == 2
-
-
-def is_training(process: psutil.Process) -> bool:
-    try:
-        return process.cmdline()[:1] != [] and process.cmdline()[0].startswith("ray::ImplicitFunc")
-    except psutil.NoSuchProcess:
-        return False
-
-
-def ask(command: Command, *arguments: str) -> str:
-    """A command that needs no Ray, in this process: that saves half a dozen imports of torch."""
-    asked = CliRunner().invoke(app, [*arguments, "--storage", str(command.folder / "results")])
-    assert asked.exit_code == 0, asked.output
-    return asked.stdout
 
 
 # Runs a command, and writes down every result that a worker reports to Ray Tune.
@@ -166,9 +47,9 @@ main()
 
 
 def test_smoke_and_its_results(command: Command) -> None:
-    before = json.loads(ask(command, "status", "smoke", "--json"))
+    before = json.loads(command.ask("status", "smoke", "--json"))
     assert before["trials"] == before["waiting for data or pre-training"] == 4
-    assert "0 finished" in ask(command, "run", "smoke", "--dry-run")
+    assert "0 finished" in command.ask("run", "smoke", "--dry-run")
     assert not (command.folder / "results" / "reports" / "smoke").exists()
 
     notes = command.folder / "notes.jsonl"
@@ -177,17 +58,17 @@ def test_smoke_and_its_results(command: Command) -> None:
     assert str(report) in output.replace("\n", "")
     assert "smoke-rggb" in report.read_text()
 
-    after = json.loads(ask(command, "status", "smoke", "--json"))
+    after = json.loads(command.ask("status", "smoke", "--json"))
     assert after["finished"] == 4
-    assert "4 finished" in ask(command, "run", "smoke", "--dry-run")
+    assert "4 finished" in command.ask("run", "smoke", "--dry-run")
 
-    ranked = json.loads(ask(command, "best", "smoke", "--isp", "INet", "--json"))
+    ranked = json.loads(command.ask("best", "smoke", "--isp", "INet", "--json"))
     assert {setting["isp"] for setting in ranked} == {"INet"}
     accuracies = [setting["accuracy"] for setting in ranked]
     assert accuracies == sorted(accuracies, reverse=True)
 
     trials = command.runs("smoke", "trial")
-    assert "bit-identical" in ask(command, "rerun", trials[0].data.tags["trial_key"][:10])
+    assert "bit-identical" in command.ask("rerun", trials[0].data.tags["trial_key"][:10])
     client = MlflowClient(tracking.tracking_uri(command.study("smoke")))
     for run in trials:
         assert set(run.data.metrics) >= {"accuracy", "psnr", "ssim", "loss_fan", "loss_nip", "seconds"}
