@@ -1,6 +1,7 @@
 """The command line: what its commands share, and how they end."""
 
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -56,6 +57,15 @@ def load(source: str, storage: str | None) -> Study:
     """The study that a command names, with the storage of its option."""
     study = load_study(source)
     return study if storage is None else study.model_copy(update={"storage": expanded(storage)})
+
+
+def calls(study: Study, source: str) -> dict[str, str]:
+    """How best and rerun are called for a study, with its storage and its tracker where these are not the default."""
+    default = Study.model_fields["storage"].default
+    storage = "" if study.storage == default else f" --storage {shlex.quote(redacted(study.storage))}"
+    tracker = f" --tracking-uri {shlex.quote(redacted(study.tracking_uri))}" if study.tracking_uri else ""
+    best = f"python -m study best {shlex.quote(source)}{storage}"  # the study file names the tracker
+    return {"best": best, "rerun": f"python -m study rerun{storage}{tracker}"}
 
 
 def read(study: Study) -> "Snapshot | None":

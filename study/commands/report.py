@@ -1,6 +1,5 @@
 """The report of a study: its runs, its plan and its provenance handed to the page."""
 
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ import yaml
 
 from cameras.console import say
 from cameras.errors import redacted
-from study.commands.app import read
+from study.commands.app import calls, read
 from study.jobs.plan import resolve
 from study.report.page import Provenance, report
 from study.search import points
@@ -33,7 +32,7 @@ def write_report(study: Study, source: str = "STUDY") -> Path:
     provenance = Provenance(
         settings=redacted(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True)),
         simulated={camera.name: camera.simulate is not None for camera in study.cameras},
-        commands=_commands(study, source),
+        commands=calls(study, source),
         search=points.table(points.every(study, snapshot)),
         importances=_importances(study, snapshot),
     )
@@ -43,13 +42,6 @@ def write_report(study: Study, source: str = "STUDY") -> Path:
         further = f", and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
         say(f"artifacts are missing, and what the report would show of them: {', '.join(missing[:NAMED])}{further}")
     return page
-
-
-def _commands(study: Study, source: str) -> dict[str, str]:
-    """How best and rerun are called for this study, with its storage where that is not the default."""
-    default = Study.model_fields["storage"].default
-    storage = "" if study.storage == default else f" --storage {shlex.quote(redacted(study.storage))}"
-    return {"best": f"python -m study best {shlex.quote(source)}{storage}", "rerun": f"python -m study rerun{storage}"}
 
 
 def _importances(study: Study, snapshot: Snapshot) -> list[dict[str, Any]]:

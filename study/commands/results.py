@@ -13,6 +13,7 @@ from study.commands.app import (
     StorageOption,
     StudyArgument,
     app,
+    calls,
     load,
     out,
     print_line,
@@ -95,7 +96,7 @@ def best(
         metrics = results.summary(trials[trials["run_id"].isin(judged["run_id"])], each_seed)  # named as in MLflow
         by = ["run_ids", "trial_keys"]
         found = found[by].merge(metrics, on=by, how="left", validate="one_to_one").assign(behind=behind)
-        found = results.with_queries(found)
+        found = results.with_queries(found, calls(study, source)["rerun"])
         print(found.to_csv(index=False) if as_csv else found.to_json(orient="records", indent=1))
         return
     unseen = results.unseen(results.verdicts(snapshot, judged)) if behind in results.members(trials) else {}
@@ -106,7 +107,7 @@ def best(
     if without := len(results.finished(trials)) - len(results.finished(judged)):
         print_line(f"finished trials that were not judged behind it: {without}. --codec dJPEG ranks all")
     if len(found):
-        ways = results.queries(found.iloc[0].to_dict())
+        ways = results.queries(found.iloc[0].to_dict(), calls(study, source)["rerun"])
         print_line(" ".join(("The first of them again, in this process:", *ways["rerun"][:1])))
         print_line(f"Its runs in MLflow: {ways['filter']}")
 

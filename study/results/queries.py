@@ -10,6 +10,7 @@ import pandas as pd
 from study.results.runs_table import FIXED, TEST, axes, is_axis
 from study.results.statistics import TEST_SET, VALIDATION_SET
 
+RERUN = "python -m study rerun"  # its call, before the key of a trial
 # Filter strings for MLflow's search_runs, or for the search box of its web page.
 QUESTIONS = {
     "all finished trials": "tags.kind = 'trial' and attributes.status = 'FINISHED'",
@@ -107,11 +108,12 @@ def lambda_text(lam: float) -> str:
     return FIXED if math.isnan(lam) else str(float(lam))
 
 
-def queries(row: Mapping[str, Any]) -> dict[str, Any]:
+def queries(row: Mapping[str, Any], rerun: str = RERUN) -> dict[str, Any]:
     """Name the ways from a setting to its trials.
 
     Args:
         row: of :func:`study.results.summary` or :func:`best`, with a ``seed`` where it is of a single trial.
+        rerun: how the command is called for this study, with its storage where that is not the default.
 
     Returns:
         ``run_ids`` and ``rerun`` (list of commands), one per seed, and ``filter``: a filter string for MLflow's
@@ -124,7 +126,7 @@ def queries(row: Mapping[str, Any]) -> dict[str, Any]:
     conditions = [f"params.{name} = {_quoted(str(value))}" for name, value in params.items()]
     return {
         "run_ids": list(row["run_ids"]),
-        "rerun": [f"python -m study rerun {shlex.quote(key)}" for key in row["trial_keys"]],
+        "rerun": [f"{rerun} {shlex.quote(key)}" for key in row["trial_keys"]],
         "filter": " and ".join(["tags.kind = 'trial'", "attributes.status = 'FINISHED'", *conditions]),
     }
 
@@ -134,11 +136,10 @@ def _quoted(value: str) -> str:
     return f'"{value}"' if "'" in value else f"'{value}'"
 
 
-def with_queries(ranked: pd.DataFrame) -> pd.DataFrame:
+def with_queries(ranked: pd.DataFrame, rerun: str = RERUN) -> pd.DataFrame:
     """Add to the rows of :func:`best` their :func:`queries` as text, for CSV: ``run_ids``, ``rerun``, ``filter``."""
-    found = pd.DataFrame(
-        [queries(row) for row in ranked.to_dict("records")], columns=["run_ids", "rerun", "filter"], index=ranked.index
-    )
+    ways = [queries(row, rerun) for row in ranked.to_dict("records")]
+    found = pd.DataFrame(ways, columns=["run_ids", "rerun", "filter"], index=ranked.index)
     return ranked.drop(columns=["run_ids", "trial_keys"]).assign(
         run_ids=found["run_ids"].map(" ".join), rerun=found["rerun"].map("; ".join), filter=found["filter"]
     )

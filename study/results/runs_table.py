@@ -40,10 +40,10 @@ def trials(snapshot: Snapshot) -> pd.DataFrame:
         "joint"), ``lam`` (float, NaN for fixed), ``seed``, one column per further setting (text; missing where a
         run has not logged it), ``accuracy``, ``psnr``, ``ssim``, ``ssim_paper`` and the same with ``test_``
         before (NaN where a run has none), ``accuracy_real`` and ``accuracy_real_<member>`` of the verdict behind real
-        encoders, ``accuracy_dJPEG`` and ``accuracy_<codec>_<quality>[_<subsampling>]``,
-        with ``test_`` before too, where trials were evaluated behind real encoders, ``seconds``,
-        ``failure`` (reason, "" for none), ``superseded`` (ids of the other runs of this key), ``start``, ``end``
-        (UTC), ``artifact_uri`` and the provenance tags.
+        encoders, ``accuracy_dJPEG`` and ``accuracy_<codec>_<quality>[_<subsampling>]``, the same with ``test_`` before,
+        where trials were evaluated behind real encoders, ``seconds`` (of the device: training and verdict, no later
+        evaluation), ``failure`` (reason, "" for none), ``superseded`` (ids of the other runs of
+        this key), ``start``, ``end`` (UTC), ``artifact_uri`` and the provenance tags.
 
         Where a key has several runs, a finished one counts before a running one before a failed one, then the
         oldest. A finished run without its setting or without finite accuracy, PSNR and SSIM has a
@@ -92,7 +92,7 @@ def _trial(run: Run, settings: Sequence[str], codecs: Sequence[str]) -> dict[str
         **{name: parameters.get(name) for name in settings},
         **values,
         **{name: metrics.get(name, math.nan) for name in codecs},
-        "seconds": metrics.get("seconds", math.nan),
+        "seconds": metrics.get("seconds", math.nan) + metrics.get("verdict_seconds", 0.0),
         "failure": failure,
         "start": run.info.start_time,
         "end": run.info.end_time,

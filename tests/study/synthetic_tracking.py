@@ -66,6 +66,7 @@ def behind_codecs(accuracy: float, prefix: str = "") -> dict[str, list[float]]:
 
 PANEL = {"jpeg:50": 0.05, "jpeg:50 4:2:0": 0.1, "webp:50": 0.2, "avif:50": 0.05}  # points lost, 0.1 on average
 UNSEEN = ["webp:50", "avif:50"]
+VERDICT_SECONDS = 6.0  # beside 60 s of training
 
 
 def verdict(accuracy: float, prefix: str = "") -> dict[str, list[float]]:
@@ -190,6 +191,7 @@ def fill(
             history={name: _approach(name, value, points) for name, value in final.items()}
             | {name: [math.nan] * (points - 1) + [value] for name, value in test.items()}
             | {"seconds": [60.0]}
+            | ({"verdict_seconds": [VERDICT_SECONDS]} if verdicts else {})
             | (behind_codecs(final["accuracy"]) if evaluated else {})
             | (behind_codecs(test["test_accuracy"], "test_") if evaluated and tested else {})
             | (verdict(final["accuracy"]) if verdicts else {})

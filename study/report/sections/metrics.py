@@ -40,7 +40,9 @@ def section(content: Content) -> Section:
     trials = content.trials.drop(columns=["packages", "artifact_uri"])
     further = {
         "trials": trials.assign(superseded=trials["superseded"].map(" ".join)),
-        "best": results.with_queries(results.best(summary, by=RANKED[content.view.real])),
+        "best": results.with_queries(
+            results.best(summary, by=RANKED[content.view.real]), content.provenance.commands["rerun"]
+        ),
     }
     files = Part(files={f"tables/{name}.csv": frame.to_csv(index=False).encode() for name, frame in further.items()})
     alone = len(content.done) > 0 and not content.beside_paper

@@ -1,6 +1,7 @@
 """Commands that look at a study: one pass over its runs each, and neither pairs nor NIP files."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from study import tracking
 from study.commands.app import app
+from study.commands.rerun import Comparison
 from study.jobs import Job
 from study.jobs.keys import KEY_RECIPE, KEY_TAG
 from study.jobs.plan import resolve
@@ -85,6 +87,27 @@ def test_the_best_of_what_was_found(source: str) -> None:
     ranked = json.loads(ask("best", source, "--isp", "INet", "--json"))
     assert {setting["isp"] for setting in ranked} == {"INet"}
     assert [setting["accuracy"] for setting in ranked] == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("tracker", ["", "sqlite:///a tracker"])
+def test_the_command_of_a_trial_finds_its_storage_and_tracker(
+    source: str, client: MlflowClient, monkeypatch: pytest.MonkeyPatch, tracker: str
+) -> None:
+    study = load_study(source)
+    calls, found = [], Comparison("a trial", [], "")
+    monkeypatch.setattr("study.commands.rerun.rerun", lambda *arguments: calls.append(arguments) or found)
+    (row, *_) = json.loads(ask("best", source, "--json"))
+    if tracker:  # named by the study file: what `best` reads there, `rerun` must be told
+        read = tracking.read(client.tracking_uri, study.name)
+        monkeypatch.setattr(tracking, "read", lambda uri, name: read)
+        Path(source).write_text(yaml.safe_dump(study.model_dump(mode="json") | {"tracking_uri": tracker}))
+        (row, *_) = json.loads(ask("best", source, "--json"))
+    printed = ask("best", source)
+    assert row["rerun"].split("; ")[0] in printed
+    ask(*shlex.split(row["rerun"].split("; ")[0])[3:])
+    ((key, storage, uri),) = calls
+    assert key in row["rerun"]
+    assert (storage, uri) == (study.storage, tracker or client.tracking_uri)
 
 
 def test_the_best_of_a_region(source: str) -> None:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -32,6 +33,7 @@ from small_grid import (
 )
 
 from study import results, tracking
+from study.results import searched
 from study.tracking import Snapshot, runs
 
 
@@ -48,6 +50,14 @@ def test_a_row_per_trial(table: pd.DataFrame) -> None:
     assert set(table["channel.codec"]) == {"jpeg:50"}
     assert results.axes(table) == []  # the same everywhere: no axis
     assert list(table["lam"].iloc[:9]) == pytest.approx([1e-3] * 3 + [1e-1] * 3 + [math.nan] * 3, nan_ok=True)
+
+
+def test_the_verdict_takes_its_time_too(tmp_path: Path) -> None:
+    uri = synthetic_tracking.fill(tmp_path, "judged", CAMERAS[:1], ISPS[:1], LAMBDAS, SEEDS, verdicts=True)
+    table = results.trials(read(uri, "judged"))
+    assert set(table["seconds"]) == {60 + synthetic_tracking.VERDICT_SECONDS}
+    grown = searched.by_device_time(table, ["lam"], "psnr")
+    assert grown["seconds"].iloc[-1] == table["seconds"].sum()
 
 
 def test_pages_join_to_the_same_table(uri: str, table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
