@@ -1,4 +1,4 @@
-"""Commands for photographs: simulate, import, develop."""
+"""Commands for photographs: simulate, import."""
 
 import re
 from pathlib import Path
@@ -101,18 +101,3 @@ def import_(
         )
     if len(imported) < at_least:
         raise StudyError(f"{camera}: {len(imported)} photographs are too few, --at-least {at_least} were asked for")
-
-
-@app.command()
-def develop(
-    paths: Annotated[list[Path], typer.Argument(help="RAW files, or folders of them")],
-    out_folder: Annotated[Path, typer.Option("--out", help="where the PNG files go")] = Path("developed"),
-    pipeline: Annotated[str, typer.Option("--with", help="standard, libraw, or a NIP's safetensors file")] = "standard",
-) -> None:
-    """Develop whole photographs, by a NIP or by a standard pipeline, and look at them."""
-    from cameras.errors import printable
-    from forensics.develop import develop_files
-
-    with user_errors():
-        for path, picture, remark in develop_files(paths, pipeline, out_folder):
-            print_line(printable(f"{path.name}: {picture or 'refused'} {remark}".rstrip()))

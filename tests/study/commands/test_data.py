@@ -47,11 +47,3 @@ def test_import_names_who_was_left_out_and_the_bodies(tmp_path: Path, command) -
     assert done.exit_code == 0, done.output
     assert "Y: 1 of the 150 photographs" in flat(done.output)
     assert "warning" not in done.output
-
-
-def test_develop_prints_names_of_any_bytes(tmp_path: Path, command) -> None:
-    photo(tmp_path / "raw" / os.fsdecode(b"caf\xe9.dng"), 0)
-    done = command("develop", tmp_path / "raw", "--out", tmp_path / "out")
-    assert done.exit_code == 0, done.output
-    assert re.search(r"caf\\xe9\.dng: .*caf\\xe9\.png", done.output)
-    assert [path.name for path in (tmp_path / "out").iterdir()] == [os.fsdecode(b"caf\xe9.png")]

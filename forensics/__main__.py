@@ -1,0 +1,26 @@
+"""``python -m forensics …``: what a study found, used on photographs."""
+
+import sys
+
+import typer
+
+from cameras.output import run
+from forensics.commands.develop import develop
+
+app = typer.Typer(
+    help="Develop photographs by a camera's package, and find out what was done to them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.callback()(lambda: None)  # a program with one command still wants its name
+app.command()(develop)
+
+
+def main() -> None:
+    """Run a command, as `cameras.output.run`."""
+    run(app, sys.argv[1:])
+
+
+if __name__ == "__main__":
+    main()
