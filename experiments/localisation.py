@@ -121,6 +121,7 @@ def tables(file: Path) -> None:
             ("composites", found(rows)),
             ("pristine photographs", pristine(rows)),
             ("joint - fixed", localisation_gain(rows)),
+            ("joint - fixed by kind", localisation_gain(rows, ["kind"])),
         ):
             print(f"\n{title}\n{table.round(3).to_string(index=False)}")
         kinds = found(rows, ["kind"]).pivot_table(

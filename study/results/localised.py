@@ -90,8 +90,12 @@ def pristine(rows: pd.DataFrame) -> pd.DataFrame:
     return ordered(shares.drop(columns=["sum", "size"]))
 
 
-def localisation_gain(rows: pd.DataFrame) -> pd.DataFrame:
+def localisation_gain(rows: pd.DataFrame, further: Sequence[str] = ()) -> pd.DataFrame:
     """Joint minus fixed, paired by seed, photograph and composite, for every detector.
+
+    Args:
+        rows: from :func:`localised`.
+        further: as of :func:`found`.
 
     Returns:
         As :func:`found`, with differences, and ``by_seed`` and ``f1_by_seed``: tuples of the mean difference of AUC and
@@ -103,7 +107,7 @@ def localisation_gain(rows: pd.DataFrame) -> pd.DataFrame:
     pairs = altered[altered["mode"] != FIXED].merge(fixed, on=partners, suffixes=("", "_fixed"), validate="many_to_one")
     for name in SCORES:
         pairs[name] = pairs[name].astype(float) - pairs[f"{name}_fixed"].astype(float)
-    by = [*setting_columns(rows), "detector"]
+    by = [*setting_columns(rows), "detector", *further]
     gains = _over_photographs(pairs, by, SCORES)
     each = pairs.groupby([*by, "seed"], dropna=False)[["auc", "f1"]].mean().groupby(by, dropna=False).agg(tuple)
     each = each.rename(columns={"auc": "by_seed", "f1": "f1_by_seed"}).reset_index()

@@ -22,8 +22,8 @@ windows placed everywhere. AUC is that of pixels. One threshold a trial, chosen 
 “everything” is F1 if all pixels were flagged. Pristine photographs went through the same channel. PRNU is the
 fingerprint of the trial’s own NIP. Brackets: 95 %, Student’s t over photographs, each averaged over composites and
 seeds; of alarms Clopper and Pearson."""
-GAIN = """{better} of {all} joint settings find altered regions better than their fixed partner, by an interval of the
-pixel AUC that excludes 0; {worse} find them worse."""
+GAIN = """Of {all}, joint training finds altered regions better than the fixed ISP in {better}, by an interval of the
+pixel AUC that excludes 0; worse in {worse}."""
 NO_PRNU = "PRNU was not tried: {}."
 NAMES = {localised.FAN: "FAN", "prnu": "PRNU"}
 SHOWN = ("sharpen", "standard pipeline")  # kinds of composites, as far as they are there; else the first
@@ -40,7 +40,7 @@ def section(content: Content) -> Section:
     parts = [note(_reading(rows)), *(paragraph(NO_PRNU.format(reason), "soft") for reason in reasons)]
     if len(own := gains[gains["detector"] == localised.FAN]):
         better, worse = int((own["auc_low"] > 0).sum()), int((own["auc_high"] < 0).sum())
-        parts.insert(0, paragraph(GAIN.format(better=better, worse=worse, all=len(own))))
+        parts.insert(0, paragraph(GAIN.format(better=better, worse=worse, all=count(len(own), "joint setting"))))
     by_kind = kinds(rows)
     parts += [show(detected(rows, gains)), details(by_kind.caption, show(by_kind)), panels(_pictures(content, rows))]
     return Section(title, parts)
@@ -82,9 +82,10 @@ def detected(rows: pd.DataFrame, gains: pd.DataFrame) -> Table:
 
 
 def kinds(rows: pd.DataFrame) -> Table:
-    """A row per setting and detector: the AUC of every kind of composite."""
-    numbers = localised.found(rows, ["kind"])
+    """A row per setting and detector: the AUC of every kind of composite, and joint minus fixed."""
     by = [*setting_columns(rows), "detector"]
+    gains = localised.localisation_gain(rows, ["kind"])[[*by, "kind", "auc", "auc_low", "auc_high"]]
+    numbers = localised.found(rows, ["kind"]).merge(gains, on=[*by, "kind"], how="left", suffixes=("", "_gain"))
     lines = []
     for values, group in numbers.groupby(by, dropna=False, sort=False):
         place = dict(zip(by, values, strict=True))
@@ -92,6 +93,9 @@ def kinds(rows: pd.DataFrame) -> Table:
         line["", "Detector"] = NAMES.get(place["detector"], place["detector"])
         for found in group.to_dict("records"):
             line["AUC", found["kind"]] = interval(found, "auc", 3)
+        for found in group.to_dict("records"):
+            ends = {f"auc{end}": found[f"auc{end}_gain"] for end in ("", "_low", "_high")}
+            line["Joint − fixed", found["kind"]] = interval(ends, "auc", 3, sign=True)
         lines.append(line)
     return Table("localisation-kinds", "AUC by what was done", as_printed(lines, once=len(by) - 3), numbers)
 
