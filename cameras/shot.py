@@ -73,4 +73,4 @@ def _usable(name: str, value: Value) -> str | int | Fraction | None:
         return value[:MOST_TEXT] if isinstance(value, str) and value.isascii() and value.isprintable() else None
     if not isinstance(value, tuple) or not value or not math.isfinite(value[0]) or not 0 < value[0] < 2**16:
         return None
-    return int(value[0]) if name == "ISO" else Fraction(value[0]).limit_denominator(FINEST) or None
+    return int(value[0]) if name == "ISO" else Fraction(value[0]).limit_denominator(FINEST)

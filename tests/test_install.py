@@ -125,3 +125,7 @@ def test_a_study_runs_from_another_folder(run: Run, tmp_path: Path) -> None:
 
 def test_the_command_line_of_fingerprints(run: Run) -> None:
     assert "localise" in run("prnu", "--help")
+
+
+def test_the_command_line_of_forensics(run: Run) -> None:
+    assert "--with" in run("forensics", "develop", "--help")
