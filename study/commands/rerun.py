@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -77,12 +78,13 @@ def rerun(run_or_key: str, storage: str, tracking_uri: str) -> Comparison:
     client = tracking.look(tracking_uri := without_password(tracking_uri))
     if client is None:
         raise StudyError(f"nothing is logged at {tracking_uri}: name the folder of the results with --storage")
-    run = _find(client, run_or_key)
+    run = find_trial(client, run_or_key)
     if run.info.status != "FINISHED":
         raise StudyError(f"run {run.info.run_id} is {run.info.status}: only a finished trial can be compared")
     with tempfile.TemporaryDirectory() as folder, tracking.reachable(tracking_uri), user_errors():
-        artifacts = _fetch(run, tracking_uri, Path(folder))
-        job, context = _logged(run, artifacts, storage)
+        artifacts = fetch(run, tracking_uri, Path(folder))
+        job, place = logged_trial(run, artifacts)
+        context = _context(run, place, storage)
         set_up_process(context)
         with work(job.name, job.steps) as advance:
             outcome = job.train(context, Callbacks(on_step=advance))
@@ -110,8 +112,8 @@ def _why_not_exact(context: Context, tags: Mapping[str, str]) -> str:
     return ""
 
 
-def _fetch(run: Run, tracking_uri: str, folder: Path) -> Path:
-    """A folder with the artifacts that a trial is compared with.
+def fetch(run: Run, tracking_uri: str, folder: Path) -> Path:
+    """A folder with what a finished trial left: its settings, its NIP and its FAN.
 
     Raises:
         StudyError: one of them is missing.
@@ -125,20 +127,31 @@ def _fetch(run: Run, tracking_uri: str, folder: Path) -> Path:
     return folder
 
 
-def _logged(run: Run, artifacts: Path, storage: str) -> tuple[TrialJob, Context]:
-    """The trial as it was logged, and a context like its own, with the data that are here."""
+def logged_trial(run: Run, artifacts: Path) -> tuple[TrialJob, Mapping[str, Any]]:
+    """The trial as it was logged, and where it ran, of runs before the context became tags.
+
+    Args:
+        artifacts: folder with its :data:`TRIAL_FILE`.
+
+    Raises:
+        StudyError: another version of this project logged it.
+    """
     try:
         document = yaml.safe_load((artifacts / TRIAL_FILE).read_text("utf-8"))
-        place = document.pop("place", {})  # of runs before the context became tags
+        place = document.pop("place", {})
         if "data_fingerprint" in document:
             document["data_hash"] = document.pop("data_fingerprint")
-        job = TrialJob.model_validate(document)
+        return TrialJob.model_validate(document), place
     except (ValidationError, AttributeError, yaml.YAMLError):
         raise StudyError(f"run {run.info.run_id} was logged by another version of this project") from None
+
+
+def _context(run: Run, place: Mapping[str, Any], storage: str) -> Context:
+    """A context like that of the trial, with the data that are here."""
     device = run.data.tags.get("device", place.get("device", "cpu"))
     if device != "cpu" and not torch.cuda.is_available():
         raise StudyError(f"the trial ran on {device}: only there are its metrics the same to the bit")
-    context = Context(
+    return Context(
         storage=storage,
         cache=None if Storage(storage).is_folder else Resources().cache,
         tracking_uri="",
@@ -147,10 +160,14 @@ def _logged(run: Run, artifacts: Path, storage: str) -> tuple[TrialJob, Context]
         deterministic=run.data.tags.get("deterministic", "True") == "True",
         threads=int(run.data.tags.get("threads", place.get("threads", 1))),
     )
-    return job, context
 
 
-def _find(client: MlflowClient, run_or_key: str) -> Run:
+def find_trial(client: MlflowClient, run_or_key: str) -> Run:
+    """The run of a trial by its id or key.
+
+    Raises:
+        StudyError: there is none, or there are several.
+    """
     with suppress(MlflowException):
         return client.get_run(run_or_key)
     ids = [experiment.experiment_id for experiment in client.search_experiments()]

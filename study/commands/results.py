@@ -89,7 +89,7 @@ def best(
             max_ssim=max_ssim,
             min_accuracy=min_accuracy,
             max_accuracy=max_accuracy,
-            where=_wanted(camera, isp, where),
+            where=wanted(camera, isp, where),
             on=on.value,
         )
     if as_csv or as_json:
@@ -112,7 +112,7 @@ def best(
         print_line(f"Its runs in MLflow: {ways['filter']}")
 
 
-def _wanted(camera: list[str] | None, isp: list[str] | None, where: list[str] | None) -> dict[str, list[str]]:
+def wanted(camera: list[str] | None, isp: list[str] | None, where: list[str] | None) -> dict[str, list[str]]:
     """The values that are wanted of camera, ISP and further axes, λ as MLflow writes it."""
     wanted: dict[str, list[str]] = {name: values for name, values in (("camera", camera), ("isp", isp)) if values}
     for pair in where or ():
