@@ -151,7 +151,16 @@ def test_files_are_short(package: str) -> None:
 
 def test_the_engine_knows_no_kind_of_job() -> None:
     """Neither by class nor by name: what it does follows from the protocol."""
-    kinds = {"PretrainingJob", "TrialJob", "EvaluationJob", "VerdictJob", "FingerprintJob", "LowLightJob", "KINDS"}
+    kinds = {
+        "PretrainingJob",
+        "TrialJob",
+        "EvaluationJob",
+        "VerdictJob",
+        "FingerprintJob",
+        "LowLightJob",
+        "LocaliseJob",
+        "KINDS",
+    }
     for stage in ("tracking", "execution"):
         for path in files(f"study/{stage}"):
             names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}

@@ -29,7 +29,7 @@ class Localisation:
     photographs: int | None = None
     megapixels: float | None = 1.0
     fingerprint: int = 30
-    window: int = 65
+    window: int = 129
     seed: int = 0
 
     def __post_init__(self) -> None:

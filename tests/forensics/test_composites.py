@@ -28,6 +28,7 @@ from forensics.localisation import (
     Rule,
     at_pixels,
     auc,
+    cases,
     choose,
     composites,
     evidence,
@@ -268,6 +269,21 @@ def test_reported_photographs_choose_nothing(nip: NIP, photographs: list[Photogr
     assert {case.photograph for case in alone.examples} == {"0000"}
     with pytest.raises(ValueError, match="validation photographs"):
         localise(small_trial("fixed"), nip, [], photographs, SETTINGS, {"one": brightness})
+
+
+def test_validation_chooses_whether_medians_are_subtracted(nip: NIP, photographs: list[Photograph]) -> None:
+    """Both detectors know the truth; of the second, every photograph adds a constant of its own to its scores."""
+    trial = small_trial("fixed")
+    seen = list(cases(trial, nip.eval(), photographs[:2], SETTINGS, {}))
+    plain = iter([case.truth.float() for case in seen])
+    shifted = iter([case.truth + 5 * float(case.photograph) for case in seen])
+    detectors = {"plain": lambda *_: next(plain), "shifted": lambda *_: next(shifted)}
+    result = localise(trial, nip, photographs[:2], [], SETTINGS, detectors)
+    assert {name: rule.centred for name, rule in result.rules.items()} == {"plain": False, "shifted": True}
+    assert not any(rule.centred for rule in result.plain.values())
+    rows = [row for row in result.validation if row["detector"] == "shifted" and row["kind"] != PRISTINE]
+    assert {row["f1"] for row in rows} == {1.0}
+    assert min(row["f1_plain"] for row in rows) < 0.9
 
 
 def test_only_the_middle_is_tried(nip: NIP, photographs: list[Photograph]) -> None:

@@ -13,6 +13,7 @@ from safetensors.numpy import load
 from small_study import Record, recorded
 
 from cameras.pairs import Index
+from forensics import localisation
 from forensics.localisation import Localisation, auc
 from study import results, tracking
 from study.commands.localise import localise
@@ -172,7 +173,7 @@ def test_its_progress_is_in_photographs_received(study: Study) -> None:
     assert steps == [*range(1, 15), 14]
 
 
-def test_keys_of_localisations(study: Study) -> None:
+def test_keys_of_localisations(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     trial, other = trial_jobs(study)[:2]
     changes = {
         "codecs": ("jpeg:50",),
@@ -181,7 +182,7 @@ def test_keys_of_localisations(study: Study) -> None:
         "photographs": 1,
         "megapixels": 2.0,
         "fingerprint": 31,
-        "window": 129,
+        "window": 65,
         "seed": 1,
     }
     assert changes.keys() == vars(Localisation()).keys()
@@ -192,6 +193,8 @@ def test_keys_of_localisations(study: Study) -> None:
     assert {job.run_key for job in jobs} == {trial.key, other.key}
     assert LocaliseJob.plan(trial, ("c", "b" * 64), Localisation()).key == jobs[-2].key, "a name is no content"
     assert keys.differences({"localisation": vars(Localisation())}) == {}, "the defaults are the baseline"
+    monkeypatch.setattr(localisation, "VERSION", localisation.VERSION + 1)
+    assert LocaliseJob.plan(trial, None, Localisation()).key != plain.key
 
 
 def test_prnu_finds_content_without_the_fingerprint() -> None:
