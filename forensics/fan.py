@@ -104,13 +104,17 @@ class FAN(nn.Module):
             nn.init.kaiming_normal_(layer.weight, a=SLOPE, generator=generator)
             nn.init.zeros_(layer.bias)
 
-    def cells(self, received: Tensor) -> Tensor:
-        """Computes the features (N,256,⌊H/16⌋,⌊W/16⌋) of every cell of 16×16 pixels of (N,3,H,W)."""
-        x = self.residual(received)
+    def layers(self, received: Tensor) -> list[Tensor]:
+        """Computes what every layer makes of (N,3,H,W): the residual (N,3,H,W), (N,32,⌊H/2⌋,⌊W/2⌋), … and the cells."""
+        found = [self.residual(received)]
         for convolution in self.convolutions:
             # Pooling before the activation gives the same values, as both are monotonic, from a quarter of the pixels.
-            x = F.leaky_relu(F.max_pool2d(convolution(x), 2), SLOPE)
-        return F.leaky_relu(self.pointwise(x), SLOPE)
+            found.append(F.leaky_relu(F.max_pool2d(convolution(found[-1]), 2), SLOPE))
+        return [*found, F.leaky_relu(self.pointwise(found[-1]), SLOPE)]
+
+    def cells(self, received: Tensor) -> Tensor:
+        """Computes the features (N,256,⌊H/16⌋,⌊W/16⌋) of every cell of 16×16 pixels of (N,3,H,W)."""
+        return self.layers(received)[-1]
 
     def features(self, received: Tensor) -> Tensor:
         """Computes the features (N,256) of (N,3,H,W), from which the dense layers decide."""

@@ -191,6 +191,11 @@ def factor(distribution: Distribution) -> float:
     return int(middle) if distribution.kernel == "mean" else middle
 
 
+def lowest_factor(distribution: Distribution) -> float:
+    """The smallest factor by which a channel shrinks photographs."""
+    return Factors.parse(distribution.downsample, distribution.kernel).low
+
+
 def window_side(trial: Trial) -> int:
     """Side in pixels of what the FAN was trained on, at this factor."""
     return trial.training.window or int(2 * trial.training.patch / factor(trial.channel) + 1e-9)
