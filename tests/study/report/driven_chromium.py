@@ -109,7 +109,7 @@ class Page:
 def opened(browser: str, profile: Path) -> Iterator[Page]:
     """A page of a browser that ends with the block."""
     flags = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
-    ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for pipe in (os.pipe(), os.pipe()) for end in pipe]
+    ends = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for pipe in (os.pipe(), os.pipe()) for end in pipe]
     theirs_read, ours_write, ours_read, theirs_write = ends
 
     def place() -> None:
@@ -120,7 +120,7 @@ def opened(browser: str, profile: Path) -> Iterator[Page]:
         [browser, *flags, "--remote-debugging-pipe", f"--user-data-dir={profile}", "about:blank"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        pass_fds=(3, 4),
+        close_fds=False,  # 3 and 4 may be free here, and what Python opens is not inherited
         preexec_fn=place,
     )
     for end in (theirs_read, theirs_write):
