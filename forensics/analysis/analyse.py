@@ -16,14 +16,8 @@ import torch
 from torch import Tensor
 
 from cameras.photographs import Header, header, read
-from forensics.analysis.calibration import (
-    STRANGE,
-    Calibration,
-    log_likelihoods,
-    share_above,
-    smoothed,
-    threshold,
-)
+from forensics.analysis.calibration import Calibration, log_likelihoods, region_limit, smoothed, threshold
+from forensics.analysis.decision import decide
 from forensics.analysis.evidence import Evidence, examine
 from forensics.analysis.samples import UNKNOWN, least
 from forensics.fan import CELL
@@ -175,39 +169,32 @@ def _judged(package: Package, calibration: Calibration, found: Evidence, unknown
     number, rate = calibration.number(unknown.kind), unknown.false_alarms
     scale = calibration.scale(unknown.height * unknown.width)
     assert scale is not None  # it is not too small
-    likelihoods = log_likelihoods(scale.maps, number, found.logits)
-    probabilities = dict(zip(calibration.classes, likelihoods.softmax(dim=0).tolist(), strict=True))
-    ratio = likelihood_ratio(likelihoods).item()
-    native, strange = (scale.native, scale.strange) if number else (scale.native_unknown, scale.strange_unknown)
-    limit = max(threshold(native, rate), 0.0)
-    as_high = share_above(native, ratio)
-    as_strange = share_above(strange, scale.familiarity.strangeness(found.statistics[None], number).item())
+    decision = decide(scale, number, found.logits, found.statistics, found.texture, rate)
     places = log_likelihoods(calibration.places, number, found.places)
     judged = replace(
         unknown,
-        probabilities=probabilities,
-        log10_lr=ratio / math.log(10),
-        log10_threshold=limit / math.log(10),
-        as_high=as_high,
-        as_strange=as_strange,
+        probabilities=dict(zip(calibration.classes, decision.probabilities.tolist(), strict=True)),
+        log10_lr=decision.ratio / math.log(10),
+        log10_threshold=decision.limit / math.log(10),
+        as_high=decision.as_high,
+        as_strange=decision.as_strange,
         map=Map(places.softmax(dim=-1).float(), _first(package)),
     )
-    if found.texture < scale.texture.item():
+    if decision.result == "flat":
         return replace(judged, reason="too flat: what the FAN looks for needs texture")
-    if as_strange <= STRANGE:
+    if decision.result == "unfamiliar":
         reason = (
-            f"it looks like none of this pipeline's photographs, of which {100 * as_strange:.1f} % or fewer are as "
-            "unfamiliar: it is from another pipeline, or something was done to it that the FAN never learned"
+            f"it looks like none of this pipeline's photographs, of which {100 * decision.as_strange:.1f} % or fewer are "
+            "as unfamiliar: it is from another pipeline, or something was done to it that the FAN never learned"
         )
         return replace(judged, reason=reason)
     regions = tuple(_regions(places, calibration, rate, package))
-    altered = {name: share for name, share in probabilities.items() if name != calibration.classes[0]}
-    history = max(altered, key=altered.__getitem__)
-    if ratio > limit:
-        share = altered[history] / sum(altered.values())
+    if decision.result == "altered":
+        history = calibration.classes[decision.history]
+        share = decision.probabilities[decision.history] / decision.probabilities[1:].sum()
         reason = (
-            f"the evidence is {_times(ratio)} more likely if the photograph was altered; if by something that the FAN "
-            f"knows, then by {history} at {100 * share:.0f} %"
+            f"the evidence is {_times(decision.ratio)} more likely if the photograph was altered; if by something that "
+            f"the FAN knows, then by {history} at {100 * share:.0f} %"
         )
         return replace(judged, result="altered", reason=reason, history=history, regions=regions)
     if regions:
@@ -215,13 +202,14 @@ def _judged(package: Package, calibration: Calibration, found: Evidence, unknown
         parts = "one part of it looks" if len(regions) == 1 else f"{len(regions)} parts of it look"
         reason = f"as a whole it is not told from native, but {parts} altered ({first.history})"
         return replace(judged, result="altered in part", reason=reason, history=first.history, regions=regions)
-    if ratio > 0:
+    if decision.result == "unsure":
         reason = (
-            f"the evidence is {_times(ratio)} more likely if it was altered, but {100 * as_high:.1f} % of native "
-            f"photographs of this pipeline look like that, and {100 * rate:g} % are allowed"
+            f"the evidence is {_times(decision.ratio)} more likely if it was altered, but "
+            f"{100 * decision.as_high:.1f} % of native photographs of this pipeline look like that, and {100 * rate:g} % "
+            "are allowed"
         )
         return replace(judged, reason=reason)
-    reason = f"the evidence is {_times(-ratio)} more likely if the photograph is native"
+    reason = f"the evidence is {_times(-decision.ratio)} more likely if the photograph is native"
     return replace(judged, result="native", reason=reason)
 
 
@@ -238,7 +226,7 @@ def _first(package: Package) -> float:
 def _regions(places: Tensor, calibration: Calibration, rate: float, package: Package) -> Iterator[Region]:
     """Connected places whose smoothed ratio is higher than that of any place in nearly all native photographs."""
     ratios = smoothed(likelihood_ratio(places))
-    inside = ratios > max(threshold(calibration.peaks, rate), 0.0)
+    inside = ratios > region_limit(calibration, rate)
     labels = _components(inside)
     for label in labels[inside].unique().tolist():
         here = labels == label

@@ -149,7 +149,7 @@ class Calibration:
         for scale in self.scales:
             found = _tensors(scale)
             s, d = found["basis"].shape
-            wanted |= {"mean": (s,), "spread": (s,), "centres": (k, c, d), "precision": (d, d)}
+            wanted |= {"mean": (s,), "spread": (s,), "basis": (s, d), "centres": (k, c, d), "precision": (d, d)}
             for name, value in found.items():
                 if not torch.isfinite(value).all() or value.shape != wanted.get(name, (value.numel(),)):
                     raise ValueError(f"{name} has another shape, or is not finite")
@@ -201,6 +201,15 @@ def share_above(scores: Tensor, score: float) -> float:
     """How many of new photographs would score so high, 0 to 1, of ascending scores of photographs like them."""
     n = len(scores)
     return (1 + n - int(torch.searchsorted(scores, torch.tensor(score, dtype=scores.dtype)))) / (n + 1)
+
+
+def region_limit(calibration: "Calibration", false_alarms: float) -> float:
+    """The smoothed LLR above which a place is altered: at most this share of native photographs has any such place.
+
+    Raises:
+        CalibrationError: too few photographs for so small a share.
+    """
+    return max(threshold(calibration.peaks, false_alarms), 0.0)
 
 
 def smoothed(ratios: Tensor) -> Tensor:
