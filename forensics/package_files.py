@@ -4,9 +4,11 @@ Only the names below are accepted, with a limit of bytes each. Names, types and 
 read, and no file is ever written by a name that a zip file gives.
 """
 
+import errno
 import os
 import shutil
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -59,7 +61,9 @@ def opened(path: Path) -> Iterator[Files]:
         try:
             with zipfile.ZipFile(file) as archive:
                 yield dict(_entries(archive))
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, OSError) as error:
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:  # the disk's, not that of a place before 0
+                raise
             raise PackageError(f"a damaged zip file: {one_line(error)}") from error
 
 
