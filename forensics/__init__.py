@@ -1,11 +1,18 @@
-"""Forensics: the FAN, the joint objective, its training loop and its validation (sections 4 and 5)."""
+"""Forensics: the FAN, the joint objective, its training loop and its validation (sections 4 and 5).
+
+What a study found is used by three calls: :func:`load_package`, :func:`develop` a RAW file, and :func:`analyse` a
+photograph.
+"""
 
 from functools import cache
 
 from channel.manipulations import Manipulation
 from forensics import fan, training
+from forensics.analysis.analyse import Analysis, analyse
+from forensics.development import develop_raw as develop
 from forensics.fan import FAN
 from forensics.joint import JointModel
+from forensics.package import Package, load_package
 from forensics.training import Outcome, train
 from forensics.trial import Distribution, Trial
 

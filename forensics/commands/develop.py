@@ -10,7 +10,7 @@ from cameras.console import work
 from cameras.errors import printable
 from cameras.importing import raw_files
 from cameras.output import JsonOption, Refused, line, print_json, show_refused
-from forensics.develop import Developed, Pipeline, develop_files
+from forensics.development import Developed, Pipeline, develop_files
 from forensics.pictures import QUALITY, Kind
 
 

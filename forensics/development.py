@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 import models
 from cameras.develop import develop, develop_libraw
@@ -19,6 +20,8 @@ from cameras.photographs import sha256
 from cameras.raw import RawError, RawFrame
 from cameras.shot import IMAGE_UNIQUE_ID, exif, read_shot
 from cameras.tiff import EXIF_DIRECTORY
+from forensics.package import Package, load_package
+from forensics.panel import to_8_bits
 from forensics.pictures import QUALITY, SUFFIXES, Kind, turned, write_picture
 from forensics.whole import develop_whole
 from models.fidelity import psnr
@@ -53,8 +56,6 @@ class Pipeline:
             return cls(name, None, name)
         path = expand(name)
         if path.is_dir() or path.suffix.lower() == ".zip":
-            from forensics.package import load_package
-
             nip = load_package(path).nip
         elif path.exists():
             nip = models.load(path)
@@ -73,10 +74,7 @@ class Pipeline:
         """
         if self.nip is None:
             return develop(frame) if self.name == "standard" else develop_libraw(path)
-        if self.nip.settings["cfa"] != frame.cfa:
-            raise CameraError(f"the NIP is of a camera with CFA {self.nip.settings['cfa']}, the file has {frame.cfa}")
-        bayer = torch.from_numpy(frame.bayer).movedim(-1, 0)[None]
-        return develop_whole(self.nip, bayer)[0].movedim(0, -1).contiguous().numpy()
+        return _by_nip(self.nip, frame)[0].movedim(0, -1).contiguous().numpy()
 
 
 @dataclass(frozen=True)
@@ -94,6 +92,23 @@ class Developed:
     width: int = 0
     psnr: float | None = None
     refused: str = ""
+
+
+def develop_raw(package: Package, raw: str | os.PathLike[str]) -> Tensor:
+    """Develop a RAW file by the NIP of a package: RGB (1,3,H,W) uint8 in sensor orientation.
+
+    Raises:
+        RawError: the file is no RAW file that can be read.
+        CameraError: the package is of a camera with another colour filter array.
+    """
+    return to_8_bits(_by_nip(package.nip, RawFrame.open(Path(raw))))
+
+
+def _by_nip(nip: models.NIP, frame: RawFrame) -> Tensor:
+    """(1,3,H,W) float32 in [0,1]."""
+    if nip.settings["cfa"] != frame.cfa:
+        raise CameraError(f"the NIP is of a camera with CFA {nip.settings['cfa']}, the file has {frame.cfa}")
+    return develop_whole(nip, torch.from_numpy(frame.bayer).movedim(-1, 0)[None])
 
 
 def develop_files(
@@ -120,7 +135,7 @@ def develop_files(
     """
     folder = expand(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for path, name in _picture_names(files, SUFFIXES[kind]).items():
+    for path, name in picture_names(files, SUFFIXES[kind]).items():
         try:
             yield _develop_file(path, pipeline, folder / name, kind, quality, upright)
         except (RawError, CameraError, ExistsError) as error:
@@ -154,7 +169,7 @@ def _unique_id(picture: Path) -> str | None:
         return None
 
 
-def _picture_names(files: Iterable[Path], suffix: str) -> dict[Path, str]:
+def picture_names(files: Iterable[Path], suffix: str) -> dict[Path, str]:
     """A name for the picture of every file; no two are the same, not even where upper and lower case are."""
     files = list(files)
     counts = Counter(path.stem.lower() for path in files)
