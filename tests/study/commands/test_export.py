@@ -149,7 +149,7 @@ def test_errors_are_one_line_and_nothing_is_written(
     (tmp_path / "photos" / "holiday.jpg").write_text("dear to somebody")
     assert "is no package: name another place" in command(run_id, "--out", tmp_path / "photos")
     choice = by_run(run_id, finished.tracking_uri)
-    with pytest.raises(StudyError, match="no pairs in .*: import or simulate the camera first"):
+    with pytest.raises(StudyError, match=r"no pairs in .*: import or simulate the camera first"):
         exporting.export(choice, str(tmp_path / "elsewhere"), out)
     artifact = Path(choice.run.info.artifact_uri.removeprefix("file://")) / "fan.safetensors"
     intact = artifact.read_bytes()
