@@ -101,7 +101,7 @@ def analyse(package: Package, photograph: Path | BinaryIO | Tensor, false_alarms
     calibration = calibrated(package)
     if not 0 < false_alarms < 1:
         raise ValueError(f"a false-alarm rate of {false_alarms:g} is impossible: give a share between 0 and 1")
-    threshold(calibration.scales[0].native, false_alarms)
+    threshold(calibration.scales[0].known.native, false_alarms)
     if isinstance(photograph, Tensor):
         said, (height, width), kind = None, photograph.shape[2:], UNKNOWN
     else:
@@ -184,8 +184,8 @@ def _judged(package: Package, calibration: Calibration, found: Evidence, unknown
         return replace(judged, reason="too flat: what the FAN looks for needs texture")
     if decision.result == "unfamiliar":
         reason = (
-            f"it looks like none of this pipeline's photographs, of which {100 * decision.as_strange:.1f} % or fewer are "
-            "as unfamiliar: it is from another pipeline, or something was done to it that the FAN never learned"
+            f"it looks like none of this pipeline's photographs, {100 * decision.as_strange:.1f} % or fewer of which "
+            "are as unfamiliar: it is from another pipeline, or something was done to it that the FAN never learned"
         )
         return replace(judged, reason=reason)
     regions = tuple(_regions(places, calibration, rate, package))
@@ -205,8 +205,8 @@ def _judged(package: Package, calibration: Calibration, found: Evidence, unknown
     if decision.result == "unsure":
         reason = (
             f"the evidence is {_times(decision.ratio)} more likely if it was altered, but "
-            f"{100 * decision.as_high:.1f} % of native photographs of this pipeline look like that, and {100 * rate:g} % "
-            "are allowed"
+            f"{100 * decision.as_high:.1f} % of native photographs of this pipeline look like that, and only "
+            f"{100 * rate:g} % may be called altered"
         )
         return replace(judged, reason=reason)
     reason = f"the evidence is {_times(-decision.ratio)} more likely if the photograph is native"

@@ -17,12 +17,15 @@ class Decision:
         result: ``flat`` and ``unfamiliar`` photographs are not judged. ``unsure``: the evidence favours altering, but
             too many native photographs look like that.
         probabilities: (classes,), all equally likely beforehand.
-        ratio: log-likelihood ratio of altered against native (natural). limit: above which it is altered.
+        score: of altered against native; it is above the threshold of the false-alarm rate or not, ``above``.
+        ratio, limit: its likelihood ratio (natural logarithm), and what that must exceed.
         as_high: share of native photographs with such a ratio. as_strange: share of all that look as unfamiliar.
     """
 
     result: Literal["altered", "native", "unsure", "unfamiliar", "flat"]
     probabilities: Tensor
+    score: float
+    above: bool
     ratio: float
     limit: float
     as_high: float
@@ -49,17 +52,27 @@ def decide(
         CalibrationError: the calibration has too few photographs for this rate.
     """
     likelihoods = log_likelihoods(scale.maps, kind, logits)
-    ratio = likelihood_ratio(likelihoods).item()
-    native, strange = (scale.native, scale.strange) if kind else (scale.native_unknown, scale.strange_unknown)
-    limit = max(threshold(native, false_alarms), 0.0)
-    as_strange = share_above(strange, scale.familiarity.strangeness(statistics[None], kind).item())
+    score = likelihood_ratio(likelihoods).item()
+    reference = scale.reference(kind)
+    allowed = threshold(reference.native, false_alarms)
+    ratio, as_strange = (
+        reference.ratio(score),
+        share_above(reference.strange, scale.familiarity.strangeness(statistics[None], kind).item()),
+    )
     result: Literal["altered", "native", "unsure", "unfamiliar", "flat"] = "native"
     if texture < scale.texture.item():
         result = "flat"
     elif as_strange <= STRANGE:
         result = "unfamiliar"
-    elif ratio > limit:
-        result = "altered"
     elif ratio > 0:
-        result = "unsure"
-    return Decision(result, likelihoods.softmax(dim=0), ratio, limit, share_above(native, ratio), as_strange)
+        result = "altered" if score > allowed else "unsure"
+    return Decision(
+        result,
+        likelihoods.softmax(dim=0),
+        score,
+        score > allowed,
+        ratio,
+        max(reference.ratio(allowed), 0.0),
+        share_above(reference.native, score),
+        as_strange,
+    )
