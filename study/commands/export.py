@@ -22,11 +22,13 @@ from cameras.pairs import Pairs
 from channel import Manipulations
 from forensics.documents import from_document
 from forensics.fan import build as build_fan
-from forensics.package import Calibration, Package, save_package
+from forensics.package import Package, save_package
 from forensics.package_files import check_place
 from forensics.panel import Panel, factor, window_side
 from forensics.trial import Trial
 from study import results, tracking
+from study.commands import calibrate as calibrating
+from study.commands.calibrate import calibrate
 from study.commands.rerun import fetch, find_trial, logged_trial
 from study.jobs import Context
 from study.jobs.plan import resolve
@@ -102,7 +104,14 @@ def _chosen(snapshot: Snapshot, table: pd.DataFrame, run_id: str) -> Choice:
     return Choice(run, finished[same.all(axis=1)], snapshot.client.tracking_uri)
 
 
-def export(choice: Choice, storage: str, out: Path, licence: str | None = None, onnx: bool = True) -> Package:
+def export(
+    choice: Choice,
+    storage: str,
+    out: Path,
+    licence: str | None = None,
+    onnx: bool = True,
+    photographs: Sequence[Path] = (),
+) -> Package:
     """Write the package of a finished trial.
 
     Args:
@@ -110,6 +119,7 @@ def export(choice: Choice, storage: str, out: Path, licence: str | None = None, 
         out: a folder, or a zip file if its name ends in ``.zip``.
         licence: of the weights; None: :data:`LICENCE`.
         onnx: whether to write ONNX files as well, check them, and measure what 8 bits cost.
+        photographs: RAW files to calibrate and check with, see :func:`study.commands.calibrate.calibrate`.
 
     Raises:
         StudyError: its data or artifacts are not here, something else is at ``out``, or a check failed.
@@ -125,18 +135,14 @@ def export(choice: Choice, storage: str, out: Path, licence: str | None = None, 
         nip, fan = models.load(folder / NIP_FILE), models.load(folder / FAN_FILE, build=build_fan)
         pairs = open_pairs(_context(storage), job.trial.camera, job.data_hash)
         package = Package(nip, fan, job.trial, _size(pairs), None, _about(choice, job, nip, pairs, licence))
-        package = replace(package, calibration=_calibrated(package, pairs, panel))
+        calibration, checked = calibrate(package, pairs, panel, photographs)
+        package = replace(package, calibration=calibration, about={**package.about, "calibration": checked})
         files: dict[str, Path] = {}
         if onnx:
             files, measured = _for_other_programs(package, pairs, panel, folder)
             package = replace(package, about={**package.about, **measured})
         save_package(out, package, files)
     return package
-
-
-def _calibrated(package: Package, pairs: Pairs, panel: Panel) -> Calibration | None:
-    """What the FAN's outputs mean, from validation photographs behind the panel."""
-    return None
 
 
 def _for_other_programs(
@@ -243,6 +249,7 @@ def figures(package: Package) -> list[tuple[str, str]]:
         ("photographs", "×".join(map(str, package.size))),
         *((f"{name}, {metrics['photographs']}", _estimate(name, metrics)) for name in metrics["trial"]),
     ]
+    rows += calibrating.rows(about["calibration"])
     if "onnx" in about:
         rows.append(("ONNX NIP, equal 8-bit values", f"{about['onnx']['nip']:.3%}"))
         rows.append(("ONNX FAN, largest difference of logits", f"{about['onnx']['fan']:.1g}"))

@@ -7,7 +7,7 @@ import typer
 
 from study.commands.app import StorageOption, app, load, out, read, table
 from study.commands.results import wanted
-from study.settings import StudyError, expanded, presets
+from study.settings import StudyError, expanded, presets, user_errors
 
 
 @app.command()
@@ -33,11 +33,19 @@ def export(
     onnx: Annotated[
         bool, typer.Option("--onnx/--no-onnx", help="with ONNX files of both networks, and what 8 bits cost")
     ] = True,
+    photographs: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="RAW files of the camera that the study has not seen, or folders of them: half of them calibrate, the "
+            "others check; may be repeated"
+        ),
+    ] = None,
 ) -> None:
     """Hand over a finished trial: one package with its NIP, its FAN, and what is known of them.
 
     `python -m forensics` develops and analyses photographs with it.
     """
+    from cameras.importing import raw_files
     from study.commands.export import by_run, by_setting, figures
     from study.commands.export import export as write_package
     from study.tracking import default_uri
@@ -53,5 +61,7 @@ def export(
         storage = expanded(storage or "results")
         storage = str(Path(storage).resolve()) if "://" not in storage else storage
         choice = by_run(run_or_study, tracking_uri or default_uri(storage))
-    package = write_package(choice, storage, to, licence, onnx)
+    with user_errors():
+        files = raw_files(photographs) if photographs else []
+    package = write_package(choice, storage, to, licence, onnx, files)
     out.print(table(f"{to}: {package.trial.camera} {package.trial.isp}", ("what", "value"), figures(package)))
