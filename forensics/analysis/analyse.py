@@ -18,7 +18,7 @@ from torch import Tensor
 from cameras.photographs import Header, header, read
 from forensics.analysis.calibration import Calibration, log_likelihoods, region_limit, smoothed, threshold
 from forensics.analysis.decision import decide
-from forensics.analysis.evidence import Evidence, examine
+from forensics.analysis.evidence import STATISTICS, Evidence, examine
 from forensics.analysis.samples import UNKNOWN, least
 from forensics.fan import CELL
 from forensics.localisation.maps import evidence as likelihood_ratio
@@ -111,18 +111,39 @@ def analyse(package: Package, photograph: Path | BinaryIO | Tensor, false_alarms
     if reason := _out_of_range(package, calibration, unknown, said):
         return replace(unknown, reason=reason)
     received = photograph if isinstance(photograph, Tensor) else read(photograph)
-    found = examine(package.fan, received, window_side(package.trial), package.trial.training.precision)
-    return _judged(package, calibration, found, unknown)
+    return _judged(package, calibration, _examined(package, calibration, received, kind), unknown)
+
+
+def _examined(package: Package, calibration: Calibration, received: Tensor, kind: str) -> Evidence:
+    """What the FAN finds in a photograph; in one that was turned, as the sensor took it.
+
+    The traces of a NIP lie as the sensor does. A photograph that is higher than wide, where the package's are not, is
+    turned back both ways, and the way counts in which it looks more familiar.
+    """
+    height, width = received.shape[2:]
+    ways = (1, 3) if (height > width) != (package.size[0] > package.size[1]) and height != width else (0,)
+    scale = calibration.scale(height * width)
+    assert scale is not None  # it is not too small
+    looks = []
+    for turns in ways:
+        turned = received.rot90(turns, (2, 3)).contiguous()
+        found = examine(package.fan, turned, window_side(package.trial), package.trial.training.precision)
+        strangeness = scale.familiarity.strangeness(found.statistics[None], calibration.number(kind)).item()
+        looks.append((strangeness, replace(found, places=found.places.rot90(-turns, (0, 1)))))
+    return min(looks, key=lambda look: look[0])[1]
 
 
 def calibrated(package: Package) -> Calibration:
     """The calibration of a package.
 
     Raises:
-        PackageError: it has none.
+        PackageError: it has none, or one that does not fit its FAN.
     """
     if not isinstance(package.calibration, Calibration):
         raise PackageError("the package has no calibration: export it with --photographs, or from a study with more")
+    statistics = {scale.familiarity.mean.numel() for scale in package.calibration.scales}
+    if package.calibration.classes != package.classes or statistics != {STATISTICS}:
+        raise PackageError("the package's calibration is that of another FAN: export it again")
     return package.calibration
 
 
