@@ -5,6 +5,7 @@ import sys
 import typer
 
 from cameras.output import run
+from forensics.commands import analyse, serve
 from forensics.commands.develop import develop
 
 app = typer.Typer(
@@ -13,8 +14,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.callback()(lambda: None)  # a program with one command still wants its name
 app.command()(develop)
+app.command("analyse")(analyse.command)
+app.command("serve")(serve.command)
 
 
 def main() -> None:

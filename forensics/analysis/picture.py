@@ -18,6 +18,7 @@ from torch import Tensor
 
 from cameras import atomic
 from cameras.errors import printable
+from cameras.photographs import sha256
 from forensics.analysis.analyse import Analysis, Map, Region
 from forensics.localisation.maps import at_pixels
 from forensics.pictures import turned
@@ -173,11 +174,8 @@ def with_legend(image: "Image", classes: Sequence[str]) -> "Image":
     return made
 
 
-def check_map_files(stem: Path, photograph_sha256: str) -> None:
-    """Refuse to replace what is no map of this photograph.
-
-    Args:
-        stem: of ``stem.png`` and ``stem.npy``.
+def check_map_files(stem: Path, photograph: Path) -> None:
+    """Refuse to replace what is no map of this photograph: ``stem.png`` and ``stem.npy``.
 
     Raises:
         MapError: such a file exists, and is something else.
@@ -193,11 +191,11 @@ def check_map_files(stem: Path, photograph_sha256: str) -> None:
             mark = image.info.get(MARK)
     except Exception:  # whatever it is, it is no map of ours
         mark = None
-    if mark != photograph_sha256:
+    if mark is None or mark != sha256(photograph):
         raise MapError(f"{printable(existing)} exists, and is no map of this photograph: choose another folder")
 
 
-def write_map(stem: Path, image: "Image", found: Map, photograph_sha256: str) -> tuple[Path, Path]:
+def write_map(stem: Path, image: "Image", found: Map, photograph: Path) -> tuple[Path, Path]:
     """Write a painted map as ``stem.png`` and its probabilities (h,w,classes) float32 as ``stem.npy``.
 
     Raises:
@@ -205,10 +203,10 @@ def write_map(stem: Path, image: "Image", found: Map, photograph_sha256: str) ->
     """
     from PIL.PngImagePlugin import PngInfo
 
-    check_map_files(stem, photograph_sha256)
+    check_map_files(stem, photograph)
     png, npy = _files(stem)
     about, picture, numbers = PngInfo(), io.BytesIO(), io.BytesIO()
-    about.add_text(MARK, photograph_sha256)
+    about.add_text(MARK, sha256(photograph))
     image.save(picture, "png", pnginfo=about)
     np.save(numbers, found.probabilities.float().numpy())
     atomic.write(png, picture.getvalue())

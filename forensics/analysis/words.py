@@ -39,21 +39,21 @@ def done(name: str) -> str:
     return DONE.get(name.partition(":")[0], name)
 
 
-def ratio(log10_lr: float) -> str:
-    """A likelihood ratio in one sentence."""
+def support(log10_lr: float) -> str:
+    """What a likelihood ratio supports, and how strongly, in one sentence."""
     times, towards = _times(abs(log10_lr)), "altered" if log10_lr > 0 else "native"
-    if abs(log10_lr) < SUPPORT[-1][0]:
-        return "What was found is about as likely for a native photograph as for an altered one: no support for either."
-    support = next(words for least, words in SUPPORT if abs(log10_lr) >= least)
-    return f"What was found is {times} times as likely if the photograph is {towards}: {support} for {towards}."
+    ratio = times if log10_lr > 0 else f"1 to {times}"
+    strength = next((words for least, words in SUPPORT if abs(log10_lr) >= least), None)
+    if strength is None:
+        return f"A likelihood ratio of {ratio} supports neither native nor altered."
+    return f"A likelihood ratio of {ratio} is {strength} for {towards}."
 
 
 def _times(log10: float) -> str:
     if log10 > LARGEST:
         return "more than a million"
-    times = 10**log10
-    digits = 1 if times < 10 else 0
-    return f"{round(times, digits if times < 100 else 2 - len(str(int(times)))):,.{digits}f}"
+    times = float(f"{10**log10:.2g}")  # two digits say enough
+    return f"{times:g}" if times < 10 else f"{times:,.0f}"
 
 
 def percent(share: float) -> str:
@@ -64,7 +64,7 @@ def percent(share: float) -> str:
         return "< 0.1 %"
     if share > 0.999:
         return "> 99.9 %"
-    return f"{100 * share:.0f} %" if 0.0995 <= share <= 0.9905 else f"{100 * share:.1f} %"
+    return f"{100 * share:.{0 if 0.1 <= share <= 0.99 else 1}f} %"
 
 
 def threshold(analysis: Analysis) -> str:
@@ -76,3 +76,8 @@ def threshold(analysis: Analysis) -> str:
         f"At a false-alarm rate of {100 * analysis.false_alarms:g} %, log₁₀ LR must be above "
         f"{analysis.log10_threshold:.2f} for a photograph to be called altered."
     )
+
+
+def sentence(text: str) -> str:
+    """A text with a capital letter and a full stop."""
+    return f"{text[:1].upper()}{text[1:]}." if text else ""

@@ -48,7 +48,7 @@ def fan_scores(fan: FAN, received: Tensor, window: int, precision: str = "float3
     return total / len(SHIFTS) ** 2
 
 
-def at_pixels(scores: Tensor, first: tuple[float, float], stride: int, height: int, width: int) -> Tensor:
+def at_pixels(scores: Tensor, first: tuple[float, float], stride: float, height: int, width: int) -> Tensor:
     """Interpolate scores (h,w) of places to pixels (height,width), linearly; beyond the outermost places they continue.
 
     Args:
@@ -62,7 +62,7 @@ def at_pixels(scores: Tensor, first: tuple[float, float], stride: int, height: i
     return rows @ scores.float() @ columns.T
 
 
-def _weights(extent: int, first: float, stride: int, places: int) -> Tensor:
+def _weights(extent: int, first: float, stride: float, places: int) -> Tensor:
     """The matrix (extent, places) of linear interpolation; its rows sum to 1."""
     position = ((torch.arange(extent) + 0.5 - first) / stride).clamp(0, places - 1)
     return (1 - (position[:, None] - torch.arange(places)).abs()).clamp(min=0)

@@ -2,15 +2,24 @@
 
 import dataclasses
 import zipfile
+from functools import cache
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
 import models
+from cameras.scenes import dead_leaves
+from cameras.simulate import PRESETS, capture, frame
+from channel import Manipulations
+from forensics.analysis.fitting import fit
+from forensics.analysis.samples import samples
 from forensics.fan import FAN
 from forensics.package import Package, save_package
+from forensics.panel import shrunk_to_8_bits, to_8_bits
 from forensics.trial import Distribution, Split, Training, Trial, Validation
+from forensics.whole import develop_whole
 
 ABOUT = {"release": "0.1.0", "licence": "none, all invented", "metrics": {"accuracy_real": 0.5}, "λ": [0.1, None]}
 
@@ -59,3 +68,32 @@ def same(a: Package, b: Package) -> bool:
     ]
     settings = a.nip.name == b.nip.name and a.nip.settings == b.nip.settings
     return all(equal) and settings and (a.trial, a.size, a.about) == (b.trial, b.size, b.about)
+
+
+@cache
+def judging_package() -> Package:
+    """A package with a calibration, of a FAN with weights by chance and twelve small simulated photographs.
+
+    What it says is seldom true; that it says it, and how, can be tried. Photographs are received with 96×128 px.
+    """
+    camera = PRESETS["sim-gbrg"]
+    trial = Trial("sim-gbrg", "INet", 0.1, training=Training(patch=16), channel=Distribution())
+    nip = models.build("INet", cfa=camera.cfa, cam2srgb=camera.cam2srgb.tolist())
+    fan = FAN(5, torch.Generator().manual_seed(0)).eval()
+    frames = (
+        frame(camera, capture(camera, dead_leaves(192, 256, np.random.default_rng(i)), np.random.default_rng(99 + i)))
+        for i in range(12)
+    )
+    stacks = (torch.from_numpy(each.bayer).movedim(-1, 0)[None] for each in frames)
+    found = list(samples(trial, nip, fan, stacks, ("jpeg:50", "jpeg:90", "webp:80")))
+    about = ABOUT | {"licence": "<b>none</b>, all invented"}
+    return Package(nip, fan, trial, (192, 256), fit(found, Manipulations(trial.manipulations).classes), about)
+
+
+def received(package: Package, number: int = 50) -> torch.Tensor:
+    """A photograph (1,3,96,128) uint8 of the package's camera, that it was not calibrated with."""
+    camera = PRESETS["sim-gbrg"]
+    scene = dead_leaves(192, 256, np.random.default_rng(number))
+    bayer = frame(camera, capture(camera, scene, np.random.default_rng(99 + number))).bayer
+    developed = develop_whole(package.nip, torch.from_numpy(bayer).movedim(-1, 0)[None])
+    return shrunk_to_8_bits(to_8_bits(developed), package.trial.channel)

@@ -60,15 +60,19 @@ class Page:
                 self.complaints.append(json.dumps(event["params"])[:500])
 
     def open(
-        self, path: Path, width: int = 1200, height: int = 1000, scheme: str = "light", script: bool = True
+        self, place: Path | str, width: int = 1200, height: int = 1000, scheme: str = "light", script: bool = True
     ) -> None:
-        """Load a file as on a screen of this size and colour scheme, with or without JavaScript."""
+        """Load a file or an address as on a screen of this size and colour scheme, with or without JavaScript."""
         self.send("Emulation.setScriptExecutionDisabled", value=not script)
         self.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         before = self.loaded
-        self.send("Page.navigate", url=path.as_uri())
-        while self.loaded == before:
+        self.send("Page.navigate", url=place if isinstance(place, str) else place.as_uri())
+        self.wait(before)
+
+    def wait(self, loaded: int) -> None:
+        """Wait until more pages than these have loaded."""
+        while self.loaded == loaded:
             self._hear(self._next())
 
     def ask(self, expression: str) -> Any:
