@@ -12,6 +12,7 @@ native photographs, at most a share α of new ones lies above the ⌈(n+1)(1−�
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from forensics.localisation.maps import evidence as likelihood_ratio
 
+KIND = re.compile(r"jpeg:\d{1,3}(:\d:\d:\d)?|(?!jpeg)\w{1,16}")  # of files
 STRANGE = 0.02  # share of a pipeline's own photographs that may be called unfamiliar
 
 
@@ -70,7 +72,7 @@ class Reference:
 
     def ratio(self, score: float) -> float:
         """The log-likelihood ratio of altered against native that a score stands for."""
-        place = int(torch.searchsorted(self.steps[:, 0].contiguous(), torch.tensor(score).double(), right=True)) - 1
+        place = int(torch.searchsorted(self.steps[:, 0].contiguous(), _float64(score), right=True)) - 1
         return self.steps[max(place, 0), 1].item()
 
 
@@ -155,7 +157,11 @@ class Calibration:
 
     def _check(self) -> None:
         c, k = len(self.classes), len(self.kinds)
+        if not all(type(name) is str and KIND.fullmatch(name) for name in self.kinds):
+            raise ValueError("a kind of file has an impossible name")
         for name, value in self.to_tensors()[0].items():
+            if value.dtype != (torch.int64 if name.endswith("/pixels") else torch.float64):
+                raise ValueError(f"{name} has numbers of another type")
             if not torch.isfinite(value).all() or not value.numel():
                 raise ValueError(f"{name} is empty or not finite")
         if self.places.shape != (1 + k, c, c + 1) or self.peaks.ndim != 1:
@@ -172,6 +178,13 @@ class Calibration:
                 wanted += [(reference.native.numel(),), (reference.strange.numel(),), (len(reference.steps), 2)]
             if [tuple(tensor.shape) for tensor in found] != wanted:
                 raise ValueError("a tensor has another shape")
+            if min(familiar.spread.min(), familiar.rest.min()) <= 0:
+                raise ValueError("a spread is not positive")
+        ascending = [self.peaks]
+        for reference in (each for scale in self.scales for each in (scale.known, scale.unknown)):
+            ascending += [reference.native, reference.strange, reference.steps[:, 0], reference.steps[:, 1]]
+        if any((values.diff() < 0).any() for values in ascending):
+            raise ValueError("numbers are not in order")
 
 
 def _flat(part: Any, prefix: str) -> dict[str, Tensor]:
@@ -207,7 +220,7 @@ def threshold(scores: Tensor, false_alarms: float) -> float:
         CalibrationError: too few scores for so small a share.
     """
     n = len(scores)
-    rank = math.ceil((n + 1) * (1 - false_alarms) - 1e-9)
+    rank = max(math.ceil((n + 1) * (1 - false_alarms) - 1e-9), 1)
     if rank > n:
         raise CalibrationError(
             f"a false-alarm rate of {false_alarms:g} cannot be promised: the package was calibrated with {n} native "
@@ -219,7 +232,11 @@ def threshold(scores: Tensor, false_alarms: float) -> float:
 def share_above(scores: Tensor, score: float) -> float:
     """How many of new photographs would score so high, 0 to 1, of ascending scores of photographs like them."""
     n = len(scores)
-    return (1 + n - int(torch.searchsorted(scores, torch.tensor(score, dtype=scores.dtype)))) / (n + 1)
+    return (1 + n - int(torch.searchsorted(scores, _float64(score)))) / (n + 1)
+
+
+def _float64(score: float) -> Tensor:
+    return torch.tensor(score, dtype=torch.float64)
 
 
 def region_limit(calibration: "Calibration", false_alarms: float) -> float:

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from forensics.dense import in_tiles, joined, over_windows
-from forensics.fan import CELL, FAN
+from forensics.fan import CELL, FAN, WIDTHS
 from models.precision import autocast
 
 SHIFTS = (0, CELL // 2)  # pixels, down and to the right
+STATISTICS = 2 * (3 + sum(WIDTHS)) + WIDTHS[-1]  # of a photograph
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ class Evidence:
         places: logits (h,w,classes) float32 of every window; that of (i,j) is centred some pixels around the middle of
             cell (i,j) and further cells to the right and below, see :func:`forensics.dense.over_windows`.
         logits: their mean (classes,).
-        statistics: (S,) float32: of every channel of every layer the mean over the photograph, and but for the last
-            layer the standard deviation.
+        statistics: (STATISTICS,) float32: of every channel of every layer the mean over the photograph, and but for the
+            last layer the standard deviation.
         texture: standard deviation of brightness within a cell, on the 8-bit scale; median over the photograph.
     """
 

@@ -6,6 +6,7 @@ scores of native photographs, and likelihood ratios by isotonic regression.
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -45,7 +46,8 @@ def fit(samples: Sequence[Sample], classes: Sequence[str]) -> Calibration:
     if len(photographs) < FOLDS:
         raise CalibrationError(f"{len(photographs)} photographs are too few to calibrate with: give {FOLDS} or more")
     kinds = tuple(sorted({sample.kind for sample in samples}))
-    sizes = sorted({sample.scale for sample in samples})
+    of_size = Counter(scale for scale, _ in {(sample.scale, sample.photograph) for sample in samples})
+    sizes = sorted(size for size, count in of_size.items() if count >= FOLDS)
     scales = tuple(_fit_scale([one for one in samples if one.scale == size], kinds, len(classes)) for size in sizes)
     whole = [sample for sample in samples if sample.scale == sizes[0]]
     places = _fit_maps(
@@ -113,23 +115,16 @@ def steps(native: Tensor, altered: Tensor) -> Tensor:
     n, m = len(native) + 1, len(altered) + 1
     scores = torch.cat((native, altered, torch.tensor([math.inf, -math.inf], dtype=torch.float64)))
     is_altered = torch.cat((torch.zeros(n - 1), torch.ones(m - 1), torch.tensor([0.0, 1.0]))).bool()
+    values, place = scores.unique(return_inverse=True)  # ascending
+    alike = torch.stack([place[chosen].bincount(minlength=len(values)) for chosen in (~is_altered, is_altered)], dim=1)
     blocks: list[tuple[float, int, int]] = []  # lowest score, native, altered: the ratio of their shares ascends
-    for i in scores.argsort().tolist():
-        lowest, natives, alters = scores[i].item(), int(not is_altered[i]), int(is_altered[i])
+    for lowest, (natives, alters) in zip(values.tolist(), alike.tolist(), strict=True):
         while blocks and blocks[-1][2] * natives >= alters * blocks[-1][1]:
             before = blocks.pop()
             lowest, natives, alters = before[0], natives + before[1], alters + before[2]
         blocks.append((lowest, natives, alters))
-    finite = native.min().item() if not math.isfinite(blocks[0][0]) else blocks[0][0]
-    rows = [
-        (lowest if math.isfinite(lowest) else min(finite, altered.min().item()), _ratio(a / m, b / n))
-        for lowest, b, a in blocks
-    ]
+    rows = [(max(lowest, values[1].item()), math.log(a / m) - math.log(b / n)) for lowest, b, a in blocks]
     return torch.tensor(rows, dtype=torch.float64)
-
-
-def _ratio(altered: float, native: float) -> float:
-    return math.log(altered) - math.log(native)
 
 
 def _temperature(likelihoods: Tensor, labels: Tensor) -> float:
@@ -192,7 +187,7 @@ def _fit_familiarity(statistics: Tensor, labels: Tensor, of_kind: Tensor, classe
         basis,
         centres,
         torch.linalg.inv((1 - SHRINKAGE) * covariance + SHRINKAGE * even),
-        (scaled - within @ basis.T).square().mean()[None],
+        (scaled - within @ basis.T).square().mean().clamp(min=1e-6)[None],
     )
 
 
