@@ -73,7 +73,8 @@ def page(package: Package, shown: Sequence[Shown], refused: Mapping[Path, str]) 
     """
     lost = [(printable(path.name), printable(reason)) for path, reason in refused.items()]
     many = len(shown) + len(lost) > 1
-    return beginning("Analysis of photographs" if many else shown[0].name, many) + _MACROS.several(shown, lost) + ending(package, shown)
+    title = "Analysis of photographs" if many else f"{shown[0].name} – analysis"
+    return beginning(title, many) + _MACROS.several(shown, lost) + ending(package, shown)
 
 
 def beginning(title: str, several: bool = False) -> Markup:
@@ -113,7 +114,13 @@ def _facts(about: object, name: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(about, Mapping):
         for key, value in about.items():
             yield from _facts(value, f"{name} · {key}" if name else str(key))
-    elif isinstance(about, list):
-        yield name, ", ".join(str(next(_facts(value))[1]) if not isinstance(value, dict) else "…" for value in about)
-    elif about is not None:
-        yield name, f"{about:.4g}" if isinstance(about, float) else str(about)
+    else:
+        yield name, _text(about)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_text(entry)}" for name, entry in value.items())
+    return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

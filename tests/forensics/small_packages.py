@@ -72,7 +72,7 @@ def same(a: Package, b: Package) -> bool:
 
 @cache
 def judging_package() -> Package:
-    """A package with a calibration, of a FAN with weights by chance and twelve small simulated photographs.
+    """A package with a calibration, of a FAN with weights by chance and ten small simulated photographs.
 
     What it says is seldom true; that it says it, and how, can be tried. Photographs are received with 96×128 px.
     """
@@ -82,10 +82,10 @@ def judging_package() -> Package:
     fan = FAN(5, torch.Generator().manual_seed(0)).eval()
     frames = (
         frame(camera, capture(camera, dead_leaves(192, 256, np.random.default_rng(i)), np.random.default_rng(99 + i)))
-        for i in range(12)
+        for i in range(10)
     )
     stacks = (torch.from_numpy(each.bayer).movedim(-1, 0)[None] for each in frames)
-    found = list(samples(trial, nip, fan, stacks, ("jpeg:50", "jpeg:90", "webp:80")))
+    found = list(samples(trial, nip, fan, stacks, ("jpeg:50", "jpeg:90")))
     about = ABOUT | {"licence": "<b>none</b>, all invented"}
     return Package(nip, fan, trial, (192, 256), fit(found, Manipulations(trial.manipulations).classes), about)
 
