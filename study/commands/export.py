@@ -6,7 +6,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 import models
+from cameras import atomic
 from cameras.console import say, work
 from cameras.pairs import Pairs
 from channel import Manipulations
@@ -35,6 +36,8 @@ from study.jobs.plan import resolve
 from study.jobs.pretraining import NIP_FILE, open_pairs
 from study.jobs.trial import FAN_FILE, TrialJob
 from study.jobs.verdict import FILE as VERDICT_FILE
+from study.report import package_page
+from study.report.package_content import PackageContent
 from study.results.runs_table import PROVENANCE, REAL, TEST, setting_columns
 from study.search import points
 from study.settings import Resources, Study, StudyError, user_errors, without_password
@@ -112,7 +115,7 @@ def export(
     onnx: bool = True,
     photographs: Sequence[Path] = (),
 ) -> Package:
-    """Write the package of a finished trial.
+    """Write the package of a finished trial, and beside it a page about it, see :mod:`study.report.package_page`.
 
     Args:
         storage: where the photographs of its camera lie here.
@@ -122,11 +125,13 @@ def export(
         photographs: RAW files to calibrate and check with, see :func:`study.commands.calibrate.calibrate`.
 
     Raises:
-        StudyError: its data or artifacts are not here, something else is at ``out``, or a check failed.
-        OSError: ``out`` cannot be written; nothing is left there.
+        StudyError: its data or artifacts are not here, something else is at ``out`` or in the page's place, or a
+            check failed.
+        OSError: ``out`` cannot be written, and nothing is left there; or its page cannot, and the package has none.
     """
     with tempfile.TemporaryDirectory() as name, user_errors():
         check_place(out)
+        package_page.check_place(package_page.beside(out))
         folder = Path(name)
         with tracking.reachable(choice.tracking_uri):
             fetch(choice.run, choice.tracking_uri, folder)
@@ -141,8 +146,15 @@ def export(
         if onnx:
             files, measured = _for_other_programs(package, pairs, panel, folder)
             package = replace(package, about={**package.about, **measured})
+        page = package_page.page(_content(out, package))
         save_package(out, package, files)
+        atomic.write(package_page.beside(out), page)
     return package
+
+
+def _content(out: Path, package: Package) -> PackageContent:
+    trial, calibrated = asdict(package.trial), package.calibration is not None
+    return PackageContent(out.name, package.about, trial, package.size, calibrated)
 
 
 def _for_other_programs(

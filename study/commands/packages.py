@@ -43,11 +43,13 @@ def export(
 ) -> None:
     """Hand over a finished trial: one package with its NIP, its FAN, and what is known of them.
 
-    `python -m forensics` develops and analyses photographs with it.
+    `python -m forensics` develops and analyses photographs with it. A page beside it, camera.html for camera.zip, says
+    how far its answers can be trusted.
     """
     from cameras.importing import raw_files
     from study.commands.export import by_run, by_setting, figures
     from study.commands.export import export as write_package
+    from study.report.package_page import beside
     from study.tracking import default_uri
 
     if run_or_study in presets() or Path(run_or_study).suffix in (".yaml", ".yml"):
@@ -65,3 +67,4 @@ def export(
         files = raw_files(photographs) if photographs else []
     package = write_package(choice, storage, to, licence, onnx, files)
     out.print(table(f"{to}: {package.trial.camera} {package.trial.isp}", ("what", "value"), figures(package)))
+    out.print(f"how far it can be trusted: {beside(to)}", soft_wrap=True, markup=False)

@@ -68,14 +68,21 @@ def write_page(
     Args:
         package: lists its modules in ``SECTIONS``; the function ``section`` of each takes the content.
     """
+    html, files = render(title, heading, state, notice, package, content)
+    for name, file in {**files, path.name: html.encode()}.items():
+        (path.parent / name).parent.mkdir(parents=True, exist_ok=True)
+        atomic.write(path.parent / name, file)
+    return path
+
+
+def render(
+    title: str, heading: str, state: str, notice: str, package: ModuleType, content: Any
+) -> tuple[str, dict[str, bytes]]:
+    """The page that :func:`write_page` writes, and the files beside it by their paths."""
     built: list[Section] = [import_module(f"{package.__name__}.{name}").section(content) for name in package.SECTIONS]
     written = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     html = ENVIRONMENT.get_template("page.html.j2").render(
         title=title, heading=heading, state=state, written=written, notice=notice, sections=built
     )
     parts = [part for section in built for part in section.parts]
-    files = {name: file for part in parts for name, file in part.files.items()} | {path.name: html.encode()}
-    for name, file in files.items():
-        (path.parent / name).parent.mkdir(parents=True, exist_ok=True)
-        atomic.write(path.parent / name, file)
-    return path
+    return html, {name: file for part in parts for name, file in part.files.items()}

@@ -1,5 +1,6 @@
 """What a page is made of: sections of paragraphs, tables and pictures, each with the files that it is offered as."""
 
+import base64
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -77,6 +78,13 @@ def picture(figure: Figure, kind: str, title: str, description: str) -> Part:
     """A figure under its title; ``kind`` and title make the name of its PDF, the description is for screen readers."""
     name = f"{kind}-{re.sub(r'[^A-Za-z0-9.]+', '-', title).strip('-')}"
     return Part(MACROS.picture(title, plots.svg(figure, description)), {f"figures/{name}.pdf": plots.pdf(figure)})
+
+
+def embedded(picture: Part) -> Part:
+    """A picture on a page that has no files beside it: its PDF is linked in the page itself."""
+    link = Markup('<a download="{}" href="data:application/pdf;base64,{}">PDF</a>')
+    links = [link.format(Path(path).name, base64.b64encode(file).decode()) for path, file in picture.files.items()]
+    return Part(picture.html + paragraph(Markup(" · ").join(links), "soft").html, picture.files)
 
 
 def panels(pictures: Iterable[Part]) -> Part:

@@ -78,7 +78,12 @@ def test_a_package_holds_what_the_trial_left(finished: Context, run_id: str, tmp
     provenance = about["provenance"]
     assert (provenance["run_id"], provenance["seed"]) == (run_id, 1)
     assert {"git_revision", "packages", "hardware", "data_fingerprint", "nip_sha256"} <= provenance.keys()
-    assert [each.name for each in tmp_path.iterdir()] == ["camera.zip"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["camera.html", "camera.zip"]
+    page = (tmp_path / "camera.html").read_text("utf-8")
+    for text in ("camera.zip – package", "only for tests", f"{metrics['psnr']:.2f}", "has no calibration", run_id):
+        assert text in page
+    exporting.export(choice, finished.storage, out, licence="another", onnx=False)
+    assert "another" in (tmp_path / "camera.html").read_text("utf-8")
 
 
 def small_job_trial(context: Context, run_id: str) -> object:
@@ -99,6 +104,8 @@ def test_with_onnx_both_networks_are_checked_and_8_bits_measured(
     assert package.about["onnx"]["nip"] >= 0.999
     assert package.about["int8"]["on"] == "validation"
     rows = dict(exporting.figures(load_package(out)))
+    lost = package.about["int8"]["psnr"]["difference"]
+    assert f"changes by {lost:+.2f}".replace("-", "−") in (tmp_path / "camera.html").read_text("utf-8")
     assert rows["photographs"] == "96×128" and "psnr with 8 bits, validation" in rows
 
 
@@ -160,6 +167,17 @@ def test_errors_are_one_line_and_nothing_is_written(
     assert "is RUNNING and has no result" in command(run_id, "--out", out)
     finished.client.set_terminated(run_id, "FINISHED")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["photos"]
+
+
+def test_a_foreign_page_is_refused_before_any_work(
+    command: Callable[..., str], run_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "fetch", lambda *arguments: pytest.fail("it has begun"))
+    (tmp_path / "camera.html").write_text("dear to somebody")
+    for out in (tmp_path / "camera.zip", tmp_path / "camera"):
+        assert "camera.html is there and is no page about a package" in command(run_id, "--out", out)
+    assert (tmp_path / "camera.html").read_text() == "dear to somebody"
+    assert [each.name for each in tmp_path.iterdir()] == ["camera.html"]
 
 
 def test_a_full_disk_leaves_nothing(
