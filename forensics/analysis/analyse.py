@@ -85,7 +85,9 @@ class Analysis:
     map: Map | None = None
 
 
-def analyse(package: Package, photograph: Path | BinaryIO | Tensor, false_alarms: float = FALSE_ALARMS) -> Analysis:
+def analyse(
+    package: Package, photograph: str | Path | BinaryIO | Tensor, false_alarms: float = FALSE_ALARMS
+) -> Analysis:
     """Say what happened to a photograph, as far as a package can tell.
 
     Args:
@@ -102,6 +104,7 @@ def analyse(package: Package, photograph: Path | BinaryIO | Tensor, false_alarms
     if not 0 < false_alarms < 1:
         raise ValueError(f"a false-alarm rate of {false_alarms:g} is impossible: give a share between 0 and 1")
     threshold(calibration.scales[0].known.native, false_alarms)
+    photograph = Path(photograph) if isinstance(photograph, str) else photograph
     if isinstance(photograph, Tensor):
         said, (height, width), kind = None, photograph.shape[2:], UNKNOWN
     else:
@@ -206,7 +209,8 @@ def _judged(package: Package, calibration: Calibration, found: Evidence, unknown
     if decision.result == "unfamiliar":
         reason = (
             f"it looks like none of this pipeline's photographs, {100 * decision.as_strange:.1f} % or fewer of which "
-            "are as unfamiliar: it is from another pipeline, or something was done to it that the FAN never learned"
+            "are as unfamiliar: it is from another pipeline, only a part of it was altered, or something was done to "
+            "it that the FAN never learned"
         )
         return replace(judged, reason=reason)
     regions = tuple(_regions(places, calibration, rate, package))

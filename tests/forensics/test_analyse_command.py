@@ -100,6 +100,7 @@ def test_json_is_what_analyse_says(photos: Path, package: Path, command: Any) ->
     assert [Path(row["file"]).name for row in said["photographs"]] == ["0.jpg", "1.png", "2.webp"]
     for row in said["photographs"]:
         found = analyse(load_package(package), Path(row["file"]), RATE)
+        assert analyse(load_package(package), row["file"], RATE).log10_lr == found.log10_lr, "a text is a path"
         for name in ("result", "reason", "history", "probabilities", "log10_lr", "log10_threshold", "as_high", "kind"):
             assert row[name] == getattr(found, name), name
         assert (row["height"], row["width"]) == (96, 128)
