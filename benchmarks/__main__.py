@@ -40,6 +40,7 @@ SUBJECTS = {  # in this order -> about how many seconds on two cores, for the ti
     "jpeg": 20,
     "prnu": 75,
     "raw": 40,
+    "analysis": 30,
     "report": 60,
     "overhead": 60,
     "gpu": 420 if torch.cuda.is_available() else 1,
