@@ -257,6 +257,12 @@ def test_the_unfamiliar_is_strange_and_the_own_is_not(calibration: Calibration) 
         assert np.mean(np.array(shares[1]) <= 0.02) > 0.9
 
 
+def test_one_of_a_hundred_own_photographs_is_too_flat(calibration: Calibration) -> None:
+    textures = [[one.texture for one in photographs(300, seed=1)[0] if one.scale == scale] for scale in (0, 1)]
+    for scale, found in zip(calibration.scales, textures, strict=True):
+        assert sum(texture < scale.texture.item() for texture in found) == len(found) / 100
+
+
 def test_few_photographs_are_refused() -> None:
     samples, _ = photographs(FOLDS - 1, seed=9)
     with pytest.raises(CalibrationError, match=r"^4 photographs are too few to calibrate with: give 5 or more$"):

@@ -175,7 +175,7 @@ def test_places_are_means_of_two_lattices_half_a_cell_apart(fan: FAN) -> None:
 @torch.no_grad()
 def test_statistics_are_moments_of_every_layer(fan: FAN, monkeypatch: pytest.MonkeyPatch) -> None:
     """Mean and standard deviation over all of the photograph, though it is looked at in tiles."""
-    received = photograph(72, 104)
+    received = photograph(88, 104)
     monkeypatch.setattr(evidences, "in_tiles", partial(in_tiles, tile=2))
     found = examine(fan, received, 32).statistics
     looks = []
