@@ -7,7 +7,7 @@ calibration does not cover.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -206,14 +206,17 @@ def _judged(package: Package, calibration: Calibration, found: Evidence, unknown
     )
     if decision.result == "flat":
         return replace(judged, reason="too flat: what the FAN looks for needs texture")
+    regions = tuple(_regions(places, calibration, rate, package))
     if decision.result == "unfamiliar":
+        # Its regions are shown, since a strong alteration of a part makes a whole unfamiliar. But of another pipeline
+        # any part may stand out, so that they decide nothing.
+        parts = f". {_parts(regions)}" if 0 < sum(region.share for region in regions) < 0.5 else ""
         reason = (
             f"it looks like none of this pipeline's photographs, {100 * decision.as_strange:.1f} % or fewer of which "
             "are as unfamiliar: it is from another pipeline, only a part of it was altered, or something was done to "
-            "it that the FAN never learned"
+            f"it that the FAN never learned{parts}"
         )
-        return replace(judged, reason=reason)
-    regions = tuple(_regions(places, calibration, rate, package))
+        return replace(judged, reason=reason, regions=regions if parts else ())
     if decision.result == "altered":
         history = calibration.classes[decision.history]
         share = decision.probabilities[decision.history] / decision.probabilities[1:].sum()
@@ -223,10 +226,8 @@ def _judged(package: Package, calibration: Calibration, found: Evidence, unknown
         )
         return replace(judged, result="altered", reason=reason, history=history, regions=regions)
     if regions:
-        first = max(regions, key=lambda region: region.share)
-        parts = "one part of it looks" if len(regions) == 1 else f"{len(regions)} parts of it look"
-        reason = f"as a whole it is not told from native, but {parts} altered ({first.history})"
-        return replace(judged, result="altered in part", reason=reason, history=first.history, regions=regions)
+        reason = f"as a whole it is not told from native, but {_parts(regions)}"
+        return replace(judged, result="altered in part", reason=reason, history=_largest(regions), regions=regions)
     if decision.result == "unsure":
         reason = (
             f"the evidence is {_times(decision.ratio)} more likely if it was altered, but "
@@ -236,6 +237,16 @@ def _judged(package: Package, calibration: Calibration, found: Evidence, unknown
         return replace(judged, reason=reason)
     reason = f"the evidence is {_times(-decision.ratio)} more likely if the photograph is native"
     return replace(judged, result="native", reason=reason)
+
+
+def _parts(regions: Sequence[Region]) -> str:
+    number = "one part of it looks" if len(regions) == 1 else f"{len(regions)} parts of it look"
+    return f"{number} altered ({_largest(regions)})"
+
+
+def _largest(regions: Sequence[Region]) -> str:
+    """What was done to the largest region."""
+    return max(regions, key=lambda region: region.share).history
 
 
 def _times(log_ratio: float) -> str:

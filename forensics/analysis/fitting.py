@@ -29,6 +29,7 @@ COMPONENTS = 32  # of the statistics
 SHRINKAGE = 0.1  # of their covariance towards a multiple of the identity
 RIDGE = 1e-3  # towards no map at all, for all kinds together
 RIDGE_OF_KIND = 1e-2  # towards that map, for each kind
+FEWEST = 3  # photographs of a class behind a kind, to know its centre
 FLAT = 0.01  # share of a pipeline's own photographs that may be called too flat
 
 
@@ -180,7 +181,7 @@ def _fit_familiarity(statistics: Tensor, labels: Tensor, of_kind: Tensor, classe
     )
     away = within - centres[of_kind - 1, labels]
     covariance = away.T @ away / len(away)
-    even = torch.eye(components, dtype=torch.float64) * covariance.diagonal().mean()
+    even = torch.eye(components, dtype=torch.float64) * covariance.diagonal().mean().clamp(min=1e-12)
     return Familiarity(
         mean,
         spread,
@@ -192,5 +193,5 @@ def _fit_familiarity(statistics: Tensor, labels: Tensor, of_kind: Tensor, classe
 
 
 def _centre(within: Tensor, chosen: Tensor, otherwise: Tensor) -> Tensor:
-    """The mean of what is chosen; of a class where nothing of it is of a kind, that of the class."""
-    return within[chosen if chosen.any() else otherwise].mean(dim=0)
+    """The mean of what is chosen; of a class that few photographs have behind a kind, that behind all kinds."""
+    return within[chosen if chosen.sum() >= FEWEST else otherwise].mean(dim=0)

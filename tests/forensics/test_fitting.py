@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -273,3 +274,9 @@ def test_sizes_of_few_photographs_are_left_out() -> None:
     samples, _ = photographs(20, seed=9)
     fewer = [one for one in samples if one.scale == 0 or one.photograph < FOLDS - 1]
     assert [scale.pixels.item() for scale in fit(fewer, CLASSES).scales] == [PIXELS[0]]
+
+
+def test_as_few_photographs_as_a_demo_validates_with_are_enough() -> None:
+    """Then one photograph of a class may be all that is known of it behind a kind of file."""
+    samples = [replace(one, kind=f"jpeg:{10 + one.photograph}") for one in photographs(FOLDS + 1, seed=3)[0]]
+    assert fit(samples, CLASSES).photographs == FOLDS + 1

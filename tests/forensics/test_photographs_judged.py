@@ -267,11 +267,17 @@ def test_the_map_holds_the_probabilities_of_places(finds: Callable[..., Seen]) -
     torch.testing.assert_close(found.probabilities, (-region_places()).softmax(dim=-1).float())  # webp is reversed
 
 
-def test_regions_do_not_speak_for_the_unfamiliar(finds: Callable[..., Seen]) -> None:
-    for reason in ({"texture": 0.0}, {"strange": 50.0}):
-        finds(-1.0, places=region_places(), **reason)
+def test_regions_decide_nothing_about_the_unfamiliar(finds: Callable[..., Seen]) -> None:
+    """But they are shown, unless they are most of the photograph; of a flat photograph nothing is said."""
+    everywhere = torch.zeros_like(region_places()) + region_places().amax(dim=(0, 1))
+    for reason, places, shown in (
+        ({"texture": 0.0}, region_places(), False),
+        ({"strange": 50.0}, region_places(), True),
+        ({"strange": 50.0}, everywhere, False),
+    ):
+        finds(-1.0, places=places, **reason)
         found: Analysis = analyse(package(), file(quality=50, subsampling="4:4:4"), 0.05)
-        assert found.result == "cannot tell" and not found.regions
+        assert found.result == "cannot tell" and bool(found.regions) == ("parts of it" in found.reason) == shown
 
 
 @pytest.mark.parametrize("turns", [1, 3])
