@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -278,5 +277,6 @@ def test_sizes_of_few_photographs_are_left_out() -> None:
 
 def test_as_few_photographs_as_a_demo_validates_with_are_enough() -> None:
     """Then one photograph of a class may be all that is known of it behind a kind of file."""
-    samples = [replace(one, kind=f"jpeg:{10 + one.photograph}") for one in photographs(FOLDS + 1, seed=3)[0]]
+    samples, _ = photographs(FOLDS + 1, seed=3)
+    samples = [dataclasses.replace(one, kind=f"jpeg:{10 + one.photograph}") for one in samples]
     assert fit(samples, CLASSES).photographs == FOLDS + 1
