@@ -27,17 +27,16 @@ from forensics import evaluation
 from forensics.evaluation import RULES, fused_accuracy
 from study import tracking
 from study.jobs import keys
-from study.jobs.job import BaseJob, Callbacks, Context, JobResult
+from study.jobs.job import Callbacks, Context, JobResult
 from study.jobs.pretraining import open_pairs
-from study.jobs.trial import TrialJob
+from study.jobs.trial import AddedJob, TrialJob
 from study.settings import StudyError
 
 
-class EvaluationJob(BaseJob):
+class EvaluationJob(AddedJob):
     """A finished trial behind one codec: a real encoder, or ``dJPEG`` for the trial's own channel."""
 
     kind: ClassVar[str] = "evaluation"
-    trial: TrialJob
     codec: str
 
     @classmethod
@@ -48,20 +47,12 @@ class EvaluationJob(BaseJob):
         return cls(key=key, trial=trial, codec=codec)
 
     @property
-    def run_key(self) -> str:
-        return self.trial.key
-
-    @property
     def name(self) -> str:
         return f"{self.trial.name} behind {self.codec}"
 
     @property
     def axes(self) -> dict[str, Any]:
         return self.trial.axes | {"codec": self.codec}
-
-    @property
-    def params(self) -> dict[str, Any]:
-        return {}
 
     @property
     def steps(self) -> int:

@@ -40,9 +40,9 @@ from models.nip import NIP, move
 from prnu import predictor
 from study import tracking
 from study.jobs import keys
-from study.jobs.job import BaseJob, Callbacks, Context, JobResult
+from study.jobs.job import Callbacks, Context, JobResult
 from study.jobs.pretraining import open_pairs
-from study.jobs.trial import TrialJob
+from study.jobs.trial import AddedJob, TrialJob
 
 FILE, MAPS = "localisation.json", "localisation.safetensors"
 METRIC, PRNU_DETECTOR, TRIED = "localise", "prnu", "tried"
@@ -50,11 +50,10 @@ KEY, STEP = "localisation_key", "localisation_step"  # tags: whose results a run
 STRIDE = 8  # px between PRNU's windows
 
 
-class LocaliseJob(BaseJob):
+class LocaliseJob(AddedJob):
     """A finished trial on composites. ``other`` is a camera whose photographs give foreign content, with its hash."""
 
     kind: ClassVar[str] = "localise"
-    trial: TrialJob
     other: tuple[str, str] | None = None
     settings: Localisation
 
@@ -69,20 +68,8 @@ class LocaliseJob(BaseJob):
         return cls(key=key, trial=trial.model_copy(update={"evaluation": None}), other=other, settings=settings)
 
     @property
-    def run_key(self) -> str:
-        return self.trial.key
-
-    @property
     def name(self) -> str:
         return f"{self.trial.name} on composites"
-
-    @property
-    def axes(self) -> dict[str, Any]:
-        return self.trial.axes
-
-    @property
-    def params(self) -> dict[str, Any]:
-        return {}
 
     @property
     def steps(self) -> int:

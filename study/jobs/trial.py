@@ -154,3 +154,21 @@ def trial_key(trial: Trial, data_hash: str, nip_sha256: str) -> str:
         **forensics.versions(trial),
     }
     return keys.key(TrialJob.kind, identity | {"data": data_hash, "nip": nip_sha256}, settings, versions)
+
+
+class AddedJob(BaseJob):
+    """Work on a finished trial that adds to the trial's own run."""
+
+    trial: TrialJob
+
+    @property
+    def run_key(self) -> str:
+        return self.trial.key
+
+    @property
+    def axes(self) -> dict[str, Any]:
+        return self.trial.axes
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return {}

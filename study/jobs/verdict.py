@@ -29,21 +29,20 @@ from forensics.panel import Panel, Verdict, judge
 from study import tracking
 from study.jobs import keys
 from study.jobs.evaluation import short_name
-from study.jobs.job import BaseJob, Callbacks, Context, JobResult
+from study.jobs.job import Callbacks, Context, JobResult
 from study.jobs.pretraining import open_pairs
-from study.jobs.trial import TrialJob
+from study.jobs.trial import AddedJob, TrialJob
 
 FILE = "verdict.json"
 METRIC = "accuracy_real"
 KEY, STEP = "verdict_key", "verdict_step"  # tags: whose verdict a run holds, and at which step its metrics are
 
 
-class VerdictJob(BaseJob):
+class VerdictJob(AddedJob):
     """A finished trial before a panel of real encoders. It runs on CPUs, or beside its trial on the trial's device."""
 
     kind: ClassVar[str] = "verdict"
     needs_gpu: ClassVar[bool] = False
-    trial: TrialJob
     panel: Panel
 
     @classmethod
@@ -56,20 +55,8 @@ class VerdictJob(BaseJob):
         return cls(key=key, trial=trial.model_copy(update={"evaluation": None}), panel=panel)
 
     @property
-    def run_key(self) -> str:
-        return self.trial.key
-
-    @property
     def name(self) -> str:
         return f"{self.trial.name} behind real encoders"
-
-    @property
-    def axes(self) -> dict[str, Any]:
-        return self.trial.axes
-
-    @property
-    def params(self) -> dict[str, Any]:
-        return {}
 
     @property
     def steps(self) -> int:
