@@ -20,7 +20,7 @@ FOUND = "At a nominal rate of {rate}, {count} of {of} native photographs are abo
 INSIDE = "The nominal rate lies in the interval."
 MORE = "The nominal rate lies below the interval: there are more false alarms than it promises."
 LESS = "The nominal rate lies above the interval: there are fewer false alarms than it promises."
-KINDS = " By kind of file it lies in {} of {} intervals."
+KINDS = " By kind of file it lies in {} of {} intervals{}."
 READING = """The nominal rate is what a user asks for. The threshold is the evidence that no more than this share of
 native photographs should exceed. A photograph above it is called altered if it can be judged and its evidence favours
 altering. Whether a region of it is altered is a decision of its own, with the same nominal rate. Not judged are
@@ -42,9 +42,11 @@ def _verdict(rate: str, found: Mapping[str, Any]) -> str:
     nominal, above = float(rate.removesuffix(" %")) / 100, found["above"]
     low, high = above["interval"]
     verdict = INSIDE if low <= nominal <= high else MORE if nominal < low else LESS
-    inside = [low <= nominal <= high for low, high in (kind["above"]["interval"] for kind in found["by_kind"].values())]
     text = FOUND.format(rate=rate, count=above["count"], of=above["of"], share=percent(above), verdict=verdict)
-    return text + (KINDS.format(sum(inside), len(inside)) if inside else "")
+    intervals = {kind: at["above"]["interval"] for kind, at in found["by_kind"].items()}
+    outside = [kind for kind, (low, high) in intervals.items() if not low <= nominal <= high]
+    but = f", not in that of {', '.join(outside)}" if outside else ""
+    return text + KINDS.format(len(intervals) - len(outside), len(intervals), but)
 
 
 def false_alarms(content: PackageContent) -> Table:
