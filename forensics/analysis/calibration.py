@@ -224,8 +224,8 @@ def threshold(scores: Tensor, false_alarms: float) -> float:
     if rank > n:
         raise CalibrationError(
             f"a false-alarm rate of {false_alarms:g} cannot be promised: the package was calibrated with {n} native "
-            f"photographs, which is enough for {math.ceil(1e4 / (n + 1)) / 1e4:g} or more: allow that (--false-alarms), or "
-            "export it with more (--photographs)"
+            f"photographs, which is enough for {math.ceil(1e4 / (n + 1)) / 1e4:g} or more: allow that "
+            "(--false-alarms), or export it with more (--photographs)"
         )
     return scores[rank - 1].item()
 

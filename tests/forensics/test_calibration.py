@@ -73,7 +73,7 @@ def test_the_refusal_names_the_smallest_possible_rate(n: int) -> None:
     try:
         threshold(scores, 0.99 / (n + 1))
     except CalibrationError as error:
-        possible = float(str(error).split()[-3])
+        possible = float(str(error).split(" or more")[0].split()[-1])
     assert 1 / (n + 1) <= possible < 1 / (n + 1) + 1e-4 + 1e-9
     if n:
         assert threshold(scores, possible) == n - 1 or possible > 1.999 / (n + 1)
