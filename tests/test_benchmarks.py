@@ -28,6 +28,7 @@ EXPECTED = {
     "jpeg": {"dJPEG sin 4:4:4", "dJPEG sin 4:2:0", "libjpeg 4:4:4, encode and decode"},
     "prnu": {"denoiser", "residual: denoiser and grey"},
     "raw": {"import, in this process"},
+    "analysis": {"analyse 64×96 px, two lattices"},
     "report": {"report of 22 trials, with reading"},
     "gpu": {"everything"},
 }

@@ -51,6 +51,7 @@ def test_the_notebook_runs_from_top_to_bottom(
     monkeypatch.setenv("FORENSICS_PACKAGE", str(tmp_path / "camera.zip"))
     monkeypatch.setenv("FORENSICS_RAW", str(tmp_path / "simulated"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # a command that ran before in this process has set it: no pictures
     for variable in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "MPLCONFIGDIR"):
         monkeypatch.setenv(variable, str(tmp_path / variable.lower()))  # nothing of this user's, and nothing left there
 

@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 
 from forensics import Trial
+from forensics.localisation import Localisation
 from forensics.panel import Panel
 from forensics.trial import Distribution, Split, Training
 from models.pretrain import Pretraining
 from study.jobs import KINDS, Job, from_text, to_text
 from study.jobs.evaluation import EvaluationJob
 from study.jobs.fingerprints import FingerprintJob, JointNip, PretrainedNip
+from study.jobs.localise import LocaliseJob
 from study.jobs.low_light import DarkFolders, LowLightJob
 from study.jobs.pretraining import PretrainingJob
 from study.jobs.trial import TrialJob
@@ -66,6 +68,8 @@ JOBS: dict[str, Job] = {
     "evaluation": EvaluationJob.plan(TRIAL, "jpeg:50:4:2:0"),
     "verdict": VerdictJob.plan(TRIAL, Panel(photographs=8, megapixels=0.5)),
     "trial with a verdict": TRIAL.model_copy(update={"evaluation": Panel(windows=7)}),
+    "composites": LocaliseJob.plan(TRIAL, ("other", NIP), Localisation(codecs=("jpeg:50",), megapixels=None)),
+    "composites of one camera": LocaliseJob.plan(FIXED, None, Localisation()),
     "fingerprints": FINGERPRINTS,
     "fingerprints of a real camera": FINGERPRINTS.model_copy(update={"simulation": None, "joint": ()}),
     "simulated low light": low_light(Simulation(preset="sim-rggb")),
@@ -123,7 +127,7 @@ def test_a_job_has_all_that_the_engine_asks_for(name: str) -> None:
     assert len(job.key) == 32
     assert job.steps > 0
     assert job.name.startswith("camera ")
-    adds = isinstance(job, EvaluationJob | VerdictJob)
+    adds = isinstance(job, EvaluationJob | VerdictJob | LocaliseJob)
     assert (job.run_key != job.key) == adds
     assert job.params.keys() >= (set() if adds else {"camera"})
     assert job.axes["camera"] == "camera"
