@@ -19,17 +19,16 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from pkgutil import resolve_name
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor
 
 import models
 from cameras import atomic
 from cameras.errors import one_line, printable
 from channel import Manipulations
 from forensics import fan as fans
+from forensics.analysis.calibration import Calibration
 from forensics.documents import from_document
 from forensics.fan import FAN
 from forensics.package_files import (
@@ -55,12 +54,6 @@ DEPTH = 16  # of nested JSON
 SETTING = 512  # largest whole number, and
 SETTINGS = 16  # most values in a list, among the settings of a NIP: what a small file makes us build stays small
 PIXELS = 10**9  # of a developed photograph
-
-
-class Calibration(Protocol):
-    """What the outputs of the FAN mean, as :mod:`forensics.analysis.calibration` has it."""
-
-    def to_tensors(self) -> tuple[dict[str, Tensor], dict[str, Any]]: ...
 
 
 @dataclass(frozen=True)
@@ -161,8 +154,7 @@ def _small_fan(name: str, classes: int) -> FAN:
 
 
 def _calibration(path: Path) -> Calibration:
-    kind = resolve_name("forensics.analysis.calibration:Calibration")
-    return kind.from_tensors(*tensorfile.read(path, "calibration"))
+    return Calibration.from_tensors(*tensorfile.read(path, "calibration"))
 
 
 def save_package(path: str | os.PathLike[str], package: Package, extra: Mapping[str, Path] | None = None) -> None:

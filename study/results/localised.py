@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from safetensors.numpy import load_file
-from scipy import stats
 
 from study.results.artifacts import _artifact, _documents
 from study.results.runs_table import FIXED, axes, finished, one_a_seed, ordered, setting_columns
-from study.results.statistics import LEVEL, ON, TEST_SET, interval
+from study.results.statistics import ON, TEST_SET, exact_interval, interval
 from study.tracking import Snapshot
 
 FILE, MAPS, METRIC = "localisation.json", "localisation.safetensors", "localise_auc"
@@ -82,11 +81,8 @@ def pristine(rows: pd.DataFrame) -> pd.DataFrame:
     shares = _over_photographs(untouched, by, ("flagged", "alarms"))
     counts = untouched.groupby(by, dropna=False)["alarms"].agg(["sum", "size"]).reset_index()
     shares = shares.merge(counts, on=by, validate="one_to_one")
-    bounds = [
-        stats.binomtest(int(count), int(size)).proportion_ci(LEVEL, method="exact")
-        for count, size in zip(shares["sum"], shares["size"], strict=True)
-    ]
-    shares["alarms_low"], shares["alarms_high"] = [bound.low for bound in bounds], [bound.high for bound in bounds]
+    bounds = [exact_interval(int(count), int(size)) for count, size in zip(shares["sum"], shares["size"], strict=True)]
+    shares["alarms_low"], shares["alarms_high"] = [low for low, _ in bounds], [high for _, high in bounds]
     return ordered(shares.drop(columns=["sum", "size"]))
 
 

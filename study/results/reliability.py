@@ -15,15 +15,14 @@ import numpy as np
 import pandas as pd
 from lir.data.models import LLRData
 from lir.metrics import cllr, cllr_min
-from scipy import stats
 
 from forensics.analysis.calibration import Calibration, CalibrationError, peak, region_limit
 from forensics.analysis.decision import decide
 from forensics.analysis.samples import Sample
+from study.results.statistics import exact_interval
 
 RATES = (0.01, 0.05)  # of false alarms
 BINS = 10
-LEVEL = 0.95
 
 
 def judged(calibration: Calibration, samples: Sequence[Sample], rate: float) -> pd.DataFrame:
@@ -110,9 +109,8 @@ def _at(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
 def share(hits: "pd.Series[bool]") -> dict[str, Any]:
     """A share with its Clopper–Pearson interval: ``count``, ``of``, ``share``, ``interval``."""
     count, of = int(hits.sum()), len(hits)
-    low = stats.beta.ppf((1 - LEVEL) / 2, count, of - count + 1) if count else 0.0
-    high = stats.beta.ppf((1 + LEVEL) / 2, count + 1, of - count) if count < of else 1.0
-    return {"count": count, "of": of, "share": count / of if of else None, "interval": [float(low), float(high)]}
+    interval = list(exact_interval(count, of))
+    return {"count": count, "of": of, "share": count / of if of else None, "interval": interval}
 
 
 def costs(table: pd.DataFrame) -> dict[str, float]:

@@ -49,6 +49,14 @@ def interval(mean: np.ndarray, std: np.ndarray, number: np.ndarray) -> tuple[np.
     return mean - half, mean + half
 
 
+def exact_interval(count: int, of: int) -> tuple[float, float]:
+    """Bounds of the 95 % interval of a share (Clopper & Pearson 1934); 0 and 1 where nothing was counted."""
+    if of == 0:
+        return 0.0, 1.0
+    found = stats.binomtest(count, of).proportion_ci(LEVEL, method="exact")
+    return float(found.low), float(found.high)
+
+
 def summary(table: pd.DataFrame, each_seed: bool = False) -> pd.DataFrame:
     """Compute statistics over seeds for every setting with at least one result.
 

@@ -3,23 +3,22 @@
 import json
 import shutil
 import stat
-import sys
 import zipfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
+from calibration_by_hand import by_hand
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_packages import compressed, same, small_package
-from torch import Tensor
 
 import models
 from forensics import package as packages
+from forensics.analysis.calibration import Calibration
 from forensics.documents import from_document
 from forensics.fan import FAN
 from forensics.package import PackageError, load_package, save_package
@@ -91,25 +90,16 @@ def test_a_package_of_a_later_version_is_refused(copy: Path) -> None:
     assert "made by a newer release" in refusal(copy)
 
 
-def test_a_calibration_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    @dataclass(frozen=True)
-    class Calibration:
-        temperature: Tensor
-        kinds: list[str]
-
-        def to_tensors(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-            return {"temperature": self.temperature}, {"kinds": self.kinds}
-
-        @classmethod
-        def from_tensors(cls, tensors: dict[str, Tensor], document: dict[str, Any]) -> "Calibration":
-            return cls(tensors["temperature"], document["kinds"])
-
-    module = ModuleType("forensics.analysis.calibration")
-    module.Calibration = Calibration  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    save_package(tmp_path / "camera", small_package(calibration=Calibration(torch.tensor([1.5]), ["jpeg:50"])))
-    found: Any = load_package(tmp_path / "camera").calibration
-    assert (found.temperature.tolist(), found.kinds) == ([1.5], ["jpeg:50"])
+def test_a_calibration_comes_back(tmp_path: Path) -> None:
+    own, about = by_hand().to_tensors()
+    calibration = Calibration.from_tensors({name: value.clone() for name, value in own.items()}, about)
+    save_package(tmp_path / "camera", small_package(calibration=calibration))
+    found = load_package(tmp_path / "camera").calibration
+    assert found is not None
+    (tensors, document), (wanted, said) = found.to_tensors(), calibration.to_tensors()
+    assert json.dumps(document) == json.dumps(said)
+    assert tensors.keys() == wanted.keys()
+    assert all(torch.equal(tensors[name], wanted[name]) for name in wanted)
 
 
 # What is not written
