@@ -68,12 +68,13 @@ CODEC = Part(
     '''
 import numpy as np
 from torch import nn
-from channel.codecs.codec import Codec
+from channel.codecs.codec import Codec, to_file
 from channel.quantization import soft
 
 def encode(pixels, quality, subsampling):
     """As many steps as the quality says."""
-    return np.rint(np.rint(pixels / 255 * quality) * 255 / quality).astype(np.uint8)
+    posterised = np.rint(np.rint(pixels / 255 * quality) * 255 / quality).astype(np.uint8)
+    return to_file(posterised, format="PNG")
 
 class Posterise(nn.Module):
     def __init__(self, quality, rounding, subsampling):
@@ -83,7 +84,7 @@ class Posterise(nn.Module):
     def forward(self, images):
         return soft(images * self.quality) / self.quality
 
-CODEC = Codec(encode, Posterise, version=2)
+CODEC = Codec(encode, differentiable=Posterise, version=2)
 ''',
     "channel/codecs/__init__.py",
     {"NAMES = (": '    "posterise",'},

@@ -3,11 +3,13 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Any
 
 import numpy as np
 import torch
 
 from channel.codecs.codec import Codec
+from channel.codecs.learning import LearningCodec
 
 # To add a codec, define CODEC in a new file of channel/codecs/, and add one line here: the name of the file.
 NAMES = (
@@ -38,7 +40,7 @@ class Encoder:
         name, _, rest = text.partition(":")
         quality, _, subsampling = rest.partition(":")
         real = [known for known, codec in CODECS.items() if codec.encode]
-        if name not in real or not quality.isdecimal() or not 1 <= int(quality) <= 100:
+        if name not in real or not quality.isdecimal() or int(quality) not in CODECS[name].qualities:
             raise ValueError(f"unknown codec {text!r}: write NAME:1 to NAME:100, NAME one of {', '.join(real)}")
         possible = CODECS[name].subsamplings
         if subsampling not in ("", *possible):
@@ -49,6 +51,37 @@ class Encoder:
         """The shortest text that `parse` reads as the same: it leaves out the default subsampling."""
         default = self.subsampling == CODECS[self.name].subsamplings[0]
         return f"{self.name}:{self.quality}" if default else f"{self.name}:{self.quality}:{self.subsampling}"
+
+
+def build(name: str, **settings: Any) -> LearningCodec:
+    """Builds a codec that learns from its name and its settings: for ``models.load(path, build=channel.codecs.build)``.
+
+    Raises:
+        ValueError: there is no such codec, or it has no weights.
+    """
+    learning = CODECS[name].learning if name in CODECS else None
+    if learning is None:
+        raise ValueError(f"{name} is no codec that learns: {', '.join(n for n, c in CODECS.items() if c.learning)} are")
+    return learning(**settings)
+
+
+def compress(image: torch.Tensor, codec: str = "jpeg:50") -> bytes:
+    """Compresses a picture (3, H, W) uint8 with a real encoder into the bytes of a file; codecs as in :func:`encode`.
+
+    Raises:
+        ValueError: any other codec, shape or dtype.
+    """
+    chosen = Encoder.parse(codec)
+    if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
+        raise ValueError(f"compress needs a uint8 image (3, H, W), not {image.dtype} {tuple(image.shape)}")
+    encoder = CODECS[chosen.name].encode
+    assert encoder is not None
+    return encoder(image.cpu().permute(1, 2, 0).contiguous().numpy(), chosen.quality, chosen.subsampling)
+
+
+def decompress(data: bytes, codec: str = "jpeg:50") -> torch.Tensor:
+    """Returns the picture (3, H, W) uint8 of bytes that :func:`compress` made."""
+    return torch.from_numpy(CODECS[Encoder.parse(codec).name].decode(data)).permute(2, 0, 1)
 
 
 def encode(images: torch.Tensor | np.ndarray, codec: str = "jpeg:50") -> torch.Tensor:
@@ -66,19 +99,13 @@ def encode(images: torch.Tensor | np.ndarray, codec: str = "jpeg:50") -> torch.T
     Raises:
         ValueError: any other codec, shape or dtype.
     """
-    chosen = Encoder.parse(codec)
+    Encoder.parse(codec)
     pixels = torch.as_tensor(images).cpu()
     if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1] != 3:
         raise ValueError(f"encode needs uint8 images (N, 3, H, W), not {pixels.dtype} {tuple(pixels.shape)}")
-    encoder = CODECS[chosen.name].encode
-    assert encoder is not None
-
-    def through(image: torch.Tensor) -> torch.Tensor:
-        picture = encoder(image.permute(1, 2, 0).contiguous().numpy(), chosen.quality, chosen.subsampling)
-        return torch.from_numpy(picture).permute(2, 0, 1)
-
     decoded = torch.empty_like(pixels)
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:  # the encoders let other threads run
-        for result, picture in zip(decoded, threads.map(through, pixels), strict=True):
+        pictures = threads.map(lambda image: decompress(compress(image, codec), codec), pixels)
+        for result, picture in zip(decoded, pictures, strict=True):
             result.copy_(picture)
     return decoded

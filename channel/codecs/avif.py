@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from channel.codecs.codec import Codec, through_pillow
+from channel.codecs.codec import Codec, to_file
 
 
-def encode(pixels: np.ndarray, quality: int, subsampling: str) -> np.ndarray:
+def encode(pixels: np.ndarray, quality: int, subsampling: str) -> bytes:
     # Pillow's default is the number of CPUs. With one thread libaom chooses otherwise than with any other number.
-    return through_pillow(pixels, format="AVIF", quality=quality, subsampling=subsampling, max_threads=2)
+    return to_file(pixels, format="AVIF", quality=quality, subsampling=subsampling, max_threads=2)
 
 
 CODEC = Codec(

@@ -15,7 +15,7 @@ from torch import nn
 
 from cameras.padding import pad
 from channel import quantization
-from channel.codecs.codec import Codec, through_pillow
+from channel.codecs.codec import Codec, to_file
 from channel.filters import average, resize
 from channel.precision import full_precision
 
@@ -188,9 +188,9 @@ def linear(images: torch.Tensor, matrix: torch.Tensor, bias: torch.Tensor) -> to
     return torch.baddbmm(bias.to(pixels), matrix.to(pixels).expand(N, -1, -1), pixels).view(images.shape)
 
 
-def encode(pixels: np.ndarray, quality: int, subsampling: str) -> np.ndarray:
-    """Compresses and decompresses a picture (H, W, 3) uint8 with libjpeg."""
-    return through_pillow(pixels, format="JPEG", quality=quality, subsampling=subsampling)
+def encode(pixels: np.ndarray, quality: int, subsampling: str) -> bytes:
+    """Compresses a picture (H, W, 3) uint8 with libjpeg."""
+    return to_file(pixels, format="JPEG", quality=quality, subsampling=subsampling)
 
 
-CODEC = Codec(encode, DifferentiableJPEG, subsamplings=("4:4:4", "4:2:2", "4:2:0"), version=2)
+CODEC = Codec(encode, differentiable=DifferentiableJPEG, subsamplings=("4:4:4", "4:2:2", "4:2:0"), version=2)

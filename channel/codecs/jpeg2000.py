@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from channel.codecs.codec import Codec, through_pillow
+from channel.codecs.codec import Codec, to_file
 
 
-def encode(pixels: np.ndarray, quality: int, subsampling: str) -> np.ndarray:
-    return through_pillow(pixels, format="JPEG2000", irreversible=True, quality_mode="dB", quality_layers=[quality])
+def encode(pixels: np.ndarray, quality: int, subsampling: str) -> bytes:
+    return to_file(pixels, format="JPEG2000", irreversible=True, quality_mode="dB", quality_layers=[quality])
 
 
 CODEC = Codec(

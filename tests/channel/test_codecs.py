@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from channel import CODECS, OPERATORS, distribution, encode, versions
+from channel import CODECS, OPERATORS, compress, decompress, distribution, encode, versions
 from channel.codecs import Encoder
 from models import fidelity
 
@@ -96,3 +96,22 @@ def test_versions_are_those_of_the_parts_in_use() -> None:
         "codec jpeg": CODECS["jpeg"].version,
     }
     assert versions((), "none") == {"channel": distribution.VERSION}
+
+
+@pytest.mark.parametrize("codec", ("jpeg:70:4:2:0", "webp:60", "avif:60", "jpeg2000:35"))
+def test_bytes_are_those_of_a_file_that_pillow_reads(photographs: torch.Tensor, codec: str) -> None:
+    from PIL import Image
+
+    data = compress(photographs[0], codec)
+    with Image.open(io.BytesIO(data)) as opened:
+        name = codec.partition(":")[0]
+        assert opened.format == name.upper()
+        expected = torch.from_numpy(np.array(opened.convert("RGB"))).permute(2, 0, 1)
+    assert torch.equal(decompress(data, codec), expected)
+    assert torch.equal(encode(photographs[:1], codec)[0], expected)
+    assert len(data) < photographs[0].numel()
+
+
+def test_compress_takes_one_picture(photographs: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match="uint8 image"):
+        compress(photographs, "jpeg:50")
