@@ -8,6 +8,7 @@ its chroma subsampling.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from typing import Protocol
 
@@ -15,7 +16,8 @@ import torch
 from torch import nn
 
 from channel import quantization
-from channel.codecs import CODECS, Encoder, trained
+from channel.codecs import CODECS, Encoder, compress, decompress, trained
+from channel.codecs.learning import LearningCodec
 from channel.downsampling import MEAN, Factors, shrink
 from channel.manipulations import Manipulation
 from channel.mixture import NONE, Mixture, pick
@@ -25,6 +27,7 @@ from channel.precision import full_precision
 VERSION = 2
 STORAGES = ("float", "8-bit")
 SCHEDULES = ("fixed", "worst-of-recent")
+RATE_WEIGHT = 100.0  # squared error on the 8-bit scale that a bit per pixel may cost: about where it buys 4 dB at 30 dB
 NEWEST = 0.1  # weight of a term's newest loss in its recent one: a mean over about ten of its batches
 
 
@@ -54,7 +57,9 @@ class Channel(nn.Module):
             ``2-4`` is drawn from: whole numbers of means, any numbers of the other kernels.
         codec: one line of text (:class:`channel.mixture.Mixture`), e.g. ``jpeg:50`` or
             ``0.7 jpeg:30-95 + 0.2 webp:50-80 + 0.1 none``. ``jpeg`` is dJPEG; ``libjpeg``, ``webp``, ``avif`` and
-            ``jpeg2000`` are the real encoders, with the gradient of dJPEG passed straight through.
+            ``jpeg2000`` are the real encoders, with the gradient of dJPEG passed straight through. One term may be a
+            codec that learns: ``learned_jpeg:50`` starts from the tables of quality 50, ``learned:32`` is an
+            autoencoder of 32 features, which :meth:`use` has to provide.
         rounding: of dJPEG (:class:`channel.DifferentiableJPEG`).
         subsampling: of JPEG, where ``codec`` names none.
         kernel: of the down-sampling (:func:`channel.shrink`).
@@ -63,6 +68,7 @@ class Channel(nn.Module):
         schedule: ``fixed`` draws terms of ``codec`` by their weights. ``worst-of-recent`` does so for every second
             batch on average, and gives the others to the term with the largest recent loss (see :meth:`report`); this
             in training alone: in ``eval()`` mode, or under ``torch.no_grad()``, the weights decide.
+        rate_weight: β of the loss of a codec that learns (:meth:`LearningCodec.aux_loss`); other codecs ignore it.
 
     Raises:
         ValueError: any other setting.
@@ -79,6 +85,7 @@ class Channel(nn.Module):
         kernel: str = MEAN,
         storage: str = "float",
         schedule: str = "fixed",
+        rate_weight: float = RATE_WEIGHT,
     ) -> None:
         super().__init__()
         self.factors = Factors.parse(downsample, kernel)
@@ -89,21 +96,29 @@ class Channel(nn.Module):
                 raise ValueError(f"unknown {setting} {value!r}: choose one of {', '.join(known)}")
         if schedule != "fixed" and len(self.mixture.terms) == 1:
             raise ValueError(f"the schedule {schedule} has nothing to choose from in codec {codec!r}: name two or more")
-        self.storage, self.schedule = storage, schedule
+        if not 0 <= rate_weight < inf:
+            raise ValueError(f"rate_weight must be a number from 0 on, not {rate_weight}")
+        self.storage, self.schedule, self.rate_weight = storage, schedule, rate_weight
         self._codecs: dict[tuple[str, int, str, torch.device], nn.Module] = {}  # built when they are first drawn
+        self.learned: LearningCodec | None = None
+        learning = [term for term in self.mixture.terms if trained.learns(term.name)]
+        if len(learning) > 1:
+            raise ValueError(f"codec {codec!r}: only one codec of a channel can learn")
+        for term in learning:
+            starting = CODECS[term.name]
+            if starting.learning and not starting.pretrained:
+                self.use(starting.learning(term.qualities[0], rounding, term.possible(subsampling)[0]))
         for term in self.mixture.terms:
-            for possible in term.possible(subsampling):
+            for possible in term.possible(subsampling) if term not in learning else ():
                 self._codec(term.name, term.qualities[0], possible, torch.device("cpu"))  # refuses what is impossible
         if schedule != "fixed":
             # Losses by term; infinite before the first, so that every term is met soon.
             self.register_buffer("recent", torch.full((len(self.mixture.terms),), inf))
         drawn_from = [(term.qualities, term.possible(subsampling)) for term in self.mixture.terms]
+        #: Whether the codec, its quality or its subsampling is drawn.
+        self.codec_is_drawn = len(drawn_from) > 1 or any(len(values) > 1 for values in drawn_from[0])
         #: Whether anything is drawn.
-        self.random = (
-            self.factors.low < self.factors.high
-            or len(drawn_from) > 1
-            or any(len(values) > 1 for values in drawn_from[0])
-        )
+        self.random = self.factors.low < self.factors.high or self.codec_is_drawn
         self._term = 0  # of the last batch
 
     @property
@@ -178,6 +193,51 @@ class Channel(nn.Module):
         images = self._codec(drawn.codec, drawn.quality, drawn.subsampling, images.device)(images)
         return quantization.store(images) if self.storage == "8-bit" else images
 
+    def use(self, codec: LearningCodec) -> None:
+        """Puts a codec with its weights into the place that the mixture has for it.
+
+        Raises:
+            ValueError: the mixture has none for it.
+        """
+        if (codec.name, (codec.quality,)) not in [(term.name, term.qualities) for term in self.mixture.terms]:
+            raise ValueError(f"the channel {self.codec!r} has no place for the codec {codec.name}:{codec.quality}")
+        codec.rate_weight = self.rate_weight
+        self.learned = codec
+
+    def aux_loss(self) -> torch.Tensor:
+        """Returns the loss L_codec of the batch that passed last, a scalar; 0 where its codec does not learn."""
+        if self.learned is None or not trained.learns(self.mixture.terms[self._term].name):
+            return torch.zeros(())
+        return self.learned.aux_loss()
+
+    @torch.no_grad()
+    def through_files(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compresses pictures into the bytes of files by the channel's own codec, and decodes those.
+
+        JPEG is libjpeg; a codec that learns writes its own bytes with the weights that it has.
+
+        Args:
+            pixels: (N, 3, H, W) uint8.
+
+        Returns:
+            The decoded pictures, (N, 3, H, W) uint8 on the CPU, and their bits per pixel, (N,) float64.
+
+        Raises:
+            ValueError: the channel draws its codec, or has none.
+        """
+        term = self.mixture.terms[0]
+        if self.codec_is_drawn or term.name == NONE:
+            raise ValueError(f"the channel {self.codec!r} has no codec of its own: name one codec and one quality")
+        if trained.learns(term.name):
+            to_bytes, to_pixels = self._learned().compress, self._learned().decompress
+        else:
+            name, subsampling = trained.encoder_name(term.name), term.possible(self.subsampling)[0]
+            encoder = str(Encoder(name, term.qualities[0], subsampling))
+            to_bytes, to_pixels = partial(compress, codec=encoder), partial(decompress, codec=encoder)
+        files = [to_bytes(picture) for picture in pixels.cpu()]
+        bits = torch.tensor([8 * len(file) for file in files], dtype=torch.float64)
+        return torch.stack([to_pixels(file) for file in files]), bits / (pixels.shape[-2] * pixels.shape[-1])
+
     def store(self, developed: torch.Tensor) -> torch.Tensor:
         """What a camera writes to its card: developed photographs in [0, 1], with 8 bits if the storage has."""
         return quantization.store(developed.float()) if self.storage == "8-bit" else developed
@@ -191,7 +251,14 @@ class Channel(nn.Module):
             recent, newest = self.recent[self._term], loss.detach().to(self.recent)
             recent.copy_(torch.where(recent.isinf(), newest, recent.lerp(newest, NEWEST)))
 
+    def _learned(self) -> LearningCodec:
+        if self.learned is None:
+            raise ValueError(f"the channel {self.codec!r} needs the weights of its codec: pre-train it, and call use()")
+        return self.learned
+
     def _codec(self, name: str, quality: int, subsampling: str, device: torch.device) -> nn.Module:
+        if trained.learns(name):
+            return self._learned()
         key = name, quality, subsampling, device
         if key not in self._codecs:
             self._codecs[key] = trained.build(name, quality, subsampling, self.rounding, device)

@@ -97,17 +97,24 @@ def _term(name: str, qualities: str | None, subsamplings: str | None, share: Fra
     if name not in trained.names():
         raise ValueError(f"unknown codec {name!r} in {text!r}: choose one of {', '.join(trained.names())} or {NONE}")
     found = _qualities(qualities or "")
-    if not found or not 1 <= found[0] <= found[-1] <= 100:
+    codec = CODECS[trained.encoder_name(name)]
+    chosen = subsamplings.split(",") if subsamplings else []
+    if trained.learns(name):
+        known = codec.qualities if len(codec.qualities) < 100 else ("1 to 100",)
+        if len(found) != 1 or found[0] not in codec.qualities or len(chosen) > 1:
+            raise ValueError(
+                f"codec {text!r}: {name} learns for one quality and one subsampling: write {name}:NUMBER, the number "
+                f"{' or '.join(map(str, known))}"
+            )
+    elif not found or not set(found) <= set(codec.qualities):
         raise ValueError(
             f"codec {text!r}: qualities of {name} are whole numbers from 1 to 100, each once: "
             f"write {name}:50, {name}:30-95 or {name}:30,50,70"
         )
-    codec = CODECS[trained.encoder_name(name)]
-    chosen = subsamplings.split(",") if subsamplings else []
-    if trained.is_real(name):
+    if trained.is_real(name) or trained.learns(name):
         if not set(chosen) <= set(codec.subsamplings):
             raise ValueError(f"codec {text!r}: subsampling of {name} is {' or '.join(codec.subsamplings)}")
-        if name != trained.LIBJPEG and chosen == [codec.subsamplings[0]]:
+        if name != trained.LIBJPEG and not trained.learns(name) and chosen == [codec.subsamplings[0]]:
             chosen = []
     if len(set(chosen)) < len(chosen):
         raise ValueError(f"codec {text!r} names a subsampling twice")

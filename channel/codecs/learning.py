@@ -23,6 +23,11 @@ class LearningCodec(nn.Module, ABC):
 
     name: str
 
+    @property
+    def quality(self) -> int:
+        """Returns what stands behind its name in the text of a channel."""
+        return int(self.settings["quality"])
+
     def __init__(self, **settings: Any) -> None:
         super().__init__()
         self.settings = settings

@@ -20,9 +20,14 @@ def names() -> list[str]:
     return ["jpeg", LIBJPEG, *(name for name in CODECS if name != "jpeg")]
 
 
+def learns(name: str) -> bool:
+    """Whether the codec has weights, which may learn."""
+    return name in CODECS and CODECS[name].learning is not None
+
+
 def is_real(name: str) -> bool:
     """Whether the codec is a real encoder in a training."""
-    return name == LIBJPEG or CODECS[name].differentiable is None
+    return name == LIBJPEG or (CODECS[name].differentiable is None and not learns(name))
 
 
 def encoder_name(name: str) -> str:
@@ -31,10 +36,10 @@ def encoder_name(name: str) -> str:
 
 
 def build(name: str, quality: int, subsampling: str, rounding: str, device: torch.device) -> nn.Module:
-    """Builds the module (N, 3, H, W) in [0, 1] → same of a codec, with its constants on a device.
+    """Builds the module (N, 3, H, W) in [0, 1] → same of a codec without weights, with its constants on a device.
 
     Args:
-        name: one of :func:`names`.
+        name: one of :func:`names`, none that learns.
         quality: 1 to 100.
         subsampling: that the codec takes.
         rounding: of dJPEG (:class:`channel.DifferentiableJPEG`), also where it only lends its gradient.
