@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import numpy as np
 from matplotlib.figure import Figure
 
+from forensics.spectrum import difference_scale, grey, spectrum, spectrum_difference
 from study import results
 from study.report import plots
 from study.report.content import BUDGETS, Content
 from study.report.parts import Part, Section, note, panels, picture
-from study.report.spectrum import grey, spectrum, spectrum_difference
 
 PATCHES = 2  # shown per camera × ISP
 CROP = 128  # pixels of a patch that are shown, as in the paper
@@ -60,12 +60,6 @@ def patch(target: np.ndarray, native: np.ndarray, developed: np.ndarray, scale: 
             axes.set_title(title, fontsize=7.5, pad=3)
             axes.set_axis_off()
     return figure
-
-
-def difference_scale(native: np.ndarray, developed: np.ndarray) -> int:
-    """Power of two that brings the 99th percentile of |ŷ⁰ − ŷ*|, over all patches (k,3,H,W), close to 255."""
-    spread = np.percentile(np.abs(native.astype(float) - developed), 99)
-    return int(2 ** np.clip(np.floor(np.log2(255 / max(spread, 1))), 0, 6))
 
 
 def _centre(image: np.ndarray, size: int) -> np.ndarray:

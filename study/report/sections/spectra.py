@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from forensics.spectrum import grey, reduced, spectrum, spectrum_difference
 from study import results
 from study.report import plots
 from study.report.content import Content, groups
 from study.report.parts import Part, Section, note, panels, picture
-from study.report.spectrum import grey, spectrum, spectrum_difference
 
 SEEDS = 5  # at most
 PIXELS = 64  # of the shorter side of a spectrum, less than twice as many
@@ -57,13 +57,6 @@ def spectra(rows: Sequence[tuple[str, Sequence[np.ndarray]]]) -> Figure:
             for axes in panels:
                 axes.set_axis_off()
             for axes, image in zip(panels, images, strict=False):
-                axes.imshow(grey(_reduced(image)), interpolation="none")
+                axes.imshow(grey(reduced(image, PIXELS)), interpolation="none")
             panels[0].text(-0.08, 0.5, label, transform=panels[0].transAxes, ha="right", va="center", fontsize=6.5)
     return figure
-
-
-def _reduced(values: np.ndarray) -> np.ndarray:
-    """(H,W) averaged over square blocks, until the shorter side has less than twice :data:`PIXELS`."""
-    step = max(1, min(values.shape) // PIXELS)
-    height, width = (side // step for side in values.shape)
-    return values[: height * step, : width * step].reshape(height, step, width, step).mean(axis=(1, 3))

@@ -14,14 +14,13 @@ import pytest
 import synthetic_tracking
 from mlflow import MlflowClient
 
+from forensics.spectrum import difference_scale, spectrum, spectrum_difference
 from study import results, tracking
 from study.report import sections
 from study.report.content import Content
 from study.report.page import Provenance, report
 from study.report.sections import fingerprints, missing
 from study.report.sections.metrics import KIND, metrics
-from study.report.sections.patches import difference_scale
-from study.report.spectrum import spectrum, spectrum_difference
 from study.results import fronts
 
 CAMERAS, ISPS, LAMBDAS, SEEDS = ("Alpha <1>", "Beta & Co"), ("UNet",), (1e-3, 1e-1, "fixed"), (1, 2)

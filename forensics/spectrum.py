@@ -1,4 +1,4 @@
-"""Spectra of images and of their differences, and how they are drawn."""
+"""Spectra of images and of their differences, and how differences and spectra are drawn."""
 
 import numpy as np
 
@@ -26,3 +26,16 @@ def grey(values: np.ndarray) -> np.ndarray:
     low, high = values.min(), values.max()
     scaled = np.round(255 * (values - low) / max(high - low, 1e-12)).astype(np.uint8)
     return np.broadcast_to(scaled[..., None], (*scaled.shape, 3))
+
+
+def reduced(values: np.ndarray, pixels: int) -> np.ndarray:
+    """(H,W) averaged over square blocks, until the shorter side has less than twice so many pixels."""
+    step = max(1, min(values.shape) // pixels)
+    height, width = (side // step for side in values.shape)
+    return values[: height * step, : width * step].reshape(height, step, width, step).mean(axis=(1, 3))
+
+
+def difference_scale(one: np.ndarray, other: np.ndarray) -> int:
+    """Power of two that brings the 99th percentile of the difference of images in [0,255] close to 255; at most 64."""
+    spread = np.percentile(np.abs(one.astype(np.float32) - other), 99)
+    return int(2 ** np.clip(np.floor(np.log2(255 / max(spread, 1))), 0, 6))
