@@ -7,7 +7,8 @@ With ρ = round, dJPEG equals libjpeg up to libjpeg's own rounding of YCbCr and 
 """
 
 import math
-from functools import partial
+from collections.abc import Callable
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from torch import nn
 from cameras.padding import pad
 from channel import quantization
 from channel.codecs.codec import Codec, to_file
-from channel.filters import average, resize
+from channel.filters import average, resize, to_device
 from channel.precision import full_precision
 
 # Tables K.1 (luminance) and K.2 (chrominance) of the JPEG standard, ITU-T T.81: quality 50.
@@ -61,12 +62,58 @@ def quantization_tables(quality: int) -> torch.Tensor:
     return ((torch.tensor((LUMINANCE, CHROMINANCE)) * scale + 50) // 100).clamp(1, 255)
 
 
+def estimated_quality(tables: torch.Tensor) -> int:
+    """Returns the quality of libjpeg, 1 to 100, whose tables are nearest to the given ones (2, 8, 8).
+
+    Nearest is the least mean of |log ratio| over all steps. For libjpeg's own tables that is their quality.
+    """
+    known = torch.stack([quantization_tables(quality) for quality in range(1, 101)])
+    distances = (tables.detach().cpu().double().log() - known.double().log()).abs().flatten(1).mean(dim=1)
+    return 1 + int(distances.argmin())
+
+
 def dct_matrix() -> torch.Tensor:
     """Returns D (8, 8) float64, the orthonormal DCT: D x Dᵀ transforms a block x."""
     k, n = torch.arange(8, dtype=torch.float64)[:, None], torch.arange(8, dtype=torch.float64)
     D = torch.cos(math.pi * k * (2 * n + 1) / 16) / 2
     D[0] /= math.sqrt(2)
     return D
+
+
+@lru_cache(maxsize=4)
+def dct_of_blocks(device: torch.device) -> torch.Tensor:
+    """Returns D⊗D (64, 64) float64: times a flattened block, it is D x Dᵀ."""
+    with torch.inference_mode(False):
+        return to_device(torch.kron(dct_matrix(), dct_matrix()), device)
+
+
+def matrices(steps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns two stacks of matrices (C, 64, 64) float32 for the quantization steps (C, 8, 8) of C planes.
+
+    A block of 64 pixels, as a row, times the first gives DCT coefficients divided by their steps; these times the
+    second give the block again. Both have a gradient where the steps have one.
+    """
+    DD = dct_of_blocks(steps.device)
+    steps = steps.double().reshape(-1, 64, 1)
+    return (DD * (255 / steps)).mT.contiguous().float(), (DD * (steps / 255)).float()
+
+
+def dct(planes: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+    """Planes (N, C, H, W) -> coefficients (C, N, ⌈H/8⌉, ⌈W/8⌉, 64) by the first of :func:`matrices`.
+
+    Edges are replicated to whole blocks.
+    """
+    C, H, W = planes.shape[1:]
+    planes = pad(planes, 0, -W % 8, 0, -H % 8, "replicate")
+    grid = planes.unflatten(-1, (-1, 8)).unflatten(-3, (-1, 8)).permute(1, 0, 2, 4, 3, 5)  # (C, N, h, w, 8, 8)
+    return torch.bmm(grid.reshape(C, -1, 64), matrix.to(planes)).view(*grid.shape[:4], 64)
+
+
+def inverse_dct(coefficients: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+    """Coefficients (C, N, h, w, 64) -> planes (N, C, 8h, 8w) by the second of :func:`matrices`."""
+    C, N, h, w = coefficients.shape[:4]
+    blocks = torch.bmm(coefficients.view(C, -1, 64), matrix.to(coefficients))
+    return blocks.view(C, N, h, w, 8, 8).permute(1, 0, 2, 4, 3, 5).reshape(N, C, 8 * h, 8 * w)
 
 
 def downsample(chroma: torch.Tensor) -> torch.Tensor:
@@ -127,11 +174,10 @@ class DifferentiableJPEG(nn.Module):
         self.rounding = rounding
         self.subsampling = subsampling
         self.rho = quantization.rounding(rounding, harmonics)
-        steps = quantization_tables(quality).double()[[0, 1, 1]].reshape(3, 64, 1)  # of Y, Cb and Cr
-        DD = torch.kron(dct_matrix(), dct_matrix())  # (64, 64)
+        encode, decode = matrices(quantization_tables(quality)[[0, 1, 1]])  # (3, 64, 64) of Y, Cb and Cr
         constants = {
-            "encode": (DD * (255 / steps)).mT.contiguous(),  # (3, 64, 64), to be multiplied by blocks as rows
-            "decode": DD * (steps / 255),
+            "encode": encode,
+            "decode": decode,
             "to_ycbcr": torch.tensor(RGB_TO_YCBCR),
             "to_rgb": torch.tensor(YCBCR_TO_RGB),
             "black": torch.tensor(((-LEVEL_SHIFT,), (0.0,), (0.0,))),  # in YCbCr
@@ -146,16 +192,20 @@ class DifferentiableJPEG(nn.Module):
 
         The result is clipped to [0, 1] with a straight-through gradient.
         """
+        return self.through(images, self.quantize)
+
+    def through(self, images: torch.Tensor, quantize: Callable[[torch.Tensor, int], torch.Tensor]) -> torch.Tensor:
+        """As :meth:`forward`, with other quantization than :meth:`quantize`."""
         H, W = images.shape[-2:]
         ycbcr = linear(images, self.to_ycbcr, self.black)
         if self.subsampling == "4:2:0":
             y, cbcr = ycbcr.split((1, 2), dim=1)
-            y = self.quantize(y, first=0)
-            reduced = self.quantize(downsample(cbcr), first=1)
+            y = quantize(y, 0)
+            reduced = quantize(downsample(cbcr), 1)
             cbcr = crop(upsample(crop(reduced, reduced.shape[-2], (W + 1) // 2)), H, W)
             ycbcr = torch.cat((y, cbcr), dim=1)
         else:
-            ycbcr = self.quantize(ycbcr)
+            ycbcr = quantize(ycbcr, 0)
         return quantization.clip(linear(ycbcr, self.to_rgb, self.grey))
 
     def quantize(self, planes: torch.Tensor, first: int = 0) -> torch.Tensor:
@@ -168,14 +218,9 @@ class DifferentiableJPEG(nn.Module):
         return self._quantize(planes, first)
 
     def _quantize(self, planes: torch.Tensor, first: int) -> torch.Tensor:
-        C, H, W = planes.shape[1:]
-        planes = pad(planes, 0, -W % 8, 0, -H % 8, "replicate")
-        tables = slice(first, first + C)
-        grid = planes.unflatten(-1, (-1, 8)).unflatten(-3, (-1, 8)).permute(1, 0, 2, 4, 3, 5)  # (C, N, h, w, 8, 8)
-        coefficients = self.rho(torch.bmm(grid.reshape(C, -1, 64), self.encode[tables].to(planes)))
-        blocks = torch.bmm(coefficients, self.decode[tables].to(planes))
-        decoded = blocks.view(grid.shape).permute(1, 0, 2, 4, 3, 5).reshape(planes.shape)
-        return crop(decoded, H, W)
+        tables = slice(first, first + planes.shape[1])
+        coefficients = self.rho(dct(planes, self.encode[tables]))
+        return crop(inverse_dct(coefficients, self.decode[tables]), *planes.shape[-2:])
 
     def extra_repr(self) -> str:
         return f"quality={self.quality}, rounding={self.rounding!r}, subsampling={self.subsampling!r}"
