@@ -19,6 +19,7 @@ from cameras.feed import Photographs, bayer_at
 from cameras.pairs import Pairs
 from channel import encode, shrink
 from channel.codecs import Encoder
+from channel.codecs.learning import LearningCodec
 from channel.quantization import to_levels
 from forensics.fan import FAN
 from forensics.joint import cut, joint_model
@@ -67,6 +68,7 @@ def evaluate(
     on_patches: Callable[[int], None] = lambda done: None,
     on_test: bool = False,
     deterministic: bool = True,
+    codec: LearningCodec | None = None,
 ) -> Evaluation:
     """Evaluates a finished trial behind each codec, on the same patches.
 
@@ -81,14 +83,15 @@ def evaluate(
         on_patches: called after every batch with the number of finished patches.
         on_test: use patches of the test images instead of the validation images.
         deterministic: as in :func:`forensics.train`.
+        codec: of the trial's channel, if it has weights.
 
     Raises:
         ValueError: an unknown codec, or data or networks that do not fit the trial.
     """
-    for codec in codecs:
-        if codec != DIFFERENTIABLE:
-            Encoder.parse(codec)  # refuses an unknown codec before the work begins
-    model = joint_model(trial, nip.eval(), fan)
+    for named in codecs:
+        if named != DIFFERENTIABLE:
+            Encoder.parse(named)  # refuses an unknown codec before the work begins
+    model = joint_model(trial, nip.eval(), fan, codec and codec.eval())
     classes = len(model.manipulations.classes)
     if (nip.name, fan.settings["classes"]) != (trial.isp, classes):
         raise ValueError(
@@ -103,19 +106,19 @@ def evaluate(
     size = slice_size(trial, device)
 
     generator = torch.Generator().manual_seed(trial.validation.seed)  # for the same draws as in the trial's validations
-    places = {codec: torch.Generator().manual_seed(trial.validation.seed) for codec in codecs}  # the same windows
-    parts: dict[str, list[Tensor]] = {codec: [] for codec in codecs}
+    places = {named: torch.Generator().manual_seed(trial.validation.seed) for named in codecs}  # the same windows
+    parts: dict[str, list[Tensor]] = {named: [] for named in codecs}
     done = 0
     with computing(device, deterministic):
         for batch in bayer_at(Photographs(pairs, device), patches.accuracy, patches.patch, size):
             photographs = model.manipulations(model.channel.store(model.develop(batch)), generator)
             stored = store(photographs, trial.channel.largest_factor, trial.channel.kernel).cpu()
-            for codec, posteriors in parts.items():
-                own = codec == DIFFERENTIABLE
+            for named, posteriors in parts.items():
+                own = named == DIFFERENTIABLE
                 if own:
                     received = model.receive(photographs, generator)
                 else:
-                    received = cut(encode(stored, codec).to(device) / 255, model.window, places[codec])
+                    received = cut(encode(stored, named).to(device) / 255, model.window, places[named])
                 log_probabilities = model.classify(received).double().log_softmax(dim=1).cpu()
                 posteriors.append(log_probabilities.unflatten(0, (classes, -1)))
             done += len(batch)
@@ -124,8 +127,8 @@ def evaluate(
         model.manipulations.classes,
         {
             # (classes, images·patches, classes) -> (images, patches, classes, classes)
-            codec: torch.cat(posteriors, dim=1).unflatten(1, (len(images), -1)).permute(1, 2, 0, 3).contiguous()
-            for codec, posteriors in parts.items()
+            named: torch.cat(posteriors, dim=1).unflatten(1, (len(images), -1)).permute(1, 2, 0, 3).contiguous()
+            for named, posteriors in parts.items()
         },
     )
 

@@ -12,8 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from channel import Channel, Manipulations
+from channel.codecs.learning import LearningCodec
 from forensics.fan import FAN
 from forensics.trial import Trial
+from models.fidelity import LOSSES
 from models.nip import NIP, develop, layout
 from models.precision import autocast
 
@@ -80,10 +82,16 @@ class JointModel(nn.Module):
             return self.fan(received.contiguous(memory_format=layout(received.device, self.precision)))
 
 
-def joint_model(trial: Trial, nip: NIP, fan: FAN) -> JointModel:
-    """The model of a trial, with these networks."""
-    training, manipulations = trial.training, Manipulations(trial.manipulations)
-    return JointModel(nip, manipulations, trial.channel.build(), fan, trial.joint, training.precision, training.window)
+def joint_model(trial: Trial, nip: NIP, fan: FAN, codec: LearningCodec | None = None) -> JointModel:
+    """The model of a trial, with these networks, and with a codec that has weights where its channel has one.
+
+    Raises:
+        ValueError: the channel has no place for the codec.
+    """
+    training, manipulations, channel = trial.training, Manipulations(trial.manipulations), trial.channel.build()
+    if codec is not None:
+        channel.use(codec)
+    return JointModel(nip, manipulations, channel, fan, trial.joint, training.precision, training.window)
 
 
 def cut(received: Tensor, side: int | None, generator: torch.Generator | None = None) -> Tensor:
@@ -103,9 +111,11 @@ def loss_fan(logits: Tensor) -> Tensor:
     return F.cross_entropy(logits, labels(logits))
 
 
-def loss_nip(developed: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error on the 8-bit scale, eq. 2c: 255² · mean(Δ²)."""
-    return 255**2 * F.mse_loss(developed, target)
+def loss_nip(developed: Tensor, target: Tensor, loss: str = "L2") -> Tensor:
+    """Mean of a loss of `models.fidelity.LOSSES`; the paper's is L2, eq. 2c: 255² · mean(Δ²)."""
+    if loss == "L2":  # not `squared_error`, which rounds otherwise: finished trials are repeated to the bit
+        return 255**2 * F.mse_loss(developed, target)
+    return LOSSES[loss](developed, target).mean()
 
 
 def labels(logits: Tensor) -> Tensor:

@@ -6,6 +6,9 @@
 
 The class called jpeg is made by libjpeg itself. The windows are as large as what the FAN was trained on. They lie
 anywhere, also across the encoders' blocks, and are the same for all classes and all members of the panel.
+
+The member ``own`` is the codec of the trial's channel, by real files: libjpeg for dJPEG, and a codec that learns with
+the weights that the trial has given it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +21,8 @@ import models
 from cameras.pairs import Pairs
 from cameras.pairs.reading import bayer_to_float
 from channel import CODECS, could_draw, encode, shrink
-from channel.codecs import Encoder
+from channel.codecs import Encoder, through_files
+from channel.codecs.learning import LearningCodec
 from channel.downsampling import Factors
 from channel.manipulations import Manipulation
 from channel.quantization import to_levels
@@ -28,11 +32,13 @@ from forensics.trial import Distribution, Trial, _require
 from forensics.validation import confusion_counts
 from forensics.whole import Box, develop_whole
 from models.determinism import computing
+from models.fidelity import psnr
 from models.nip import move
 
 # Raise it when a change of this code changes results: keys of finished work that used it then no longer match.
 VERSION = 1
 CODECS_OF_THE_WORLD = ("jpeg:30", "jpeg:50", "jpeg:70", "jpeg:90", "jpeg:50:4:2:0", "webp:50", "webp:80", "avif:50")
+OWN = "own"  # the codec of the trial's channel, among the members of a panel
 AT_ONCE = 2**18  # pixels that the FAN gets at a time: 16 windows of 128×128
 
 
@@ -41,7 +47,7 @@ class Panel:
     """What trials are judged by. It decides no training, and is no part of a trial's key.
 
     Attributes:
-        codecs: its members, real encoders as :func:`channel.encode` takes them.
+        codecs: its members, real encoders as :func:`channel.encode` takes them, or ``own``.
         photographs: the first so many of the validation and of the test images; None: all.
         megapixels: of every photograph, only the middle of at most so many million RGB pixels; None: all of it.
         windows: of every photograph, class and member.
@@ -55,7 +61,7 @@ class Panel:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "codecs", tuple(str(Encoder.parse(codec)) for codec in self.codecs))
+        object.__setattr__(self, "codecs", tuple(_shortest(codec) for codec in self.codecs))
         distinct = 0 < len(self.codecs) == len(set(self.codecs))
         _require(distinct, "evaluation.codecs", list(self.codecs), "name at least one encoder, and each once")
         few = self.photographs is None or self.photographs >= 1
@@ -69,6 +75,11 @@ class Panel:
         _, validation, test = trial.split.images(names)
         return (test if on_test else validation)[: self.photographs].tolist()
 
+    @property
+    def encoders(self) -> tuple[str, ...]:
+        """Its members but ``own``."""
+        return tuple(codec for codec in self.codecs if codec != OWN)
+
     def count(self, images: int) -> int:
         """How many of so many images are judged."""
         return min(images, self.photographs or images)
@@ -81,11 +92,15 @@ class Verdict:
     Attributes:
         classes: their names, native first.
         counts: by member of the panel (classes, classes) float64: a row per true class.
+        bits, psnr: by member, bits per pixel of the files of native photographs, and PSNR in dB of what is decoded to
+            what was compressed, means over photographs.
         photographs, windows: that were judged; windows of every photograph, class and member.
     """
 
     classes: tuple[str, ...]
     counts: dict[str, Tensor]
+    bits: dict[str, float]
+    psnr: dict[str, float]
     photographs: int
     windows: int
 
@@ -115,6 +130,7 @@ def judge(
     on_test: bool = False,
     on_progress: Callable[[int], None] = lambda done: None,
     deterministic: bool = True,
+    codec: LearningCodec | None = None,
 ) -> Verdict:
     """Judges a finished trial.
 
@@ -126,18 +142,21 @@ def judge(
         on_test: judge by test images instead of validation images.
         on_progress: called with the number of finished photographs, each counted once for every member.
         deterministic: as in :func:`forensics.train`.
+        codec: of the trial's channel, if it has weights.
 
     Raises:
-        ValueError: a photograph is smaller than a window.
+        ValueError: a photograph is smaller than a window, or the panel names ``own`` and the channel has no codec, or
+            draws it.
     """
     device = torch.device(device)
     operations = tuple(Manipulation.parse(spec) for spec in trial.manipulations)
-    model = joint_model(trial, nip.eval(), fan)
+    model = joint_model(trial, nip.eval(), fan, codec and codec.eval())
     move(model, device, model.precision)
     classes = model.manipulations.classes
     side = window_side(trial)
     places, draws = (torch.Generator().manual_seed(panel.seed) for _ in range(2))
-    counts = {codec: torch.zeros(len(classes), len(classes), dtype=torch.float64) for codec in panel.codecs}
+    counts = {member: torch.zeros(len(classes), len(classes), dtype=torch.float64) for member in panel.codecs}
+    bits, decibels = (dict.fromkeys(panel.codecs, 0.0) for _ in range(2))
     images = panel.images(trial, pairs.names, on_test)
     done = 0
     with computing(device, deterministic):
@@ -147,13 +166,21 @@ def judge(
             native = to_8_bits(develop_whole(model.nip, bayer, model.precision, box).to(device))
             shrunk = torch.cat([shrunk_to_8_bits(each, trial.channel) for each in made(native, operations, draws)])
             windows = draw_windows(shrunk.shape[-2], shrunk.shape[-1], side, panel.windows, places)
-            for codec in panel.codecs:
-                received = cut(encode(shrunk, codec), windows, side)
+            for member in panel.codecs:
+                through = model.channel.through_files(shrunk) if member == OWN else through_files(shrunk, member)
+                decoded, bits_per_pixel = through
+                bits[member] += bits_per_pixel[0].item() / len(images)
+                decibels[member] += psnr(decoded[:1].double() / 255, shrunk[:1] / 255).item() / len(images)
+                received = cut(decoded, windows, side)
                 logits = [model.classify(part.to(device) / 255) for part in received.split(max(1, AT_ONCE // side**2))]
-                counts[codec] += confusion_counts(torch.cat(logits)).cpu()
+                counts[member] += confusion_counts(torch.cat(logits)).cpu()
                 done += 1
                 on_progress(done)
-    return Verdict(classes, counts, len(images), panel.windows)
+    return Verdict(classes, counts, bits, decibels, len(images), panel.windows)
+
+
+def _shortest(codec: str) -> str:
+    return codec if codec == OWN else str(Encoder.parse(codec))
 
 
 def made(native: Tensor, operations: Sequence[Manipulation], draws: torch.Generator) -> Iterator[Tensor]:
@@ -203,7 +230,7 @@ def window_side(trial: Trial) -> int:
 
 def unseen(trial: Trial, panel: Panel) -> list[str]:
     """The members of a panel that the trial's training could not have drawn."""
-    return [codec for codec in panel.codecs if not could_draw(trial.channel, Encoder.parse(codec))]
+    return [codec for codec in panel.codecs if codec != OWN and not could_draw(trial.channel, Encoder.parse(codec))]
 
 
 def draw_windows(h: int, w: int, side: int, windows: int, generator: torch.Generator) -> list[tuple[int, int]]:

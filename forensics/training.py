@@ -3,18 +3,19 @@
 import copy
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cameras.feed import Data, Photographs, batches, patches_at
 from cameras.pairs import Pairs
 from cameras.patches import Patches
 from channel import Manipulations
+from channel.codecs.learning import LearningCodec
 from forensics.averaging import averaged
 from forensics.fan import FAN
 from forensics.joint import JointModel, joint_model, loss_fan, loss_nip
@@ -28,6 +29,7 @@ from models.nip import NIP, move
 VERSION = 2
 DRAWS_VERSION = 2  # of how a training draws strengths, noise and channels: only where something is random
 METRICS = {"accuracy", "psnr", "ssim", "ssim_paper", "loss_fan", "loss_nip"}  # of every validation
+Rate = Callable[[int], float]  # learning rate after so many iterations
 EXAMPLES = 6  # number of patches kept as pictures
 
 
@@ -40,6 +42,7 @@ class Outcome:
         test_scores: of the trained networks on the test images; None where the split has none.
         history: metrics of every validation, by iteration.
         nip, fan: the trained networks, as they were validated.
+        codec: of the channel, if it has weights.
         classes: names of the FAN's classes, native first.
         examples: the first fidelity patches, uint8 (k,3,H,W): ``target``, ``native`` (developed by the NIP before
             training) and ``developed`` (by the NIP after training).
@@ -50,43 +53,59 @@ class Outcome:
     history: dict[int, dict[str, float]]
     nip: NIP
     fan: FAN
+    codec: LearningCodec | None
     classes: tuple[str, ...]
     examples: dict[str, Tensor]
 
 
-def build_model(trial: Trial, nip: NIP) -> JointModel:
-    """Builds the joint model of a trial with a copy of ``nip``; the FAN starts from the trial's seed."""
+def build_model(trial: Trial, nip: NIP, codec: LearningCodec | None = None) -> JointModel:
+    """Builds the joint model of a trial with copies of ``nip`` and ``codec``; the FAN starts from the trial's seed."""
     classes = Manipulations(trial.manipulations).classes
     fan = FAN(len(classes), generator=torch.Generator().manual_seed(trial.seed))
     nip = copy.deepcopy(nip).eval().requires_grad_(False)  # in eval mode, no image depends on its batch
     for parameter in nip.learning() if trial.joint else ():
         parameter.requires_grad_()
-    return joint_model(trial, nip, fan)
+    model = joint_model(trial, nip, fan, copy.deepcopy(codec))
+    model.channel.requires_grad_(trial.codec_learns)
+    if model.channel.learned is not None:
+        model.channel.learned.train(trial.codec_learns)
+    return model
 
 
-def parameter_groups(model: JointModel, training: Training) -> list[dict[str, Any]]:
-    """Returns Adam's groups: the NIP's weights first if they have a learning rate of their own, then all others."""
-    nip = [parameter for parameter in model.nip.parameters() if parameter.requires_grad]
-    everything = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if not nip or not training.nip_has_own_rate:
-        return [{"params": everything}]
-    own = set(nip)
-    return [{"params": nip}, {"params": [parameter for parameter in everything if parameter not in own]}]
+def parameter_groups(model: JointModel, training: Training) -> list[tuple[Rate, list[nn.Parameter]]]:
+    """Returns all weights that learn, with their learning rate after so many iterations.
+
+    Those of the NIP and of the codec come first if they have a rate of their own, then all others.
+    """
+    own: list[tuple[Rate, nn.Module]] = []
+    if training.nip_has_own_rate:
+        own.append((training.nip_learning_rate_at, model.nip))
+    if training.codec_learning_rate is not None:
+        own.append((training.codec_learning_rate_at, model.channel))
+    groups = [(rate, [p for p in module.parameters() if p.requires_grad]) for rate, module in own]
+    taken = {parameter for _, parameters in groups for parameter in parameters}
+    rest = [parameter for parameter in model.parameters() if parameter.requires_grad and parameter not in taken]
+    return [*(group for group in groups if group[1]), (training.learning_rate_at, rest)]
 
 
 def training_step(model: JointModel, batch: Patches, trial: Trial, draws: torch.Generator) -> Tensor:
     """Computes the gradients of one iteration; ``draws`` is for random manipulations and channels.
 
     Returns:
-        The losses L, L_fan and L_nip, (3,), on the device: nothing waits for them.
+        The losses L, L_fan, L_nip and, where the codec learns, L_codec, (3,) or (4,), on the device: nothing waits.
     """
     model.zero_grad()
     logits, developed = model(batch.bayer, draws)
-    l_fan, l_nip = loss_fan(logits), loss_nip(developed, batch.target)
+    l_fan, l_nip = loss_fan(logits), loss_nip(developed, batch.target, trial.training.nip_loss)
     loss = l_fan + float(trial.lam) * l_nip if trial.joint else l_fan  # eq. 2a
+    losses = [l_fan, l_nip]
+    if trial.training.codec_lambda is not None:
+        l_codec = model.channel.aux_loss().to(loss.device)
+        loss = loss + trial.training.codec_lambda * l_codec
+        losses.append(l_codec)
     loss.backward()
     model.channel.report(l_fan)
-    return torch.stack((loss, l_fan, l_nip)).detach()
+    return torch.stack((loss, *losses)).detach()
 
 
 def train(
@@ -95,6 +114,7 @@ def train(
     nip: NIP,
     device: str | torch.device = "cpu",
     *,
+    codec: LearningCodec | None = None,
     data: Data = "auto",
     deterministic: bool = True,
     memory: int | None = None,
@@ -110,6 +130,7 @@ def train(
         pairs: the camera's pairs on the host, best memory-mapped; of the images of the split alone anything is read.
         nip: the pre-trained NIP to start from; it is not changed.
         device: where to train.
+        codec: the pre-trained codec that the channel starts from, where it needs one; it is not changed.
         data: where the photographs are: ``host``, ``device``, or ``auto``: on the host at first, and on a GPU after the
             first validation if they fit beside all that was needed until then. The result is the same.
         deterministic: whether a GPU shall give the same bits when the trial is repeated on the same kind of card.
@@ -117,8 +138,9 @@ def train(
         on_step: called after every iteration with the number of iterations made.
         on_metrics: called after every validation with the iteration and the metrics: ``accuracy``, ``psnr`` (dB) and
             ``ssim`` and ``ssim_paper`` on the fixed validation set, ``loss_fan`` and ``loss_nip`` as means over the
-            iterations since the last validation. On resuming, it is called again for earlier validations. Where the
-            split has test images, it is called once more at the end, with ``test_accuracy``, ``test_psnr``, ….
+            iterations since the last validation, and ``loss_codec`` where the codec learns. On resuming, it is called
+            again for earlier validations. Where the split has test images, it is called once more at the end, with
+            ``test_accuracy``, ``test_psnr``, ….
         on_checkpoint: called after ``on_metrics``, except at the end, with the iteration and a function that writes a
             checkpoint to a path.
         resume: a checkpoint to resume from. On a CPU with the same number of threads, the result is equal to the bit to
@@ -127,8 +149,11 @@ def train(
     Raises:
         FloatingPointError: a loss is NaN or infinite; the message names the iteration.
         CheckpointError: ``resume`` is damaged, or belongs to another trial.
-        ValueError: data or NIP do not fit the trial (too few images, patches larger than an image, another NIP).
+        ValueError: data or NIP do not fit the trial (too few images, patches larger than an image, another NIP), or
+            the channel's codec is missing.
     """
+    if trial.needs_codec and codec is None:
+        raise ValueError(f"the channel's codec {trial.channel.codec} has to be pre-trained: pass it as codec")
     if nip.name != trial.isp:
         raise ValueError(f"the trial is of {trial.isp}, but the NIP given is a {nip.name}")
     with computing(device, deterministic):
@@ -138,12 +163,14 @@ def train(
         photographs = Photographs.open(pairs, used, device, data)
         validation = validation_set(trial, pairs, validation_images, device)
         size, kept = slice_size(trial, device), kept_for(trial, validation)
-        model = build_model(trial, nip)
+        model = build_model(trial, nip, codec)
         move(model, device, training.precision)
         shown = next(patches_at(photographs, validation.fidelity[:EXAMPLES], training.patch, EXAMPLES))
         native = _develop(model, shown, training.batch)
 
-        adam = torch.optim.Adam(parameter_groups(model, training), lr=training.learning_rate, fused=True)
+        groups = parameter_groups(model, training)
+        learning = [{"params": parameters} for _, parameters in groups]
+        adam = torch.optim.Adam(learning, lr=training.learning_rate, fused=True)
         # On the CPU, for the same patches on every device; of their own, so that patches can be drawn ahead.
         generator, draws = torch.Generator().manual_seed(trial.seed), draws_of(trial.seed)
         mean = averaged(model, training.average) if training.average is not None else None
@@ -158,7 +185,12 @@ def train(
         done, history = 0, {}
         if resume is not None:
             validations = range(trial.validation.every, training.iterations, trial.validation.every)
-            history = load_history(resume, load_checkpoint(resume, **saved), validations, METRICS)
+            history = load_history(
+                resume,
+                load_checkpoint(resume, **saved),
+                validations,
+                METRICS | {f"loss_{name}" for name in losses_of(trial)},
+            )
             done = max(history)
             for step, metrics in history.items():
                 on_metrics(step, metrics)
@@ -168,14 +200,14 @@ def train(
             where = training.batch, training.patch, generator, training.textured
             losses = []  # stay on the device until the next validation
             for step, batch in zip(steps, batches(photographs, train_images, len(steps), *where), strict=True):
-                adam.param_groups[0]["lr"] = training.nip_learning_rate_at(step)
-                adam.param_groups[-1]["lr"] = training.learning_rate_at(step)
+                for group, (rate, _) in zip(adam.param_groups, groups, strict=True):
+                    group["lr"] = rate(step)
                 losses.append(training_step(model, batch, trial, draws))
                 adam.step()
                 if mean is not None:
                     mean.update_parameters(model)
                 on_step(step + 1)
-            mean_losses = _finite_mean(torch.stack(losses), first=done + 1)
+            mean_losses = _finite_mean(torch.stack(losses), losses_of(trial), first=done + 1)
             done += len(losses)
 
             scores = validate(judged, photographs, validation, size, trial.validation.seed, kept)
@@ -197,6 +229,7 @@ def train(
             history=history,
             nip=judged.nip,
             fan=judged.fan,
+            codec=judged.channel.learned,
             classes=model.manipulations.classes,
             examples={
                 "target": _to_uint8(shown.target),
@@ -218,15 +251,19 @@ def _develop(model: JointModel, patches: Patches, batch: int) -> Tensor:
     return torch.cat([model.develop(bayer) for bayer in patches.bayer.split(batch)])
 
 
-def _finite_mean(losses: Tensor, first: int) -> dict[str, float]:
-    """Means over iterations of (k,3) losses L, L_fan, L_nip; the first row belongs to iteration ``first``."""
+def losses_of(trial: Trial) -> tuple[str, ...]:
+    """Names of the losses that make up L, in the order of :func:`training_step`."""
+    return ("fan", "nip", "codec") if trial.codec_learns else ("fan", "nip")
+
+
+def _finite_mean(losses: Tensor, names: Sequence[str], first: int) -> dict[str, float]:
+    """Means over iterations of losses (k,1+n): L, then those by ``names``; the first row is of iteration ``first``."""
     rows = losses.double().tolist()
-    for step, row in enumerate(rows, start=first):
-        if not all(map(math.isfinite, row)):
-            raise FloatingPointError(
-                f"loss is not finite at iteration {step}: L = {row[0]:g}, L_fan = {row[1]:g}, L_nip = {row[2]:g}"
-            )
-    return {name: sum(row[i] for row in rows) / len(rows) for i, name in ((1, "loss_fan"), (2, "loss_nip"))}
+    for step, (loss, *parts) in enumerate(rows, start=first):
+        if not all(map(math.isfinite, (loss, *parts))):
+            found = ", ".join(f"L_{name} = {part:g}" for name, part in zip(names, parts, strict=True))
+            raise FloatingPointError(f"loss is not finite at iteration {step}: L = {loss:g}, {found}")
+    return {f"loss_{name}": sum(row[i] for row in rows) / len(rows) for i, name in enumerate(names, start=1)}
 
 
 def _to_uint8(images: Tensor) -> Tensor:

@@ -13,7 +13,11 @@ from torch import Tensor
 
 from cameras.pairs import held_out, split
 from channel import Channel, Manipulations
+from channel.codecs import CODECS, trained
+from channel.distribution import RATE_WEIGHT
 from channel.downsampling import Factors
+from channel.mixture import Mixture, Term
+from models.fidelity import LOSSES, Loss
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -65,9 +69,14 @@ class Training:
         patch: side of a RAW patch in Bayer cells; the photograph is twice as wide.
         window: side in pixels of what the FAN gets of every received photograph, at a place drawn for every batch, as
             it is in whole photographs; None: all of it.
+        nip_loss: L_nip, one of `models.fidelity.LOSSES`. λ weighs what it measures, on its scale: with another loss,
+            the same λ is another compromise.
         learning_rate: of Adam, multiplied by ``decay`` every ``decay_every`` iterations.
         nip_learning_rate: of the NIP's weights, which decays likewise; None: the same.
         nip_warm_up: iterations over which the NIP's rate rises from zero, while the FAN learns to see.
+        codec_lambda: weight λ_c of the loss that a channel's codec adds (:meth:`channel.Channel.aux_loss`): the codec
+            learns with both networks; None: it stays as it is.
+        codec_learning_rate: of the codec's weights, which decays likewise; None: the same.
         average: what is validated and kept are not the newest weights but their mean over about this share of all
             iterations so far (:mod:`forensics.averaging`); None: the newest.
         pattern: side of the tile that the NIP Pattern learns, in pixels of the photograph. Other NIPs ignore it.
@@ -79,9 +88,12 @@ class Training:
     batch: int = 20
     patch: int = 128
     window: int | None = None
+    nip_loss: Loss = "L2"
     learning_rate: float = 1e-4
     nip_learning_rate: float | None = None
     nip_warm_up: int = 0
+    codec_lambda: float | None = None
+    codec_learning_rate: float | None = None
     average: float | None = None
     decay: float = 0.85
     decay_every: int = 600
@@ -93,11 +105,20 @@ class Training:
         _require(self.iterations >= 1, "training.iterations", self.iterations, "use 1 or more")
         _require(self.batch >= 1, "training.batch", self.batch, "use 1 or more")
         _require(self.patch >= 16, "training.patch", self.patch, "UNet halves a patch four times: use 16 or more")
+        _require(self.nip_loss in LOSSES, "training.nip_loss", self.nip_loss, f"use {' or '.join(LOSSES)}")
         _require(0 < self.learning_rate < inf, "training.learning_rate", self.learning_rate, "use a positive number")
         if self.nip_learning_rate is not None:
             possible = 0 < self.nip_learning_rate < inf
             _require(possible, "training.nip_learning_rate", self.nip_learning_rate, "use a positive number or null")
         _require(self.nip_warm_up >= 0, "training.nip_warm_up", self.nip_warm_up, "use 0 or more iterations")
+        if self.codec_lambda is not None:
+            possible = 0 <= self.codec_lambda < inf
+            _require(possible, "training.codec_lambda", self.codec_lambda, "use a number ≥ 0, or null")
+        if self.codec_learning_rate is not None:
+            possible = 0 < self.codec_learning_rate < inf
+            _require(
+                possible, "training.codec_learning_rate", self.codec_learning_rate, "use a positive number or null"
+            )
         if self.average is not None:
             _require(0 < self.average <= 1, "training.average", self.average, "use a share in (0, 1] or null")
         _require(self.pattern >= 1, "training.pattern", self.pattern, "use 1 pixel or more")
@@ -113,6 +134,11 @@ class Training:
         """Returns the NIP's learning rate there."""
         rate = self.learning_rate if self.nip_learning_rate is None else self.nip_learning_rate
         return rate * self._decayed(step) * min(1, (step + 1) / max(self.nip_warm_up, 1))
+
+    def codec_learning_rate_at(self, step: int) -> float:
+        """Returns the codec's learning rate there."""
+        rate = self.learning_rate if self.codec_learning_rate is None else self.codec_learning_rate
+        return rate * self._decayed(step)
 
     @property
     def copies(self) -> int:
@@ -166,6 +192,7 @@ class Distribution:
     kernel: Literal["mean", "bilinear", "bicubic", "lanczos"] = "mean"
     storage: Literal["float", "8-bit"] = "float"
     schedule: Literal["fixed", "worst-of-recent"] = "fixed"
+    rate_weight: float = RATE_WEIGHT
 
     def __post_init__(self) -> None:
         channel = self.build()
@@ -174,6 +201,11 @@ class Distribution:
 
     def build(self) -> Channel:
         return Channel(**vars(self))
+
+    @property
+    def learning_codec(self) -> Term | None:
+        """The codec that has weights, if there is one."""
+        return next((term for term in Mixture.parse(self.codec).terms if trained.learns(term.name)), None)
 
     @property
     def largest_factor(self) -> float:
@@ -229,12 +261,26 @@ class Trial:
             side >= 16, "training.patch", self.training.patch, f"the FAN would receive {side} px, it needs 16 or more"
         )
         possible = window is None or 16 <= window <= side
+        learns = not self.codec_learns or self.channel.learning_codec is not None
+        remedy = f"the channel's codec {self.channel.codec} has no weights; use null, or learned_jpeg:50, learned:32"
+        _require(learns, "training.codec_lambda", self.training.codec_lambda, remedy)
         _require(possible, "training.window", window, f"use 16 to {side} px, of which the FAN gets a window, or null")
 
     @property
     def received(self) -> int:
         """Side in pixels of a patch as the channel leaves it, at its largest factor."""
         return int(2 * self.training.patch / self.channel.largest_factor)
+
+    @property
+    def codec_learns(self) -> bool:
+        """Whether the channel's codec learns, too."""
+        return self.training.codec_lambda is not None
+
+    @property
+    def needs_codec(self) -> bool:
+        """Whether the channel's codec starts from weights that were pre-trained."""
+        term = self.channel.learning_codec
+        return term is not None and CODECS[term.name].pretrained
 
     @property
     def joint(self) -> bool:

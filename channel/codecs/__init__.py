@@ -17,6 +17,8 @@ NAMES = (
     "webp",
     "avif",
     "jpeg2000",
+    "learned",
+    "learned_jpeg",
 )
 
 CODECS: dict[str, Codec] = {name: import_module(f"channel.codecs.{name}").CODEC for name in NAMES}
@@ -99,13 +101,23 @@ def encode(images: torch.Tensor | np.ndarray, codec: str = "jpeg:50") -> torch.T
     Raises:
         ValueError: any other codec, shape or dtype.
     """
+    return through_files(images, codec)[0]
+
+
+def through_files(images: torch.Tensor | np.ndarray, codec: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """As :func:`encode`; returns the decoded pictures, and the bits per pixel of their files, (N,) float64."""
     Encoder.parse(codec)
     pixels = torch.as_tensor(images).cpu()
     if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1] != 3:
         raise ValueError(f"encode needs uint8 images (N, 3, H, W), not {pixels.dtype} {tuple(pixels.shape)}")
+
+    def through(image: torch.Tensor) -> tuple[torch.Tensor, int]:
+        data = compress(image, codec)
+        return decompress(data, codec), 8 * len(data)
+
     decoded = torch.empty_like(pixels)
+    bits = torch.empty(len(pixels), dtype=torch.float64)
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:  # the encoders let other threads run
-        pictures = threads.map(lambda image: decompress(compress(image, codec), codec), pixels)
-        for result, picture in zip(decoded, pictures, strict=True):
-            result.copy_(picture)
-    return decoded
+        for i, (picture, size) in enumerate(threads.map(through, pixels)):
+            decoded[i], bits[i] = picture, size
+    return decoded, bits / (pixels.shape[-2] * pixels.shape[-1])

@@ -114,6 +114,16 @@ class Autoencoder(LearningCodec):
         self.register_buffer("histogram", torch.full((features, codebook.CENTRES), 1 / codebook.CENTRES))
         self.reset(generator if generator is not None else torch.Generator().manual_seed(0))
 
+    @property
+    def quality(self) -> int:
+        """Returns the number of features: ``learned:32`` in the text of a channel."""
+        return int(self.settings["features"])
+
+    @property
+    def quality(self) -> int:
+        """Returns the number of features."""
+        return int(self.settings["features"])
+
     @torch.no_grad()
     def reset(self, generator: torch.Generator) -> None:
         """Draws MSRA starting weights (He et al. 2015)."""

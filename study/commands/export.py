@@ -169,14 +169,15 @@ def _for_other_programs(
 
 
 def _panel(choice: Choice, folder: Path) -> Panel:
-    """The panel that the trial was judged by, else the default."""
+    """The encoders that the trial was judged by, else the default ones."""
     place = tracking.present(choice.tracking_uri, choice.run.info.artifact_uri)
     with suppress(OSError, MlflowException):
         download_artifacts(
             artifact_uri=f"{place}/{VERDICT_FILE}", tracking_uri=choice.tracking_uri, dst_path=str(folder)
         )
         document = json.loads((folder / VERDICT_FILE).read_text("utf-8"))
-        return from_document(Panel, document["panel"], VERDICT_FILE)
+        panel = from_document(Panel, document["panel"], VERDICT_FILE)
+        return replace(panel, codecs=panel.encoders or Panel().codecs)
     return Panel()
 
 

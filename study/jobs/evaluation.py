@@ -63,7 +63,7 @@ class EvaluationJob(AddedJob):
     def run(self, context: Context, callbacks: Callbacks, resume: Path | None, artifacts: Path) -> JobResult:
         """Evaluate; see :func:`forensics.evaluation.evaluate`. Seconds to minutes: begun anew after a loss."""
         trial = self.trial.trial
-        nip, fan, _ = self.trial.trained(context)
+        nip, fan, of_channel, _ = self.trial.trained(context)
         pairs = open_pairs(context, trial.camera, self.trial.data_hash)
         document: dict[str, Any] = {"codec": self.codec, "pillow": version("pillow")}
         metrics, done = {}, 0
@@ -78,6 +78,7 @@ class EvaluationJob(AddedJob):
                 on_patches=lambda patches, before=done: callbacks.on_step(before + patches),  # type: ignore[misc]
                 on_test=bool(prefix),
                 deterministic=context.deterministic,
+                codec=of_channel,
             )
             images, patches, *_ = judged.posteriors[self.codec].shape
             done += images * patches

@@ -83,7 +83,7 @@ class LocaliseJob(AddedJob):
         """Make composites and search. Minutes: begun anew after a loss."""
         started = time.monotonic()
         trial, settings = self.trial.trial, self.settings
-        nip, fan, run = self.trial.trained(context)
+        nip, fan, _, run = self.trial.trained(context)
         pairs = open_pairs(context, trial.camera, self.trial.data_hash)
         other = None if self.other is None else open_pairs(context, *self.other)
         training, *sets = (images.tolist() for images in trial.split.images(pairs.names))

@@ -3,7 +3,7 @@
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from mlflow.entities import Run
 from pydantic import Field
@@ -13,21 +13,42 @@ import channel
 import forensics
 import models
 from cameras import patches
+from channel.codecs import build as build_codec
+from channel.codecs.learning import LearningCodec
 from forensics import FAN, Outcome, Trial, train
 from forensics.fan import build as build_fan
 from forensics.panel import Panel
 from models import NIP
 from study import tracking
 from study.jobs import keys
-from study.jobs.job import BaseJob, Callbacks, Context, Job, JobResult
+from study.jobs.job import BaseJob, Callbacks, Context, Job, JobResult, hash_tag
 from study.jobs.pretraining import NIP_FILE, NIP_HASH, open_pairs
+from study.settings import Frozen
 from study.tracking import write_texts
 
 FAN_FILE = "fan.safetensors"
+CODEC_FILE = "codec.safetensors"  # where the channel's codec has weights
+CODEC_HASH = hash_tag(CODEC_FILE)
+
+
+class Trained(NamedTuple):
+    """What a finished trial left: networks and, if it has weights, the channel's codec, all on the CPU; and its run."""
+
+    nip: NIP
+    fan: FAN
+    codec: LearningCodec | None
+    run: Run
+
+
+class PretrainedCodec(Frozen):
+    """A codec whose weights were pre-trained: ``file`` is its name in the storage."""
+
+    file: str
+    sha256: str
 
 
 class TrialJob(BaseJob):
-    """A trial that starts from the pre-trained NIP in the storage's file ``nip``.
+    """A trial that starts from the pre-trained NIP in the storage's file ``nip``, and from ``codec`` if it needs one.
 
     ``further_axes`` are its places on the study's axes beside camera, ISP, λ and seed. By the panel ``evaluation`` it
     is judged once it has finished; that decides nothing of its own result.
@@ -39,6 +60,7 @@ class TrialJob(BaseJob):
     nip: str
     nip_sha256: str
     data_hash: str
+    codec: PretrainedCodec | None = None
     evaluation: Panel | None = None
 
     @classmethod
@@ -49,10 +71,11 @@ class TrialJob(BaseJob):
         nip: str,
         nip_sha256: str,
         data_hash: str,
+        codec: PretrainedCodec | None = None,
         evaluation: Panel | None = None,
     ) -> "TrialJob":
         """The job with the key of its content: resolved settings, data, and the weights that it starts from."""
-        key = trial_key(trial, data_hash, nip_sha256)
+        key = trial_key(trial, data_hash, nip_sha256, codec and codec.sha256)
         return cls(
             key=key,
             trial=trial,
@@ -60,6 +83,7 @@ class TrialJob(BaseJob):
             nip=nip,
             nip_sha256=nip_sha256,
             data_hash=data_hash,
+            codec=codec,
             evaluation=evaluation,
         )
 
@@ -82,7 +106,8 @@ class TrialJob(BaseJob):
 
     @property
     def tags(self) -> dict[str, str]:
-        return {"data_fingerprint": self.data_hash, NIP_HASH: self.nip_sha256}
+        codec = {} if self.codec is None else {CODEC_HASH: self.codec.sha256}
+        return {"data_fingerprint": self.data_hash, NIP_HASH: self.nip_sha256, **codec}
 
     @property
     def steps(self) -> int:
@@ -99,6 +124,8 @@ class TrialJob(BaseJob):
         outcome = self.train(context, callbacks, resume)
         models.save(artifacts / NIP_FILE, outcome.nip, trial_key=self.key)
         models.save(artifacts / FAN_FILE, outcome.fan, trial_key=self.key)
+        if outcome.codec is not None:
+            models.save(artifacts / CODEC_FILE, outcome.codec, trial_key=self.key)
         save_file(outcome.examples, artifacts / "examples.safetensors")
         confusion = {"classes": list(outcome.classes), "confusion": outcome.scores.confusion.tolist()}
         if outcome.test_scores is not None:
@@ -118,11 +145,15 @@ class TrialJob(BaseJob):
         except FileNotFoundError:
             raise ValueError(f"{context.store.where(self.nip)} is missing: python -m study pretrain STUDY") from None
         nip = models.NIPS[self.trial.isp].starting_from(pretrained, **asdict(self.trial.training))
+        codec = None
+        if self.codec is not None:
+            codec = models.load(context.nip(self.codec.file, self.codec.sha256), build=build_codec)
         pairs = open_pairs(context, self.trial.camera, self.data_hash)
-        return train(self.trial, pairs, nip, context.device, resume=resume, **context.training, **vars(callbacks))
+        how = {"codec": codec, "resume": resume, **context.training, **vars(callbacks)}
+        return train(self.trial, pairs, nip, context.device, **how)
 
-    def trained(self, context: Context) -> tuple[NIP, FAN, Run]:
-        """The networks that the finished trial left, on the CPU, and its run.
+    def trained(self, context: Context) -> Trained:
+        """What the finished trial left.
 
         Raises:
             ValueError: the trial has not finished, or its run has lost them.
@@ -132,16 +163,18 @@ class TrialJob(BaseJob):
         if run is None or run.info.status != "FINISHED":
             raise ValueError(f"{self.name} has not finished")
         there = {item.path for item in client.list_artifacts(run.info.run_id)}
-        if lost := {NIP_FILE, FAN_FILE} - there:
+        names = [NIP_FILE, FAN_FILE, *([CODEC_FILE] if self.trial.channel.learning_codec else [])]
+        if lost := set(names) - there:
             raise ValueError(f"run {run.info.run_id} has lost {', '.join(sorted(lost))}")
         with tempfile.TemporaryDirectory() as folder:
-            nip_file, fan_file = (
-                client.download_artifacts(run.info.run_id, name, folder) for name in (NIP_FILE, FAN_FILE)
+            nip_file, fan_file, *codec_file = (
+                client.download_artifacts(run.info.run_id, name, folder) for name in names
             )
-            return models.load(nip_file), models.load(fan_file, build=build_fan), run
+            codec = models.load(codec_file[0], build=build_codec) if codec_file else None
+            return Trained(models.load(nip_file), models.load(fan_file, build=build_fan), codec, run)
 
 
-def trial_key(trial: Trial, data_hash: str, nip_sha256: str) -> str:
+def trial_key(trial: Trial, data_hash: str, nip_sha256: str, codec_sha256: str | None = None) -> str:
     """Key of a trial."""
     settings = asdict(trial)
     identity = {name: settings.pop(name) for name in ("camera", "isp", "lam", "seed")}
@@ -153,7 +186,8 @@ def trial_key(trial: Trial, data_hash: str, nip_sha256: str) -> str:
         **channel.versions(trial.manipulations, trial.channel.codec, in_training=True),
         **forensics.versions(trial),
     }
-    return keys.key(TrialJob.kind, identity | {"data": data_hash, "nip": nip_sha256}, settings, versions)
+    identity |= {"data": data_hash, "nip": nip_sha256, **({"codec": codec_sha256} if codec_sha256 else {})}
+    return keys.key(TrialJob.kind, identity, settings, versions)
 
 
 class AddedJob(BaseJob):

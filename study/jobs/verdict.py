@@ -7,12 +7,13 @@ photographs, ``verdict_seconds``, and the artifact ``verdict.json``::
 
     {"panel": {"codecs": ["jpeg:30", …], "photographs": null, …}, "classes": ["native", …],
      "unseen": ["webp:50", …], "accuracy": …, "worst": "jpeg:30", "photographs": …, "windows": …,
-     "confusion": [[…], …], "members": {"jpeg:30": {"accuracy": …, "confusion": [[…], …]}, …},
+     "confusion": [[…], …], "members": {"jpeg:30": {"accuracy": …, "bpp": …, "psnr": …, "confusion": [[…], …]}, …},
      "test": {"accuracy": …, "worst": …, "photographs": …, "windows": …, "confusion": …, "members": …},
      "pillow": "13.0.0", "encoders": {"avif": "1.3.0", …}}
 
-Rows of a confusion are true classes and sum to 1; that of the whole panel pools its members. ``unseen`` are members
-that the trial's training could not have drawn.
+Rows of a confusion are true classes and sum to 1; that of the whole panel pools its members. ``bpp`` is that of the
+files of native photographs, and ``psnr`` how close their decoded pixels are, in dB; of the member ``own``, the codec of
+the trial's channel, both are metrics, too. ``unseen`` are members that the trial's training could not have drawn.
 
 A run holds one verdict. One by another panel takes its place, and then the earlier one counts as not done.
 """
@@ -25,7 +26,7 @@ from typing import Any, ClassVar
 
 import channel
 from forensics import panel as panels
-from forensics.panel import Panel, Verdict, judge
+from forensics.panel import OWN, Panel, Verdict, judge
 from study import tracking
 from study.jobs import keys
 from study.jobs.evaluation import short_name
@@ -69,7 +70,7 @@ class VerdictJob(AddedJob):
         """Judge; see :func:`forensics.panel.judge`. Seconds to minutes: begun anew after a loss."""
         started = time.monotonic()
         trial = self.trial.trial
-        nip, fan, run = self.trial.trained(context)
+        nip, fan, of_channel, run = self.trial.trained(context)
         pairs = open_pairs(context, trial.camera, self.trial.data_hash)
         document: dict[str, Any] = {
             "panel": asdict(self.panel),
@@ -90,6 +91,7 @@ class VerdictJob(AddedJob):
                 on_test=bool(prefix),
                 on_progress=lambda members, before=done: callbacks.on_step(before + members),  # type: ignore[misc]
                 deterministic=context.deterministic,
+                codec=of_channel,
             )
             done += verdict.photographs * len(self.panel.codecs)
             document |= {"test": summary(verdict)} if prefix else {"classes": verdict.classes, **summary(verdict)}
@@ -112,7 +114,8 @@ def metric(codec: str) -> str:
 def figures(verdict: Verdict) -> dict[str, float]:
     """The metrics of a verdict by name."""
     members = {metric(codec): verdict.accuracy(codec) for codec in verdict.counts}
-    return {METRIC: verdict.accuracy(), f"{METRIC}_worst": verdict.accuracy(verdict.worst), **members}
+    own = {"bpp_own": verdict.bits[OWN], "psnr_own": verdict.psnr[OWN]} if OWN in verdict.counts else {}
+    return {METRIC: verdict.accuracy(), f"{METRIC}_worst": verdict.accuracy(verdict.worst), **members, **own}
 
 
 def summary(verdict: Verdict) -> dict[str, Any]:
@@ -124,7 +127,12 @@ def summary(verdict: Verdict) -> dict[str, Any]:
         "windows": verdict.windows,
         "confusion": verdict.confusion().tolist(),
         "members": {
-            codec: {"accuracy": verdict.accuracy(codec), "confusion": verdict.confusion(codec).tolist()}
+            codec: {
+                "accuracy": verdict.accuracy(codec),
+                "bpp": verdict.bits[codec],
+                "psnr": verdict.psnr[codec],
+                "confusion": verdict.confusion(codec).tolist(),
+            }
             for codec in verdict.counts
         },
     }

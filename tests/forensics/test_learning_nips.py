@@ -110,7 +110,7 @@ def test_what_learns_is_what_the_nip_says(isp: str) -> None:
         learning = [parameter for parameter in model.nip.parameters() if parameter.requires_grad]
         assert [*map(id, learning)] == ([*map(id, model.nip.learning())] if lam != "fixed" else [])
         for training in (TRAINING, OWN_RATE, WARM_UP):
-            groups = [list(group["params"]) for group in parameter_groups(model, training)]
+            groups = [parameters for _, parameters in parameter_groups(model, training)]
             assert len(groups) == (2 if training is not TRAINING and lam != "fixed" else 1)
             assert [*map(id, chain.from_iterable(groups))] == [id(p) for p in model.parameters() if p.requires_grad]
 

@@ -1,5 +1,6 @@
 """The verdict of real encoders: against files on a disk, and what it must not depend on."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -108,14 +109,17 @@ def test_the_panel_is_what_files_on_a_disk_give(on_test: bool, pairs: Pairs, nip
 def received_by(monkeypatch: pytest.MonkeyPatch, trial: Trial, pairs: Pairs, nip: NIP, panel: Panel) -> list[Any]:
     """All that is encoded: (codec, pixels) in order."""
     seen: list[Any] = []
-    encode = panels.encode
 
-    def note(images: torch.Tensor, codec: str) -> torch.Tensor:
-        seen.append((codec, images.clone()))
-        return encode(images, codec)
+    def noting(function: Callable[..., Any]) -> Callable[..., Any]:
+        def note(images: torch.Tensor, codec: str) -> Any:
+            seen.append((codec, images.clone()))
+            return function(images, codec)
+
+        return note
 
     with monkeypatch.context() as patch:
-        patch.setattr(panels, "encode", note)
+        for name in ("encode", "through_files"):
+            patch.setattr(panels, name, noting(getattr(panels, name)))
         judge(trial, pairs, nip, FAN(1 + len(trial.manipulations)), panel)
     return seen
 

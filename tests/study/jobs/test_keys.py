@@ -216,16 +216,20 @@ ANOTHER = {  # values of settings that are no numbers
     "precision": "bfloat16",
     "tolerance": 0.01,
     "scenes": "scikit-image",
+    "loss": "L1",
+    "nip_loss": "L1",
     "start": "standard",
     "decay": "cosine",
     "nip_learning_rate": 1e-5,
     "window": 32,
+    "codec_lambda": 0.001,
+    "codec_learning_rate": 1e-3,
     "average": 0.1,
     "kernel": "bilinear",
     "storage": "8-bit",
     "schedule": "worst-of-recent",
 }
-SEVERAL = Distribution(codec="jpeg:50 + none")  # of one codec, no schedule can choose
+SEVERAL = Distribution(codec="learned_jpeg:50 + none")  # of one codec, no schedule can choose; and one that learns
 
 
 def changes(settings: Any, *left_out: str) -> list[tuple[str, Any]]:
