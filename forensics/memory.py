@@ -90,13 +90,13 @@ def pretraining_memory(isp: str, settings: Pretraining) -> Memory:
     move(nip, META, settings.precision)
     nip.freeze_statistics(False).train()
     batch = _batch(settings.batch, settings.patch)
-    step = _peak(lambda: pretraining_step(nip, batch, settings.precision), (*_values(nip), batch.bayer, batch.target))
+    step = _peak(lambda: pretraining_step(nip, batch, settings), (*_values(nip), batch.bayer, batch.target))
 
     slice_ = validation_batch(settings, META)
     shown = _batch(slice_, settings.validation_patch)
     with torch.no_grad():
         judged = _peak(
-            lambda: measure(develop(nip.eval(), shown.bayer, settings.precision), shown.target),
+            lambda: measure(develop(nip.eval(), shown.bayer, settings.precision), shown.target, settings.loss),
             (*_values(nip), shown.bayer, shown.target),
         )
     judged += _bytes((shown.bayer, shown.target)) + _ahead(slice_, settings.validation_patch)

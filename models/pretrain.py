@@ -14,13 +14,14 @@ from cameras.pairs import Pairs
 from cameras.patches import Patches, Places, fixed_places
 from models.checkpoint import StrPath, Write, load_checkpoint, load_history, save_checkpoint
 from models.determinism import computing
-from models.fidelity import METRICS, evaluate, squared_error
+from models.fidelity import LOSSES, METRICS, Loss, evaluate
 from models.nip import NIP, develop, move
 from models.registry import build
 
 # Raise it when a change of this code changes results: keys of finished work that used it then no longer match.
 VERSION = 1
 CHOICES = {
+    "loss": tuple(LOSSES),
     "start": ("random", "standard"),
     "decay": ("constant", "cosine"),
     "precision": ("float32", "bfloat16"),
@@ -34,6 +35,8 @@ class Pretraining:
     Attributes:
         patch: side of a training patch in Bayer pixels; its RGB is twice as wide (paper: 128).
         batch: patches per iteration.
+        loss: what the NIP learns to make small, one of `models.fidelity.LOSSES`; it also decides when the training
+            stops, and which weights are the best.
         start: the starting weights: random ones, or those that `NIP.start_as_standard` makes of them, nearly the
             standard pipeline. INet and ClassicISP start so in any case.
         learning_rate: of Adam.
@@ -56,6 +59,7 @@ class Pretraining:
 
     patch: int = 64
     batch: int = 20
+    loss: Loss = "L2"
     start: Literal["random", "standard"] = "random"
     learning_rate: float = 1e-4
     warm_up: int = 0
@@ -98,7 +102,7 @@ class Pretrained:
     Attributes:
         nip: with the weights of its best validation, in evaluation mode, statistics frozen.
         steps: number of iterations made.
-        loss, psnr, ssim: of the best validation: mean((255·Δ)²), dB, and at most 1.
+        loss, psnr, ssim: of the best validation: the loss that it learnt by, dB, and at most 1.
         reason: why it ended: "converged" by the paper's rule, or "max_iterations".
     """
 
@@ -129,10 +133,10 @@ def starting_nip(isp: str, pairs: Pairs, settings: Pretraining) -> NIP:
     return nip
 
 
-def pretraining_step(nip: NIP, batch: Patches, precision: str) -> Tensor:
+def pretraining_step(nip: NIP, batch: Patches, settings: Pretraining) -> Tensor:
     """Computes the gradients of one iteration; returns the loss on the device, and nothing waits for it."""
     nip.zero_grad()
-    loss = squared_error(develop(nip, batch.bayer, precision), batch.target).mean()
+    loss = LOSSES[settings.loss](develop(nip, batch.bayer, settings.precision), batch.target).mean()
     loss.backward()
     return loss.detach()
 
@@ -153,7 +157,7 @@ def pretrain(
     on_checkpoint: Callable[[int, Write], None] = lambda step, write: None,
     resume: StrPath | None = None,
 ) -> Pretrained:
-    """Trains `nip` in place with the L₂ loss until the paper's rule stops it, and keeps the best weights.
+    """Trains `nip` in place until the paper's rule stops it, and keeps the best weights; the paper's loss is L2.
 
     Args:
         nip: is moved to the device, and its weights to the fastest memory layout there.
@@ -167,9 +171,9 @@ def pretrain(
         memory: bytes of a GPU that this process may use; None: all that is free.
         on_step: called after every iteration with the number of iterations made.
         on_metrics: called after every validation, the first of which precedes all training, with the number of
-            iterations and the metrics `loss_nip`, `psnr` (dB), `ssim`, `ssim_paper` and, from the second validation on,
-            `loss_train`, the mean over the iterations since the last one. On resuming, it is called again for earlier
-            validations.
+            iterations and the metrics `loss_nip` (the loss of the settings), `psnr` (dB), `ssim`, `ssim_paper` and,
+            from the second validation on, `loss_train`, the mean over the iterations since the last one. On resuming,
+            it is called again for earlier validations.
         on_checkpoint: called after `on_metrics` with the number of iterations and a function that writes a checkpoint
             to a path.
         resume: a checkpoint to continue from. With the same kind of device and number of threads, the result is equal
@@ -231,7 +235,7 @@ def pretrain(
             losses: list[Tensor] = []  # stay on the device until the next validation
             for batch in batches(photographs, train_images, steps, *where):
                 adam.param_groups[0]["lr"] = settings.learning_rate_at(made + len(losses))
-                losses.append(pretraining_step(nip, batch, settings.precision))
+                losses.append(pretraining_step(nip, batch, settings))
                 adam.step()
                 on_step(made + len(losses))
             values = torch.stack(losses).tolist()
@@ -284,7 +288,7 @@ def _validation(
 
 def _evaluate(nip: NIP, photographs: Photographs, validation: Places, settings: Pretraining) -> dict[str, float]:
     patch, batch = settings.validation_patch, validation_batch(settings, photographs.device)
-    return evaluate(nip.eval(), patches_at(photographs, validation, patch, batch), settings.precision)
+    return evaluate(nip.eval(), patches_at(photographs, validation, patch, batch), settings.precision, settings.loss)
 
 
 def validation_batch(settings: Pretraining, device: torch.device) -> int:

@@ -75,17 +75,56 @@ def draw(
     drawn = torch.randint(1 << 62, (count,), generator=generator).tolist()
     stacks, targets = [], []
     for number, random in zip(chosen, drawn, strict=True):
-        bayer, target = images[numbers[number]]
-        columns = bayer.shape[1] - patch + 1
-        y, x = divmod(random % ((bayer.shape[0] - patch + 1) * columns), columns)
-        stacks.append(torch.tensor(bayer[y : y + patch, x : x + patch] / 65535).permute(2, 0, 1))
-        targets.append(torch.tensor(target[2 * y :][: 2 * patch, 2 * x :][:, : 2 * patch] / 255).permute(2, 0, 1))
-    return torch.stack(stacks).float(), torch.stack(targets).float()
+        bayer, target = patch_of(images[numbers[number]], random, patch)
+        stacks.append(bayer)
+        targets.append(target)
+    return torch.stack(stacks), torch.stack(targets)
+
+
+def patch_of(image: Photograph, random: int, patch: int) -> tuple[Tensor, Tensor]:
+    """The patch of a photograph at a drawn one of all its places, row by row."""
+    bayer, target = image
+    columns = bayer.shape[1] - patch + 1
+    y, x = divmod(random % ((bayer.shape[0] - patch + 1) * columns), columns)
+    stack = torch.tensor(bayer[y : y + patch, x : x + patch] / 65535).permute(2, 0, 1)
+    shown = torch.tensor(target[2 * y :][: 2 * patch, 2 * x :][:, : 2 * patch] / 255).permute(2, 0, 1)
+    return stack.float(), shown.float()
 
 
 def fidelity_loss(developed: Tensor, target: Tensor) -> Tensor:
     """Mean squared error on the scale of 8 bits."""
     return ((255 * developed - 255 * target) ** 2).sum() / target.numel()
+
+
+def ssim(a: Tensor, b: Tensor) -> Tensor:
+    """By torchmetrics, which pads by reflection, over the places where the window fits in."""
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    _, everywhere = structural_similarity_index_measure(a, b, data_range=1.0, return_full_image=True)
+    return everywhere[..., 5:-5, 5:-5].mean(dim=(1, 2, 3))
+
+
+def ms_ssim(a: Tensor, b: Tensor, scales: int) -> Tensor:
+    """Of torchmetrics' parts: as a whole it counts the padded border of the coarsest scale."""
+    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+
+    weights = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)[:scales]
+    found = torch.ones(len(a), dtype=a.dtype)
+    for weight in weights[:-1]:
+        contrast = multiscale_structural_similarity_index_measure(
+            a, b, data_range=1.0, betas=(1.0, 0.0), reduction="none"
+        )
+        found = found * contrast ** (weight / sum(weights))
+        a, b = (torch.nn.functional.avg_pool2d(images, 2) for images in (a, b))
+    return found * ssim(a, b) ** (weights[-1] / sum(weights))
+
+
+FIDELITY_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "L2": fidelity_loss,
+    "L1": lambda developed, target: (255 * developed - 255 * target).abs().sum() / target.numel(),
+    "SSIM": lambda developed, target: (1 - ssim(developed, target)).sum() / len(target),
+    "MS-SSIM": lambda developed, target: (1 - ms_ssim(developed, target, 2)).sum() / len(target),  # of 22 to 43 pixels
+}
 
 
 def class_loss(logits: Tensor) -> Tensor:

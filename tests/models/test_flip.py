@@ -27,3 +27,17 @@ def test_as_of_png_files(tmp_path: Path) -> None:
     assert found.dtype == torch.float32 and found.tolist() == pytest.approx(expected, rel=1e-5)
     assert 0 < expected[0] != expected[1]
     assert flip(reference, reference).tolist() == [0, 0]
+
+
+def test_the_first_picture_is_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The value does not tell: FLIP of pictures with 8 bits is symmetric."""
+    original, seen = flip_evaluator.evaluate, []
+
+    def evaluate(reference: np.ndarray, test: np.ndarray, *settings: str, **further: bool) -> object:
+        seen.append((reference.max(), test.max()))
+        return original(reference, test, *settings, **further)
+
+    monkeypatch.setattr(flip_evaluator, "evaluate", evaluate)
+    forth, back = (flip(torch.full((1, 3, 12, 12), a), torch.full((1, 3, 12, 12), 1 - a)) for a in (0.25, 0.75))
+    assert seen == [(0.25, 0.75), (0.75, 0.25)]
+    assert forth.item() == back.item() > 0.3

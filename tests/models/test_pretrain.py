@@ -67,6 +67,18 @@ def test_it_learns_and_returns_the_best_weights(name: str, precision: Any, pairs
     assert_equal_weights(again.nip, nip)
 
 
+@pytest.mark.parametrize("loss", ["L1", "SSIM", "MS-SSIM"])
+def test_it_learns_by_every_loss(loss: Any, pairs: Pairs) -> None:
+    settings = replace(SMALL, loss=loss, patch=12, batch=4, max_iterations=24)
+    metrics: dict[int, dict[str, float]] = {}
+    result = pretrain(build("UNet", pairs), pairs, TRAIN, VALIDATION, settings, on_metrics=metrics.__setitem__)
+    assert result.loss == min(validation["loss_nip"] for validation in metrics.values()) < 0.96 * metrics[0]["loss_nip"]
+    if loss != "L1":
+        assert 0 < result.loss < 1
+    if loss == "SSIM":
+        assert result.loss == pytest.approx(1 - result.ssim, abs=1e-6)
+
+
 def assert_equal_weights(a: models.NIP, b: models.NIP) -> None:
     assert all(torch.equal(value, b.state_dict()[key]) for key, value in a.state_dict().items())
 
@@ -196,6 +208,7 @@ def test_a_nip_without_weights_is_refused(pairs: Pairs) -> None:
         ("warm_up", -1),
         ("decay", "linear"),
         ("start", "warm"),
+        ("loss", "L3"),
     ],
 )
 def test_impossible_settings_are_refused_by_name(field: str, value: Any) -> None:

@@ -14,7 +14,7 @@ from precisions import needs_bfloat16
 import models
 import models.pretrain
 from cameras.patches import Patches
-from models.fidelity import METRICS
+from models.fidelity import LOSSES, METRICS
 from models.pretrain import Pretraining, pretrain
 
 SETTINGS = Pretraining(
@@ -86,6 +86,34 @@ def test_weights_are_those_of_a_training_by_hand(
         assert history[step]["loss_train"] == pytest.approx(mean, rel=1e-6)
 
 
+@pytest.mark.parametrize("loss", by_hand.FIDELITY_LOSSES)
+def test_every_loss_is_the_one_that_is_trained_and_that_chooses_the_weights(loss: Any) -> None:
+    of_hand = by_hand.FIDELITY_LOSSES[loss]
+    photographs = by_hand.photographs(poisoned=())
+    nip = models.build("INet", torch.Generator().manual_seed(8), cfa=by_hand.CFA, cam2srgb=by_hand.CAM2SRGB)
+    expected = copy.deepcopy(nip).freeze_statistics(False).train()
+    settings = replace(SETTINGS, patch=12, validation_patch=12, loss=loss, check_every=1)
+    history: dict[int, dict[str, float]] = {}
+    images = torch.tensor(TRAIN), torch.tensor(VALIDATION)
+    result = pretrain(nip, by_hand.pairs_of(photographs), *images, settings, on_metrics=history.__setitem__)
+
+    generator = torch.Generator().manual_seed(6)
+    places = torch.randint(1 << 62, (len(VALIDATION),), generator=generator).tolist()
+    validation = [by_hand.patch_of(photographs[i], place, 12) for i, place in zip(VALIDATION, places, strict=True)]
+    shown, wanted = (torch.stack(parts) for parts in zip(*validation, strict=True))
+    adam = by_hand.Adam(expected.parameters())
+    losses, best = [], copy.deepcopy(expected)
+    for _ in range(6):
+        with torch.no_grad():
+            losses.append(of_hand(expected(shown), wanted).item())
+        best = copy.deepcopy(expected) if losses[-1] == min(losses) else best
+        bayer, target = by_hand.draw(photographs, TRAIN, 3, 12, generator)
+        adam.step(of_hand(expected(bayer), target), 1e-3)
+    assert [metrics["loss_nip"] for metrics in history.values()] == pytest.approx(losses, rel=1e-3, abs=5e-5)
+    assert result.loss == min(metrics["loss_nip"] for metrics in history.values())
+    by_hand.assert_same_weights(result.nip, best, 1e-3)
+
+
 @pytest.mark.parametrize("textured", [False, True])
 def test_patches_are_those_that_the_settings_ask_for(textured: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = by_hand.pairs_of(by_hand.faded(seed, 24, 60) for seed in range(5))
@@ -103,7 +131,7 @@ def test_patches_are_those_that_the_settings_ask_for(textured: bool, monkeypatch
             note("validation", patches.target)
         return dict.fromkeys(METRICS, 1.0)
 
-    monkeypatch.setattr(models.pretrain, "squared_error", squared_error)
+    monkeypatch.setitem(LOSSES, "L2", squared_error)
     monkeypatch.setattr(models.pretrain, "evaluate", evaluate)
     settings = replace(SETTINGS, batch=10, validation_per_image=20, textured=textured)
     nip = models.build("INet", cfa=by_hand.CFA)
