@@ -96,7 +96,7 @@ def import_camera(
     if index.development not in (None, demosaic):
         raise ValueError(f"{folder} holds {index.development} targets: import {demosaic} under another name")
 
-    files, unnameable = _nameable(_random_order(raw_files(paths), seed))
+    files, unnameable = _nameable(random_order(raw_files(paths), seed))
     sources = [Source.of(path) for path in files]
     cameras = {source: container.camera for source in sources if (container := _container(source))}
     chosen = _choose(cameras.values(), index.camera, model)
@@ -146,7 +146,7 @@ def raw_files(paths: Iterable[Path | str]) -> list[Path]:
     return folders.find(paths, SUFFIXES, "RAW files", also=looks_raw)
 
 
-def _random_order(files: list[Path], seed: int) -> list[Path]:
+def random_order(files: list[Path], seed: int) -> list[Path]:
     """Sort by a hash of seed and file name: the order of two files depends on nothing else."""
     return sorted(files, key=lambda file: (hashlib.sha256(f"{seed}/".encode() + os.fsencode(file.name)).digest(), file))
 

@@ -1,13 +1,17 @@
-"""Commands for photographs: simulate, import."""
+"""Commands for photographs: simulate, import; and what fetch shares with import."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from study.commands.app import StorageOption, app, out, print_line, table
 from study.settings import NAME, StudyError, expanded, user_errors
+
+if TYPE_CHECKING:
+    from cameras.importing import Imported
 
 
 @app.command()
@@ -60,31 +64,58 @@ def import_(
     workers: Annotated[int | None, typer.Option(help="processes; all CPUs where not given")] = None,
 ) -> None:
     """RAW files → pairs of Bayer stack and developed target. Called again, it does only what is missing."""
+    imported = import_photographs(
+        camera,
+        paths,
+        storage,
+        model=model,
+        limit=limit,
+        orientation=orientation,
+        demosaic=demosaic,
+        seed=seed,
+        workers=workers,
+    )
+    conclude_import(camera, imported, limit, at_least)
+
+
+def local_folder(storage: str | None) -> Path:
+    """The folder on this machine that holds pairs, of a command's --storage."""
+    from study.storage import Storage
+
+    shared = Storage(expanded(storage or "results"))
+    return shared.folder if shared.is_folder else Path("results")
+
+
+def import_photographs(
+    camera: str, paths: Iterable[Path], storage: str | None, *, limit: int, **settings: Any
+) -> "Imported":
+    """Import with progress, and publish the pairs. settings: of `cameras.importing.import_camera`."""
     from cameras.console import work
-    from cameras.errors import printable
     from cameras.importing import import_camera
     from study.execution.cameras import publish_pairs
     from study.storage import Storage
 
     if not re.fullmatch(NAME, camera):
         raise StudyError(f"camera '{camera}': use letters, digits, spaces, dots, dashes and underscores")
-    shared = Storage(expanded(storage or "results"))
-    here = shared.folder if shared.is_folder else Path("results")
+    here = local_folder(storage)
     with work(f"{camera}: import", limit) as advance, user_errors():
         imported = import_camera(
             camera,
             paths,
             here / "cameras",
-            model=model,
             limit=limit,
-            orientation=orientation,
-            demosaic=demosaic,
-            seed=seed,
-            workers=workers,
             on_progress=lambda done, total, path, reason: advance(done, path.name),
+            **settings,
         )
     if len(imported):
-        publish_pairs(here, camera, shared)
+        publish_pairs(here, camera, Storage(expanded(storage or "results")))
+    return imported
+
+
+def conclude_import(camera: str, imported: "Imported", limit: int, at_least: int) -> None:
+    """Say what was imported and refused. Raises StudyError with fewer photographs than at_least."""
+    from cameras.errors import printable
+
     if imported.refused:
         rows = [(printable(path.name), printable(reason)) for path, reason in imported.refused]
         out.print(table("Refused", ("file", "reason"), rows))
