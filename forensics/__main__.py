@@ -6,6 +6,7 @@ import typer
 
 from cameras.output import run
 from forensics.commands import analyse, serve
+from forensics.commands.compare import compare
 from forensics.commands.develop import develop
 
 app = typer.Typer(
@@ -15,6 +16,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command()(develop)
+app.command()(compare)
 app.command("analyse")(analyse.command)
 app.command("serve")(serve.command)
 

@@ -145,10 +145,7 @@ def develop_files(
 def _develop_file(path: Path, pipeline: Pipeline, out: Path, kind: Kind, quality: int, upright: bool) -> Developed:
     frame = RawFrame.open(path)
     unique_id = hashlib.sha256(f"{sha256(path)} {pipeline.identity}".encode()).hexdigest()[:32]
-    if out.exists() and _unique_id(out) != unique_id:
-        raise ExistsError(
-            f"{printable(out)} exists, of another file or by another pipeline: remove it, or choose another folder"
-        )
+    check_replaceable(out, unique_id)
     picture = pipeline.develop(path, frame)
     distance = None if pipeline.name == "standard" else _psnr(picture, develop(frame))
     written = turned(picture, frame.orientation) if upright else picture
@@ -156,6 +153,18 @@ def _develop_file(path: Path, pipeline: Pipeline, out: Path, kind: Kind, quality
     write_picture(out, written, about, kind, quality)
     height, width, _ = written.shape
     return Developed(path, out, height, width, distance)
+
+
+def check_replaceable(picture: Path, unique_id: str) -> None:
+    """Refuse to replace what is not the same picture, made earlier.
+
+    Raises:
+        ExistsError: the file exists, and has another ImageUniqueID, or none.
+    """
+    if picture.exists() and _unique_id(picture) != unique_id:
+        raise ExistsError(
+            f"{printable(picture)} exists, of another file or by another pipeline: remove it, or choose another folder"
+        )
 
 
 def _unique_id(picture: Path) -> str | None:

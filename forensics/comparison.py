@@ -1,0 +1,116 @@
+"""Two pipelines on the same photographs: how far their pictures lie apart, in figures and to look at."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cameras.errors import printable
+from cameras.folders import expand
+from cameras.photographs import sha256
+from cameras.raw import RawError, RawFrame
+from forensics.comparison_page import draw, write_page
+from forensics.development import CameraError, ExistsError, Pipeline, check_replaceable, picture_names
+from forensics.pictures import turned
+from models.fidelity import WINDOW, ms_ssim, psnr, ssim
+from models.flip import flip
+
+DISTANCES = ("psnr", "ssim", "ms_ssim", "flip")
+STRIP = 512  # rows of a photograph whose SSIM is computed at once: 0.6 GB of memory at 24 Mpx
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A RAW file as two pipelines develop it.
+
+    page: the picture that shows both; None where the file was refused.
+    distances: by the names of `DISTANCES`: PSNR in dB (infinite where both are equal), SSIM, MS-SSIM, FLIP.
+    refused: why, in one line without the file's name; "" where it was not.
+    """
+
+    file: Path
+    page: Path | None = None
+    height: int = 0
+    width: int = 0
+    distances: Mapping[str, float] = field(default_factory=dict)
+    refused: str = ""
+
+
+def compare_files(files: Iterable[Path], one: Pipeline, other: Pipeline, folder: Path) -> Iterator[Compared]:
+    """Develop RAW files by two pipelines and write a page for each, such as IMG_0001-compared.png.
+
+    A page replaces an older one only if that is of the same RAW file and the same pipelines.
+
+    Args:
+        files: RAW files, as `cameras.importing.raw_files` finds them.
+        folder: where the pages go; it is created.
+    """
+    folder = expand(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, name in picture_names(files, "-compared.png").items():
+        try:
+            yield _compare_file(path, one, other, folder / name)
+        except (RawError, CameraError, ExistsError) as error:
+            yield Compared(path, refused=str(error).removeprefix(f"{printable(path)}: "))
+
+
+def _compare_file(path: Path, one: Pipeline, other: Pipeline, page: Path) -> Compared:
+    frame = RawFrame.open(path)
+    mark = f"{sha256(path)} {one.identity} {other.identity}"
+    unique_id = hashlib.sha256(mark.encode()).hexdigest()[:32]
+    check_replaceable(page, unique_id)
+    a, b = one.develop(path, frame), other.develop(path, frame)
+    if a.shape != b.shape:  # of sensors whose pixels are not square, LibRaw's picture is stretched
+        sizes = " and ".join(f"{picture.shape[0]}×{picture.shape[1]}" for picture in (a, b))
+        raise RawError(f"{printable(path)}: the pipelines give pictures of {sizes} pixels, which cannot be compared")
+    found = distances(a, b)
+    heading = [path.name, f"A: {Path(one.name).name}", f"B: {Path(other.name).name}", in_words(found)]
+    write_page(page, draw(turned(a, frame.orientation), turned(b, frame.orientation), heading), unique_id)
+    height, width, _ = a.shape
+    return Compared(path, page, height, width, found)
+
+
+def distances(one: np.ndarray, other: np.ndarray) -> dict[str, float]:
+    """How far two pictures (H,W,3) in [0,1] lie apart, by the names of `DISTANCES`.
+
+    Raises:
+        RawError: they are smaller than the window of SSIM.
+    """
+    height, width, _ = one.shape
+    if min(height, width) < WINDOW:
+        raise RawError(f"{height}×{width} pixels are too few for SSIM, which needs {WINDOW}×{WINDOW}")
+    a, b = (torch.from_numpy(picture).movedim(-1, 0)[None] for picture in (one, other))
+    found = psnr(a, b).item(), _ssim(a, b), ms_ssim(a, b).item(), flip(a, b).item()
+    return dict(zip(DISTANCES, found, strict=True))
+
+
+def _ssim(a: Tensor, b: Tensor) -> float:
+    """The SSIM of whole photographs (1,3,H,W), strip by strip, each with the rows that its last windows need."""
+    places = a.shape[-2] - WINDOW + 1  # of windows, one above the other
+    total = 0.0
+    for top in range(0, places, STRIP):
+        bottom = min(top + STRIP, places)
+        rows = slice(top, bottom + WINDOW - 1)
+        total += (bottom - top) * ssim(a[..., rows, :], b[..., rows, :]).item()
+    return total / places
+
+
+def in_words(found: Mapping[str, float]) -> str:
+    similar = f"SSIM {found['ssim']:.4f}, MS-SSIM {found['ms_ssim']:.4f}"
+    return f"PSNR {found['psnr']:.2f} dB, {similar}, FLIP {found['flip']:.4f}"
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean over photographs and its 95 % interval (Student's t); NaN for bounds that one, or an infinite, has not."""
+    from scipy import stats
+
+    mean = float(np.mean(values))
+    if len(values) < 2 or not np.isfinite(values).all():
+        return mean, np.nan, np.nan
+    half = stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
+    return mean, float(mean - half), float(mean + half)
