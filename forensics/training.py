@@ -20,7 +20,7 @@ from forensics.averaging import averaged
 from forensics.fan import FAN
 from forensics.joint import JointModel, joint_model, loss_fan, loss_nip
 from forensics.trial import Training, Trial
-from forensics.validation import Scores, kept_for, slice_size, validate, validation_set
+from forensics.validation import Measure, Scores, kept_for, mean_fidelity, slice_size, validate, validation_set
 from models.checkpoint import StrPath, Write, load_checkpoint, load_history, save_checkpoint
 from models.determinism import computing
 from models.nip import NIP, move
@@ -118,6 +118,7 @@ def train(
     data: Data = "auto",
     deterministic: bool = True,
     memory: int | None = None,
+    at_end: Mapping[str, Measure] = {},
     on_step: Callable[[int], None] = lambda step: None,
     on_metrics: Callable[[int, Mapping[str, float]], None] = lambda step, metrics: None,
     on_checkpoint: Callable[[int, Write], None] = lambda step, write: None,
@@ -135,12 +136,13 @@ def train(
             first validation if they fit beside all that was needed until then. The result is the same.
         deterministic: whether a GPU shall give the same bits when the trial is repeated on the same kind of card.
         memory: bytes of a GPU that this process may use; None: all that is free.
+        at_end: further measures of fidelity, by name, for which only the end of the training has the time.
         on_step: called after every iteration with the number of iterations made.
         on_metrics: called after every validation with the iteration and the metrics: ``accuracy``, ``psnr`` (dB) and
             ``ssim`` and ``ssim_paper`` on the fixed validation set, ``loss_fan`` and ``loss_nip`` as means over the
             iterations since the last validation, and ``loss_codec`` where the codec learns. On resuming, it is called
-            again for earlier validations. Where the split has test images, it is called once more at the end, with
-            ``test_accuracy``, ``test_psnr``, ….
+            again for earlier validations. At the end, it is called once more with the means of the measures ``at_end``
+            and, where the split has test images, with ``test_accuracy``, ``test_psnr``, …, if there is any of these.
         on_checkpoint: called after ``on_metrics``, except at the end, with the iteration and a function that writes a
             checkpoint to a path.
         resume: a checkpoint to resume from. On a CPU with the same number of threads, the result is equal to the bit to
@@ -218,11 +220,14 @@ def train(
             if data == "auto":
                 photographs = photographs.settle(used, memory)
 
-        test_scores = None
+        last, test_scores = mean_fidelity(at_end, judged, photographs, validation, size), None
         if trial.split.test:
-            tested = validation_set(trial, pairs, test_images, device)
-            test_scores = validate(judged, Photographs(pairs, device), tested, size, trial.validation.seed)
-            on_metrics(done, test_scores.metrics("test_"))
+            tested, shown_once = validation_set(trial, pairs, test_images, device), Photographs(pairs, device)
+            test_scores = validate(judged, shown_once, tested, size, trial.validation.seed)
+            found = test_scores.metrics() | mean_fidelity(at_end, judged, shown_once, tested, size)
+            last |= {f"test_{name}": value for name, value in found.items()}
+        if last:
+            on_metrics(done, last)
         return Outcome(
             scores=scores,
             test_scores=test_scores,

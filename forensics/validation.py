@@ -4,7 +4,7 @@ Their places are fixed; the patches themselves are gathered anew by every valida
 not learn develops them only once: its photographs are kept on the host, as far as KEPT_BYTES allow.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -17,6 +17,7 @@ from forensics.joint import JointModel
 from forensics.trial import Trial
 from models.fidelity import METRICS, measure
 
+Measure = Callable[[Tensor, Tensor], Tensor]  # of targets and photographs (n,3,H,W) in [0,1] -> (n,)
 KEPT_BYTES = 5 * 2**29  # the paper's 3,000 photographs of 256×256 pixels are 2.2 GiB
 
 
@@ -151,6 +152,19 @@ def tally(
     if kept is not None:
         kept.fidelity = fidelity
     return torch.stack(counts).sum(dim=0), fidelity
+
+
+@torch.no_grad()
+def mean_fidelity(
+    measures: Mapping[str, Measure], model: JointModel, photographs: Photographs, patches: ValidationSet, batch: int
+) -> dict[str, float]:
+    """Develops the fidelity patches, ``batch`` at a time, and returns the mean of every measure by its name."""
+    found: dict[str, list[Tensor]] = {name: [] for name in measures}
+    for part in patches_at(photographs, patches.fidelity, patches.patch, batch) if measures else ():
+        developed = model.develop(part.bayer)
+        for name, measure_of in measures.items():
+            found[name].append(measure_of(part.target, developed).double().cpu())
+    return {name: torch.cat(values).mean().item() for name, values in found.items()}
 
 
 def _keeping(images: Iterable[Tensor], kept: list[Tensor]) -> Iterator[Tensor]:

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from small_trials import small_trial
+from small_trials import small_trial, validation_patches
 
 import models
 from cameras.feed import Photographs
@@ -76,6 +76,39 @@ def test_a_trial_is_scored_on_test_images_and_they_change_nothing_else(
     assert scores.metrics("test_") == outcome.test_scores.metrics("test_")
     assert scores.metrics("test_").items() <= reported.items()
     assert scores.psnr != outcome.scores.psnr
+
+
+@pytest.mark.parametrize("test", [0, 1])
+def test_further_measures_are_taken_at_the_end_of_all_fidelity_patches(
+    pairs: Pairs, nip: models.NIP, test: int
+) -> None:
+    """Of targets and photographs, in this order, by the networks that are kept; and they change nothing else."""
+    trial = small_trial(0.1, split=Split(2, 1, test))
+    reported: list[tuple[int, dict[str, float]]] = []
+
+    def brighter(target: torch.Tensor, developed: torch.Tensor) -> torch.Tensor:
+        return (developed - target).flatten(1).mean(dim=1)
+
+    outcome = train(
+        trial,
+        pairs,
+        nip,
+        at_end={"brighter": brighter},
+        on_metrics=lambda *found: reported.append((found[0], dict(found[1]))),
+    )
+    assert outcome.history == train(trial, pairs, nip).history
+    _, validation, tested = trial.split.images(pairs.names)
+    expected = {}
+    for name, images in {"brighter": validation, "test_brighter": tested}.items():
+        if len(images):
+            _, fidelity = validation_patches(trial, pairs, images)
+            with torch.no_grad():
+                expected[name] = (outcome.nip(fidelity.bayer) - fidelity.target).double().mean().item()
+    *before, (step, last) = reported
+    assert step == trial.training.iterations
+    assert {name: last[name] for name in expected} == pytest.approx(expected, rel=1e-4)
+    assert set(last) - set(expected) == ({f"test_{name}" for name in outcome.scores.metrics()} if test else set())
+    assert all("brighter" not in metrics for _, metrics in before)
 
 
 def test_an_evaluation_on_test_images_repeats_the_test_of_the_trial(pairs: Pairs, nip: models.NIP) -> None:

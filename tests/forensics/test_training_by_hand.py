@@ -83,13 +83,45 @@ def test_weights_are_those_of_a_training_by_hand(
             assert metrics[name] == pytest.approx(expected, rel=1e-3), (step, name)
 
 
+@pytest.mark.parametrize("loss", by_hand.FIDELITY_LOSSES)
+def test_lambda_weighs_the_loss_that_the_settings_name(loss: str) -> None:
+    """With λ of about what the class loss is, so that the weights of the NIP tell both."""
+    lam = {"L2": 0.1, "L1": 0.3, "SSIM": 20.0, "MS-SSIM": 20.0}[loss]
+    training = Training(iterations=3, batch=2, patch=16, nip_loss=loss, learning_rate=2e-4)  # type: ignore[arg-type]
+    trial = trial_of("INet", lam, training=training)
+    _, train_images, _ = pairs_of(trial)
+    photographs = by_hand.photographs(poisoned=())
+    start = models.build("INet", torch.Generator().manual_seed(8), cfa=by_hand.CFA, cam2srgb=by_hand.CAM2SRGB)
+    outcome = train(trial, by_hand.pairs_of(photographs), start)
+
+    nip, fan = copy.deepcopy(start), FAN(5, torch.Generator().manual_seed(3))
+    manipulate, channel = Manipulations(trial.manipulations), trial.channel.build()
+    adam = by_hand.Adam([*fan.parameters(), *nip.parameters()])
+    generator = torch.Generator().manual_seed(3)
+    losses = []
+    for _ in range(3):
+        bayer, target = by_hand.draw(photographs, train_images, 2, 16, generator)
+        developed = nip(bayer)
+        l_nip = by_hand.FIDELITY_LOSSES[loss](developed, target)
+        adam.step(by_hand.class_loss(fan(channel(manipulate(developed)))) + lam * l_nip, 2e-4)
+        losses.append(l_nip.item())
+    by_hand.assert_same_weights(outcome.nip, nip, 2e-4)
+    by_hand.assert_same_weights(outcome.fan, fan, 2e-4)
+    assert outcome.history[3]["loss_nip"] == pytest.approx(losses[2], rel=1e-3, abs=3e-4)  # SSIM rounds
+
+
+def test_an_unknown_loss_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match=r"training\.nip_loss = L3 is impossible: use L2 or L1 or SSIM or MS-SSIM"):
+        Training(nip_loss="L3")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("textured", [False, True])
 def test_only_textured_patches_are_trained_on_where_that_is_set(
     textured: bool, pairs: Pairs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     variances: list[float] = []
 
-    def loss_nip(developed: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    def loss_nip(developed: torch.Tensor, target: torch.Tensor, _: str) -> torch.Tensor:
         variances.extend(target.flatten(1).var(dim=1, unbiased=False).tolist())
         return by_hand.fidelity_loss(developed, target)
 
