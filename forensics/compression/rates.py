@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from cameras import atomic, photographs
+from cameras.errors import one_line
 from channel import shrink
 from channel.quantization import to_levels
 from forensics.compression.coders import Coder, Setting
@@ -106,8 +107,11 @@ def measure(name: str, picture: Tensor, coder: Coder, setting: Setting) -> tuple
     Raises:
         ValueError: as `rates`.
     """
-    data = setting.compress(picture)
-    decoded = setting.decompress(data)
+    try:
+        data = setting.compress(picture)
+        decoded = setting.decompress(data)
+    except (ValueError, OSError) as error:  # Pillow raises both
+        raise ValueError(f"{coder.name}, quality {setting.quality}: {one_line(error)}") from error
     a, b = picture[None] / 255, decoded[None] / 255
     height, width = picture.shape[-2:]
     rate = Rate(

@@ -96,6 +96,11 @@ def test_every_codec_is_measured_on_every_photograph(picture: torch.Tensor) -> N
     assert told == found
 
 
+def test_an_encoder_that_refuses_a_photograph_is_named() -> None:
+    with pytest.raises(ValueError, match=r"^webp, quality 50: .*16383"):
+        rates([("panorama", torch.zeros(3, 8, 16384, dtype=torch.uint8))], coders(["webp"], ["50"]))
+
+
 def test_photographs_are_read_as_they_are_or_as_means(tmp_path: Path, picture: torch.Tensor) -> None:
     large = picture.repeat(1, 2, 2)[:, :, :-1]
     file = tmp_path / "photograph.png"
