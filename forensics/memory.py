@@ -18,6 +18,8 @@ import models
 from cameras.feed import AHEAD, Photographs
 from cameras.pairs import BYTES_PER_BAYER_PIXEL, BYTES_PER_CELL, Pairs
 from cameras.patches import Patches, Places
+from channel.codecs import CODECS
+from channel.codecs.learning import LearningCodec
 from forensics.metering import Meter
 from forensics.training import build_model, training_step
 from forensics.trial import Trial
@@ -69,7 +71,7 @@ def trial_memory(trial: Trial) -> Memory:
 @cache
 def _trial_memory(trial: Trial) -> Memory:
     training, draws = trial.training, torch.Generator()
-    model = build_model(trial, models.build(trial.isp))
+    model = build_model(trial, models.build(trial.isp), _codec(trial))
     move(model, META, training.precision)
     batch = _batch(training.batch, training.patch)
     step = _peak(lambda: training_step(model, batch, trial, draws), (*_values(model), batch.bayer, batch.target))
@@ -81,6 +83,13 @@ def _trial_memory(trial: Trial) -> Memory:
     validation = ValidationSet(accuracy, fidelity, patch)
     judged = _peak(lambda: tally(model, photographs, validation, slice_), _values(model))
     return _memory(training.copies * size(model), model, step, batch, judged + _ahead(slice_, patch))
+
+
+def _codec(trial: Trial) -> LearningCodec | None:
+    """The pre-trained codec of the trial's channel, as wide as it is by default; None where it needs none."""
+    term = trial.channel.learning_codec
+    learning = CODECS[term.name].learning if term is not None and trial.needs_codec else None
+    return None if learning is None or term is None else learning(term.qualities[0])
 
 
 @cache

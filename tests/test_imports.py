@@ -153,6 +153,7 @@ def test_the_engine_knows_no_kind_of_job() -> None:
     """Neither by class nor by name: what it does follows from the protocol."""
     kinds = {
         "PretrainingJob",
+        "CodecPretrainingJob",
         "TrialJob",
         "EvaluationJob",
         "VerdictJob",

@@ -59,7 +59,7 @@ def search(study: Study, preflight: Preflight, address: str = "local", retry_fai
     """
     require_search(study)
     with at_work(study, preflight, address, retry_failed) as session:
-        failures = stage("pre-training", session, session.grid().pretrainings)
+        failures = stage("pre-training", session, session.grid().before_trials)
         source = PointSource.of(study, session.snapshot(), retry_failed, session.remark)
         failures |= feed("search", session, source)
         session.ask(source.close)

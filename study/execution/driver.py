@@ -74,13 +74,13 @@ class Session:
 
 
 def pretrain(study: Study, preflight: Preflight, address: str = "local", retry_failed: bool = False) -> dict[str, str]:
-    """Pre-train the NIP of every camera × ISP that has none yet. Returns why some failed, by name.
+    """Pre-train the NIP of every camera × ISP, and the codecs of channels. Returns why some failed, by name.
 
     Raises:
         StudyError: cameras, tracking or cluster are not there.
     """
     with at_work(study, preflight, address, retry_failed) as session:
-        return stage("pre-training", session, session.grid().pretrainings)
+        return stage("pre-training", session, session.grid().before_trials)
 
 
 def run(study: Study, preflight: Preflight, address: str = "local", retry_failed: bool = False) -> dict[str, str]:
@@ -93,7 +93,7 @@ def run(study: Study, preflight: Preflight, address: str = "local", retry_failed
         StudyError: cameras, tracking or cluster are not there, or another driver runs the study.
     """
     with at_work(study, preflight, address, retry_failed) as session:
-        failures = stage("pre-training", session, session.grid().pretrainings)
+        failures = stage("pre-training", session, session.grid().before_trials)
         trials = session.grid().ready
         failures |= stage("trials", session, trials)
         finished = [job for job in trials if label(job) not in failures]

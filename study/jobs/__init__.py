@@ -9,6 +9,7 @@ from study.jobs.job import BaseJob, Callbacks, Context, Job, JobResult
 # To add a kind of job, write its class into a new file of study/jobs/, and add one line here: module:class.
 CLASSES = (
     "study.jobs.pretraining:PretrainingJob",
+    "study.jobs.codec_pretraining:CodecPretrainingJob",
     "study.jobs.trial:TrialJob",
     "study.jobs.evaluation:EvaluationJob",
     "study.jobs.verdict:VerdictJob",

@@ -9,12 +9,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from mlflow.entities import Run
+
 from cameras.pairs import INDEX_FILE, Index
 from models.registry import pretrained_as
 from study import tracking
+from study.jobs.codec_pretraining import CODEC_HASH, CodecPretrainingJob
 from study.jobs.job import Context
-from study.jobs.pretraining import PretrainingJob, nip_hash
-from study.jobs.trial import TrialJob
+from study.jobs.pretraining import NIP_HASH, PretrainingJob
+from study.jobs.trial import PretrainedCodec, TrialJob
 from study.settings import Planned, Study, planned
 from study.storage import Storage
 from study.tracking import Snapshot
@@ -22,11 +25,20 @@ from study.tracking import Snapshot
 
 @dataclass(frozen=True)
 class Grid:
-    """The trials of a study. ``jobs`` goes with ``planned``; a trial whose NIP is not pre-trained yet has no job."""
+    """The trials of a study. ``jobs`` goes with ``planned``.
+
+    A trial whose NIP or whose channel's codec is not pre-trained yet has no job.
+    """
 
     planned: tuple[Planned, ...]
     pretrainings: tuple[PretrainingJob, ...]
+    codecs: tuple[CodecPretrainingJob, ...]
     jobs: tuple[TrialJob | None, ...]
+
+    @property
+    def before_trials(self) -> tuple[PretrainingJob | CodecPretrainingJob, ...]:
+        """All pre-trainings."""
+        return *self.pretrainings, *self.codecs
 
     @property
     def ready(self) -> list[TrialJob]:
@@ -81,6 +93,7 @@ def resolve(study: Study, snapshot: Snapshot | None, trials: Sequence[Planned] |
     data = data_hashes(study, snapshot)
     runs = snapshot.by_key if snapshot else {}
     pretrainings: dict[tuple[Any, ...], PretrainingJob] = {}
+    codecs: dict[tuple[Any, ...], CodecPretrainingJob] = {}
     jobs: list[TrialJob | None] = []
     trials = planned(study) if trials is None else trials
     for item in trials:
@@ -91,15 +104,27 @@ def resolve(study: Study, snapshot: Snapshot | None, trials: Sequence[Planned] |
         of_nip = (trial.camera, pretrained_as(trial.isp), trial.split, item.pretraining)
         if of_nip not in pretrainings:
             pretrainings[of_nip] = PretrainingJob.plan(*of_nip, data[trial.camera])
-        pretraining = pretrainings[of_nip]
-        run = runs.get(pretraining.key)
-        sha256 = nip_hash(run.data.tags) if run is not None and run.info.status == "FINISHED" else None
-        if sha256 is None:
-            jobs.append(None)
-        else:
-            found = (pretraining.weights, sha256, data[trial.camera])
+        pretraining, codec = pretrainings[of_nip], None
+        nip_sha256 = _hash_of(runs.get(pretraining.key), NIP_HASH)
+        ready = nip_sha256 is not None
+        if item.codec_pretraining is not None:
+            of_codec = (trial.camera, trial.split, item.codec_pretraining)
+            job = codecs.setdefault(of_codec, CodecPretrainingJob.plan(*of_codec, data[trial.camera]))
+            codec_sha256 = _hash_of(runs.get(job.key), CODEC_HASH)
+            ready = ready and codec_sha256 is not None
+            codec = PretrainedCodec(file=job.weights, sha256=codec_sha256 or "")
+        if ready:
+            assert nip_sha256 is not None
+            found = (pretraining.weights, nip_sha256, data[trial.camera], codec)
             jobs.append(TrialJob.plan(trial, item.axes, *found, study.evaluation))
-    return Grid(tuple(trials), tuple(pretrainings.values()), tuple(jobs))
+        else:
+            jobs.append(None)
+    return Grid(tuple(trials), tuple(pretrainings.values()), tuple(codecs.values()), tuple(jobs))
+
+
+def _hash_of(run: Run | None, tag: str) -> str | None:
+    """Hash of the weights that a finished pre-training left."""
+    return run.data.tags.get(tag) if run is not None and run.info.status == "FINISHED" else None
 
 
 def data_hashes(study: Study, snapshot: Snapshot | None) -> Mapping[str, str]:

@@ -1,6 +1,5 @@
 """Pre-train the NIP of one camera × ISP (section 3.2 of the paper)."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
@@ -99,8 +98,3 @@ def open_pairs(context: Context, camera: str, data_hash: str) -> Pairs:
     if pairs.data_hash != data_hash:
         raise ValueError(f"the pairs of {camera} are not those that the job was planned with: run the study again")
     return pairs
-
-
-def nip_hash(tags: Mapping[str, str]) -> str | None:
-    """Hash of the weights that a finished pre-training left, out of the tags of its run."""
-    return tags.get(NIP_HASH)

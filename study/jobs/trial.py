@@ -19,16 +19,19 @@ from forensics import FAN, Outcome, Trial, train
 from forensics.fan import build as build_fan
 from forensics.panel import Panel
 from models import NIP
+from models.flip import flip
 from study import tracking
 from study.jobs import keys
-from study.jobs.job import BaseJob, Callbacks, Context, Job, JobResult, hash_tag
+from study.jobs.codec_pretraining import CODEC_FILE, CODEC_HASH
+from study.jobs.job import BaseJob, Callbacks, Context, Job, JobResult
 from study.jobs.pretraining import NIP_FILE, NIP_HASH, open_pairs
 from study.settings import Frozen
 from study.tracking import write_texts
 
 FAN_FILE = "fan.safetensors"
-CODEC_FILE = "codec.safetensors"  # where the channel's codec has weights
-CODEC_HASH = hash_tag(CODEC_FILE)
+# On the patches of PSNR and SSIM, which every trial has, while not every trial has a verdict on whole photographs; what
+# FLIP finds at a place depends on ten pixels around it.
+AT_END = {"flip": flip}
 
 
 class Trained(NamedTuple):
@@ -149,7 +152,7 @@ class TrialJob(BaseJob):
         if self.codec is not None:
             codec = models.load(context.nip(self.codec.file, self.codec.sha256), build=build_codec)
         pairs = open_pairs(context, self.trial.camera, self.data_hash)
-        how = {"codec": codec, "resume": resume, **context.training, **vars(callbacks)}
+        how = {"codec": codec, "at_end": AT_END, "resume": resume, **context.training, **vars(callbacks)}
         return train(self.trial, pairs, nip, context.device, **how)
 
     def trained(self, context: Context) -> Trained:

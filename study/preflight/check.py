@@ -23,8 +23,8 @@ from study import tracking
 from study.execution.cameras import open_camera, open_cameras
 from study.execution.driver_lock import is_driven
 from study.jobs import Context
+from study.jobs.job import hash_tag
 from study.jobs.plan import Grid, context, resolve
-from study.jobs.pretraining import NIP_FILE, nip_hash
 from study.preflight import node_probe
 from study.preflight.cards import needs
 from study.preflight.cluster import Node, nodes_at, require_room
@@ -188,22 +188,23 @@ def _tracker(study: Study, one_machine: bool) -> tuple[Snapshot | None, Run | No
 
 
 def _nips(grid: Grid, snapshot: Snapshot, store: Storage) -> str:
-    """How many NIPs are pre-trained, and whether their files in the storage are those of their runs."""
+    """How many NIPs and codecs are pre-trained, and whether their files in the storage are those of their runs."""
     client, finished, fetched = snapshot.client, snapshot.finished, 0
-    done = [job for job in grid.pretrainings if job.key in finished]
+    done = [job for job in grid.before_trials if job.key in finished]
     for job in done:
         run, there = finished[job.key], store.exists(job.weights)
-        if there and store.sha256(job.weights) == nip_hash(run.data.tags):
+        (artifact,) = job.stored
+        if there and store.sha256(job.weights) == run.data.tags.get(hash_tag(artifact)):
             continue
         with tracking.reachable(client.tracking_uri):
             kept = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
-        if NIP_FILE not in kept:
+        if artifact not in kept:
             raise StudyError(
                 f"{store.where(job.weights)} is {'damaged' if there else 'missing'}, and its run {run.info.run_id} "
                 "does not hold it either: delete the run to have it pre-trained again"
             )
         fetched += 1
-    remark = f"{len(done)} of {len(grid.pretrainings)}"
+    remark = f"{len(done)} of {len(grid.before_trials)}"
     return remark + (f", {fetched} missing or damaged: fetched from their runs by run" if fetched else "")
 
 

@@ -53,7 +53,7 @@ def status(study: Study, snapshot: Snapshot | None) -> Status:
     known = {"FINISHED": FINISHED, "FAILED": FAILED, "RUNNING": running}
     states = {key: run.info.status for key, run in runs.items()}
     statuses = [WAITING if key is None else known.get(states.get(key, ""), LEFT) for key in grid.keys]
-    at_work = [states.get(key) for key in {*grid.keys, *(job.key for job in grid.pretrainings)} if key]
+    at_work = [states.get(key) for key in {*grid.keys, *(job.key for job in grid.before_trials)} if key]
     slots = at_work.count("RUNNING") if driven else None
     searched = counts(study, points.every(study, snapshot)) if study.search else {}
     return Status(grid, tuple(statuses), estimate(study, grid, snapshot, slots), searched)

@@ -37,5 +37,6 @@ def expected(study: Study, snapshot: Snapshot | None, tried: list[Tried]) -> Gri
     return Grid(
         tuple(item for grid in grids for item in grid.planned),
         tuple(pretrainings.values()),
+        tuple({job.key: job for grid in grids for job in grid.codecs}.values()),
         tuple(job for grid in grids for job in grid.jobs),
     )

@@ -89,6 +89,8 @@ def branches(study: Study) -> list[Branch]:
     for camera, isp in ((camera.name, isp) for camera in study.cameras for isp in study.isps):
         item = planned_at(study, corner, camera, isp)[0]
         settings = {**asdict(item.trial), "pretraining": asdict(item.pretraining)}
+        if item.codec_pretraining is not None:
+            settings["codec_pretraining"] = asdict(item.codec_pretraining)
         identity = {name: settings.pop(name) for name in ("camera", "isp", "lam")}
         del settings["seed"]
         for path in search.over:

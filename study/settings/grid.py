@@ -5,11 +5,14 @@ stand beside the large one: each entry of ``also`` is the study with some of its
 """
 
 import itertools
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from channel.codecs import CODECS
+from forensics.compression.pretraining import CodecPretraining
+from forensics.panel import factor
 from forensics.trial import Distribution, Split, Training, Trial, Validation
 from models.pretrain import Pretraining
 from models.registry import has_standard_start
@@ -25,6 +28,7 @@ class Protocol:
     manipulations: tuple[str, ...]
     split: Split
     pretraining: Pretraining
+    codec_pretraining: CodecPretraining
     training: Training
     validation: Validation
     channel: Distribution
@@ -33,17 +37,32 @@ class Protocol:
 SECTIONS: dict[str, type] = {
     "split": Split,
     "pretraining": Pretraining,
+    "codec_pretraining": CodecPretraining,
     "training": Training,
     "validation": Validation,
     "channel": Distribution,
 }
 
 
+# Settings of a codec's pre-training that follow from the channel, and from which of its own.
+OF_THE_CHANNEL = {
+    "features": "name them as channel.codec: learned:32",
+    "rate_weight": "set channel.rate_weight",
+    "factor": "set channel.downsample",
+    "kernel": "set channel.kernel",
+}
+
+
 class Planned(Frozen):
-    """One trial of the grid, before its data are at hand. ``axes`` are its places on the study's further axes."""
+    """One trial of the grid, before its data are at hand.
+
+    ``codec_pretraining`` is that of the channel's codec, None where that needs none; ``axes`` are the trial's places on
+    the study's further axes.
+    """
 
     trial: Trial
     pretraining: Pretraining
+    codec_pretraining: CodecPretraining | None = None
     axes: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -58,7 +77,9 @@ def planned(study: Study) -> list[Planned]:
     """
     own = _grid(study)
     grids = [own, *(_beside(study, number, changes, own[0].axes) for number, changes in enumerate(study.also, start=1))]
-    items = list({(item.trial, item.pretraining): item for grid in grids for item in grid}.values())
+    items = list(
+        {(item.trial, item.pretraining, item.codec_pretraining): item for grid in grids for item in grid}.values()
+    )
     seeds = list(dict.fromkeys(item.trial.seed for item in items))
     return sorted(items, key=lambda item: seeds.index(item.trial.seed))
 
@@ -109,11 +130,26 @@ def _grid(study: Study) -> list[Planned]:
                 channel=protocol.channel,
             ),
             pretraining=protocol.pretraining,
+            codec_pretraining=_of_codec(protocol),
             axes=axes,
         )
         for seed, camera, isp, lam in itertools.product(study.seeds, study.cameras, study.isps, study.lambdas)
         for axes, protocol in variants
     ]
+
+
+def _of_codec(protocol: Protocol) -> CodecPretraining | None:
+    """The pre-training of the channel's codec, for what the channel hands to it."""
+    term = protocol.channel.learning_codec
+    if term is None or not CODECS[term.name].pretrained:
+        return None
+    return replace(
+        protocol.codec_pretraining,
+        features=term.qualities[0],
+        rate_weight=protocol.channel.rate_weight,
+        factor=factor(protocol.channel),
+        kernel=protocol.channel.kernel,
+    )
 
 
 def _is_named(section: dict[str, Any]) -> bool:
@@ -147,6 +183,8 @@ def _variants(study: Study) -> list[tuple[dict[str, Any], Protocol]]:
         known = [field.name for field in fields(SECTIONS[name])]
         if key not in known:
             raise StudyError(f"unknown key '{name}.{key}': known here are {', '.join(known)}")
+        if name == "codec_pretraining" and key in OF_THE_CHANNEL:
+            raise StudyError(f"codec_pretraining.{key} follows from the channel: {OF_THE_CHANNEL[key]}")
 
     variants = []
     for values in itertools.product(*axes.values()):

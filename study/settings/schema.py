@@ -206,6 +206,7 @@ class Study(Frozen):
     manipulations: Annotated[tuple[Any, ...], Field(min_length=1)] = ("sharpen", "gaussian", "jpeg:80", "resample")
     split: dict[str, Any] = Field(default_factory=dict)
     pretraining: dict[str, Any] = Field(default_factory=dict)
+    codec_pretraining: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
     validation: dict[str, Any] = Field(default_factory=dict)
     channel: dict[str, Any] = Field(default_factory=dict)

@@ -5,17 +5,19 @@ from pathlib import Path
 import pytest
 
 from forensics import Trial
+from forensics.compression.pretraining import CodecPretraining
 from forensics.localisation import Localisation
 from forensics.panel import Panel
 from forensics.trial import Distribution, Split, Training
 from models.pretrain import Pretraining
 from study.jobs import KINDS, Job, from_text, to_text
+from study.jobs.codec_pretraining import CodecPretrainingJob
 from study.jobs.evaluation import EvaluationJob
 from study.jobs.fingerprints import FingerprintJob, JointNip, PretrainedNip
 from study.jobs.localise import LocaliseJob
 from study.jobs.low_light import DarkFolders, LowLightJob
 from study.jobs.pretraining import PretrainingJob
-from study.jobs.trial import TrialJob
+from study.jobs.trial import PretrainedCodec, TrialJob
 from study.jobs.verdict import VerdictJob
 from study.settings import Fingerprints, LowLight, Simulation, load_study, planned
 
@@ -34,6 +36,15 @@ TRIAL = TrialJob.plan(
     "nips/camera-UNet-01234567.safetensors",
     NIP,
     DATA,
+)
+CODEC = CodecPretrainingJob.plan("camera", Split(7, 3), CodecPretraining(features=16, rate_weight=50.0), DATA)
+BEHIND_CODEC = TrialJob.plan(
+    Trial("camera", "UNet", "fixed", training=Training(codec_lambda=0.001), channel=Distribution(codec="learned:16")),
+    {},
+    "nips/camera-UNet-01234567.safetensors",
+    NIP,
+    DATA,
+    PretrainedCodec(file=CODEC.weights, sha256=DATA),
 )
 FIXED = TrialJob.plan(Trial("camera", "INet", "fixed"), {}, "nips/inet.safetensors", NIP, DATA)
 PRETRAINING = PretrainingJob.plan("camera", "DNet", Split(7, 3), Pretraining(tolerance=1e-3), DATA)
@@ -63,6 +74,8 @@ def low_light(source: Simulation | DarkFolders) -> LowLightJob:
 
 JOBS: dict[str, Job] = {
     "pre-training": PRETRAINING,
+    "pre-training of a codec": CODEC,
+    "trial behind a codec that learns": BEHIND_CODEC,
     "joint trial": TRIAL,
     "fixed trial": FIXED,
     "evaluation": EvaluationJob.plan(TRIAL, "jpeg:50:4:2:0"),
@@ -151,7 +164,16 @@ def test_a_trial_lists_every_setting_and_axis() -> None:
 
 def test_only_pretrainings_leave_files_for_other_jobs() -> None:
     assert PRETRAINING.stored == {"nip.safetensors": f"nips/camera-DNet-{PRETRAINING.key[:8]}.safetensors"}
-    assert {name for name, job in JOBS.items() if job.stored} == {"pre-training"}
+    assert {name for name, job in JOBS.items() if job.stored} == {"pre-training", "pre-training of a codec"}
+    assert CODEC.stored == {"codec.safetensors": f"codecs/camera-learned-{CODEC.key[:8]}.safetensors"}
+
+
+def test_the_codec_that_a_trial_starts_from_is_part_of_its_key() -> None:
+    assert BEHIND_CODEC.codec is not None and BEHIND_CODEC.tags["codec_sha256"] == DATA
+    plan = (BEHIND_CODEC.trial, {}, BEHIND_CODEC.nip, NIP, DATA)
+    other = TrialJob.plan(*plan, BEHIND_CODEC.codec.model_copy(update={"sha256": NIP}))
+    moved = TrialJob.plan(*plan, BEHIND_CODEC.codec.model_copy(update={"file": "elsewhere"}))
+    assert other.key != BEHIND_CODEC.key == moved.key
 
 
 def test_only_trials_of_a_study_are_followed_by_a_verdict() -> None:

@@ -14,10 +14,12 @@ import prnu
 from cameras import patches
 from channel import CODECS, OPERATORS, distribution
 from forensics import Trial, evaluation
+from forensics.compression.pretraining import CodecPretraining
 from forensics.trial import Distribution, Split, Training, Validation
 from models import pretrain
 from models.pretrain import Pretraining
 from study.jobs import keys
+from study.jobs.codec_pretraining import CodecPretrainingJob
 from study.jobs.evaluation import EvaluationJob
 from study.jobs.fingerprints import FingerprintJob, JointNip, PretrainedNip
 from study.jobs.low_light import DarkFolders, LowLightJob
@@ -270,6 +272,16 @@ def test_every_setting_of_a_pretraining_changes_its_key() -> None:
     found = [pretraining_key(split=split) for _, split in changes(Split())]
     found += [pretraining_key(pretraining=pretraining) for _, pretraining in changes(Pretraining())]
     assert len({*found, pretraining_key(), pretraining_key("INet")}) == len(found) + 2
+
+
+def test_every_setting_of_a_codecs_pretraining_changes_its_key() -> None:
+    start = CodecPretraining(factor=2.5, kernel="lanczos", precision="float32")
+
+    def key(settings: CodecPretraining = start, split: Split = Split()) -> str:  # noqa: B008
+        return CodecPretrainingJob.plan("camera", split, settings, DATA).key
+
+    found = [key(settings) for _, settings in changes(start)] + [key(split=split) for _, split in changes(Split())]
+    assert len({*found, key()}) == len(found) + 1
 
 
 def test_every_setting_of_the_prnu_experiments_changes_their_keys(tmp_path: Path) -> None:
