@@ -119,11 +119,6 @@ class Autoencoder(LearningCodec):
         """Returns the number of features: ``learned:32`` in the text of a channel."""
         return int(self.settings["features"])
 
-    @property
-    def quality(self) -> int:
-        """Returns the number of features."""
-        return int(self.settings["features"])
-
     @torch.no_grad()
     def reset(self, generator: torch.Generator) -> None:
         """Draws MSRA starting weights (He et al. 2015)."""
