@@ -87,8 +87,7 @@ def _attempt(address: str, part: Path, patience: Patience, stop: threading.Event
             _check_status(response, part, have)
             if response.status_code != 206:
                 _start_over(part, response)
-                have = 0
-            _receive(response, part, have, patience, stop)
+            _receive(response, part, patience, stop)
     except (requests.RequestException, HTTPError) as error:
         raise BrokenError(_reason(error)) from error
 
@@ -124,24 +123,21 @@ def _start_over(part: Path, response: Any) -> None:
         version_file(part).write_text(named)
 
 
-def _receive(response: Any, part: Path, have: int, patience: Patience, stop: threading.Event) -> None:
-    announced = response.headers.get("Content-Length")
-    whole = None if announced is None else have + int(announced)
-    if whole is not None:
-        require_space(part.parent, whole - have)
-    marked, since = have, time.monotonic()
+def _receive(response: Any, part: Path, patience: Patience, stop: threading.Event) -> None:
+    """Add what comes to the part. urllib3 raises an error where fewer bytes come than were announced."""
+    if announced := response.headers.get("Content-Length"):
+        require_space(part.parent, int(announced))
+    received, since = 0, time.monotonic()
     with part.open("ab") as file:
         while piece := response.raw.read1(PIECE):
             file.write(piece)
-            have += len(piece)
+            received += len(piece)
             if stop.is_set():
                 raise StoppedError
             if (elapsed := time.monotonic() - since) > patience.timeout:
-                if have - marked < patience.slowest * elapsed:
+                if received < patience.slowest * elapsed:
                     raise BrokenError(f"slower than {patience.slowest:g} bytes per second")
-                marked, since = have, time.monotonic()
-    if whole is not None and have != whole:
-        raise BrokenError(f"broke off after {have} of {whole} bytes")
+                received, since = 0, time.monotonic()
 
 
 def _reason(error: Exception) -> str:

@@ -67,7 +67,8 @@ class Handler(BaseHTTPRequestHandler):
         rest, whole = content[start:], len(content)
         self.send_response(206 if start else 200)
         if start:
-            self.send_header("Content-Range", f"bytes {start}-{whole - 1}/{whole}")
+            said = start + 1 if plan == "other range" else start
+            self.send_header("Content-Range", f"bytes {said}-{whole - 1}/{whole}")
         if plan != "no range":
             self.send_header("ETag", tag)
         announced = {"too long": len(rest) + 100, "too short": len(rest) // 2}.get(plan, len(rest))
