@@ -27,6 +27,27 @@ PHOTOGRAPHS = "forensics/test_photographs.py"
 FAULTS = (
     # --- cameras: from the sensor to patches ---
     Fault(
+        "what a server sends is taken for the rest of a file, wherever it begins",
+        "cameras/transfer.py",
+        "and int(found[1]) == have",
+        "",
+        "cameras/test_downloads.py::test_a_part_that_does_not_fit_is_thrown_away",
+    ),
+    Fault(
+        "a download is not verified by the manifest",
+        "cameras/downloads.py",
+        "file.address, known, fname",
+        "file.address, None, fname",
+        "cameras/test_downloads.py::test_a_file_that_changed_on_disk_is_downloaded_again",
+    ),
+    Fault(
+        "the seed does not choose which photographs of a public set are downloaded",
+        "cameras/public_sets/public_set.py",
+        "for name in by_name], seed)",
+        "for name in by_name], 0)",
+        "study/commands/test_fetch.py::test_the_seed_chooses_and_the_list_s_order_does_not",
+    ),
+    Fault(
         "Menon weighs the centre of the neighbourhood like its rim",
         "cameras/demosaic.py",
         "(0, -2, 3), (0, 0, 3)",
