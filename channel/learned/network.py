@@ -121,12 +121,19 @@ class Autoencoder(LearningCodec):
 
     @torch.no_grad()
     def reset(self, generator: torch.Generator) -> None:
-        """Draws MSRA starting weights (He et al. 2015)."""
+        """Draws MSRA starting weights (He et al. 2015), small where they add to what passes by or make pixels.
+
+        Residual blocks start as the identity. With full starting weights there, 200 iterations reach 14 dB instead
+        of 22.
+        """
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, a=SLOPE, generator=generator)
                 assert layer.bias is not None
                 nn.init.zeros_(layer.bias)
+        for block in (*self.encoder.residuals, *self.decoder.residuals):
+            nn.init.zeros_(block.second.weight)
+        self.decoder.to_full.weight.mul_(0.1)
 
     def forward(self, images: Tensor) -> Tensor:
         if images.ndim != 4 or images.shape[1] != 3:
