@@ -5,7 +5,7 @@ import sys
 import typer
 
 from cameras.output import run
-from forensics.commands import analyse, rates, serve
+from forensics.commands import analyse, djpeg, rates, serve, tables
 from forensics.commands.compare import compare
 from forensics.commands.develop import develop
 
@@ -18,8 +18,10 @@ app = typer.Typer(
 app.command()(develop)
 app.command()(compare)
 app.command("analyse")(analyse.command)
+app.command("djpeg")(djpeg.command)
 app.command("rates")(rates.command)
 app.command("serve")(serve.command)
+app.command("tables")(tables.command)
 
 
 def main() -> None:
