@@ -16,7 +16,8 @@ from mlflow.entities import Run
 from study.tracking import Snapshot
 
 NEEDED = ["accuracy", "psnr", "ssim"]  # of every trial with a result
-METRICS = [*NEEDED, "ssim_paper"]  # the last as the paper's authors compute SSIM; runs of earlier versions lack it
+FIDELITY = ["psnr", "ssim", "ssim_paper"]  # of every pre-training; the last as the paper's authors compute SSIM
+METRICS = ["accuracy", *FIDELITY, "flip"]  # of every trial; FLIP says how different two pictures look: less is better
 TEST = "test_"  # prefix of metrics on the test photographs
 TEST_METRICS = [TEST + metric for metric in METRICS]
 PRNU_KINDS = ("prnu", "low_light")  # of jobs
@@ -38,12 +39,12 @@ def trials(snapshot: Snapshot) -> pd.DataFrame:
     Returns:
         Columns ``run_id``, ``trial_key``, ``status`` (MLflow's), ``camera``, ``isp``, ``mode`` ("fixed" or
         "joint"), ``lam`` (float, NaN for fixed), ``seed``, one column per further setting (text; missing where a
-        run has not logged it), ``accuracy``, ``psnr``, ``ssim``, ``ssim_paper`` and the same with ``test_``
-        before (NaN where a run has none), ``accuracy_real`` and ``accuracy_real_<member>`` of the verdict behind real
-        encoders, ``accuracy_dJPEG`` and ``accuracy_<codec>_<quality>[_<subsampling>]``, the same with ``test_`` before,
-        where trials were evaluated behind real encoders, ``seconds`` (of the device: training and verdict, no later
-        evaluation), ``failure`` (reason, "" for none), ``superseded`` (ids of the other runs of
-        this key), ``start``, ``end`` (UTC), ``artifact_uri`` and the provenance tags.
+        run has not logged it), ``accuracy``, ``psnr``, ``ssim``, ``ssim_paper``, ``flip`` and the same with
+        ``test_`` before (NaN where a run has none), ``accuracy_real`` and ``accuracy_real_<member>`` of the verdict
+        behind real encoders, ``accuracy_dJPEG`` and ``accuracy_<codec>_<quality>[_<subsampling>]``, the same with
+        ``test_`` before, where trials were evaluated behind real encoders, ``seconds`` (of the device: training and
+        verdict, no later evaluation), ``failure`` (reason, "" for none), ``superseded`` (ids of the other runs of this
+        key), ``start``, ``end`` (UTC), ``artifact_uri`` and the provenance tags.
 
         Where a key has several runs, a finished one counts before a running one before a failed one, then the
         oldest. A finished run without its setting or without finite accuracy, PSNR and SSIM has a
@@ -248,7 +249,7 @@ def pretrained(snapshot: Snapshot) -> pd.DataFrame:
     """
     runs = _newest_first(snapshot, "pretrain")
     settings = sorted({name for run in runs for name in run.data.params if is_axis(name)})
-    metrics = [*METRICS[1:], *TEST_METRICS[1:], "seconds"]
+    metrics = [*FIDELITY, *(TEST + name for name in FIDELITY), "seconds"]
     rows = [
         {
             "camera": run.data.params.get("camera", ""),

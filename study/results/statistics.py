@@ -33,7 +33,8 @@ from study.results.runs_table import (
 LEVEL = 0.95
 ON = "photographs"  # column of a reported row: which its numbers are of
 VALIDATION_SET, TEST_SET = "validation", "test"
-POSSIBLE = {"accuracy": (0.0, 1.0), "ssim": (-1.0, 1.0), "ssim_paper": (-1.0, 1.0)}  # bounds beyond are cut
+# Bounds beyond are cut.
+POSSIBLE = {"accuracy": (0.0, 1.0), "ssim": (-1.0, 1.0), "ssim_paper": (-1.0, 1.0), "flip": (0.0, 1.0)}
 
 
 def interval(mean: np.ndarray, std: np.ndarray, number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -65,11 +66,11 @@ def summary(table: pd.DataFrame, each_seed: bool = False) -> pd.DataFrame:
         each_seed: a row for every trial instead, with a column ``seed``.
 
     Returns:
-        Columns ``camera``, ``isp``, ``mode``, ``lam``, further axes, ``seeds`` (how many), for accuracy, PSNR and both
-        SSIM the mean (``psnr``), sample standard deviation (``psnr_std``) and 95 % interval of the mean (``psnr_low``,
-        ``psnr_high``), NaN for one seed, the same on the test photographs (``test_psnr``, …) and for the accuracies
-        behind real encoders that the table has (``accuracy_real``, …; NaN where a seed lacks it), and ``run_ids`` and
-        ``trial_keys`` (tuples). Fixed comes last in each group.
+        Columns ``camera``, ``isp``, ``mode``, ``lam``, further axes, ``seeds`` (how many), for accuracy, PSNR, both
+        SSIM and FLIP the mean (``psnr``), sample standard deviation (``psnr_std``) and 95 % interval of the mean
+        (``psnr_low``, ``psnr_high``), NaN for one seed, the same on the test photographs (``test_psnr``, …) and for the
+        accuracies behind real encoders that the table has (``accuracy_real``, …; NaN where a seed lacks it), and
+        ``run_ids`` and ``trial_keys`` (tuples). Fixed comes last in each group.
 
     Raises:
         ValueError: a seed of a setting comes twice.

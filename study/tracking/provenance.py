@@ -10,7 +10,7 @@ import torch
 
 from study import CHECKOUT
 
-PACKAGES = ("torch", "numpy", "ray", "mlflow", "rawpy", "safetensors")
+PACKAGES = ("torch", "numpy", "ray", "mlflow", "rawpy", "safetensors", "flip-evaluator")
 
 
 @cache

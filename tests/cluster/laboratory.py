@@ -32,7 +32,7 @@ STEPS = list(range(20, 121, 20))  # of the validations; all but the last are fol
 LAMBDAS = "0.01, fixed"
 TRIALS = 4
 METRICS = {"accuracy", "psnr", "ssim", "ssim_paper", "loss_fan", "loss_nip"}
-JUDGED = {"accuracy_real", "accuracy_real_worst", "accuracy_real_jpeg_50"}  # once, at the end of a trial
+JUDGED = {"flip", "accuracy_real", "accuracy_real_worst", "accuracy_real_jpeg_50"}  # once, at the end of a trial
 WEIGHTS = ("nip.safetensors", "fan.safetensors")
 os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
 

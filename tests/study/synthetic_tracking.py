@@ -55,7 +55,8 @@ PRETRAINING = {
     "pretraining.precision": "float32",
     "pretraining.seed": "0",
 }
-TEST = {"accuracy": -0.03, "psnr": -0.5, "ssim": -0.01, "ssim_paper": -0.005}  # of the test, beside validation
+# Of the test, beside validation.
+TEST = {"accuracy": -0.03, "psnr": -0.5, "ssim": -0.01, "ssim_paper": -0.005, "flip": 0.01}
 
 
 def behind_codecs(accuracy: float, prefix: str = "") -> dict[str, list[float]]:
@@ -124,6 +125,7 @@ def metrics(camera: int, isp: int, lam: float | str, seed: int) -> dict[str, flo
         "psnr": (43 if lam == "fixed" else 26 + 17.5 * strength) + isp + offset,
         "ssim": (0.98 if lam == "fixed" else 0.84 + 0.14 * strength) + 0.1 * offset,
         "ssim_paper": (0.99 if lam == "fixed" else 0.85 + 0.14 * strength) + 0.1 * offset,
+        "flip": (0.02 if lam == "fixed" else 0.2 - 0.15 * strength) + 0.1 * offset,
     }
 
 

@@ -13,6 +13,7 @@ METRICS: dict[str, tuple[str, float, int]] = {
     "psnr": ("PSNR (dB)", 1, 2),
     "ssim": ("SSIM", 1, 3),
     "ssim_paper": (KIND, 1, 3),
+    "flip": ("FLIP", 1, 3),
     "accuracy": ("Accuracy (%)", 100, 1),
 }
 JUDGED: dict[str, tuple[str, float, int]] = {
@@ -27,7 +28,9 @@ PAPER_METRICS: dict[str, tuple[str, float, int]] = {
 }
 KINDS = f"""SSIM is that of Wang et al. 2004. {KIND} is computed as the paper’s authors do, which gives larger values on
 the same pictures: only this one may be compared with the paper’s."""
-FIDELITY = ("psnr", "ssim", "ssim_paper")
+FIDELITY = ("psnr", "ssim", "ssim_paper", "flip")
+FLIP = """FLIP (Andersson et al. 2020) says how different developed and target photographs look to someone who flips
+between them, from 0 to 1: less is better."""
 RANKED = {True: results.REAL, False: "accuracy"}
 CAPTION = "Mean ± standard deviation over seeds, on the test photographs where there are some and on validation"
 OTHER_LAMBDAS = """The paper’s λ belong to a cross-entropy compressed by a second softmax, those of this study to the
@@ -48,7 +51,8 @@ def section(content: Content) -> Section:
     alone = len(content.done) > 0 and not content.beside_paper
     paper = details("The paper’s own table, which shares no camera × ISP with this study", show(theirs))
     shown = paper if alone else Part(files=theirs.files)
-    return Section("All settings", [show(ours), shown, note(KINDS), note(OTHER_LAMBDAS), files])
+    read = f"{KINDS} {FLIP}" if summary["flip"].notna().any() else KINDS
+    return Section("All settings", [show(ours), shown, note(read), note(OTHER_LAMBDAS), files])
 
 
 def _with_gap(content: Content) -> pd.DataFrame:

@@ -71,7 +71,7 @@ def test_smoke_and_its_results(command: Command) -> None:
     assert "bit-identical" in command.ask("rerun", trials[0].data.tags["trial_key"][:10])
     client = MlflowClient(tracking.tracking_uri(command.study("smoke")))
     for run in trials:
-        assert set(run.data.metrics) >= {"accuracy", "psnr", "ssim", "loss_fan", "loss_nip", "seconds"}
+        assert set(run.data.metrics) >= {"accuracy", "psnr", "ssim", "flip", "loss_fan", "loss_nip", "seconds"}
         assert set(run.data.params) >= {"camera", "isp", "lambda", "seed", "channel.codec", "training.iterations"}
         artifacts = {item.path for item in client.list_artifacts(run.info.run_id)}
         assert artifacts >= {"nip.safetensors", "fan.safetensors", "confusion.json", "trial.yaml"}

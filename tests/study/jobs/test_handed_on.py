@@ -10,6 +10,7 @@ from small_study import Data
 
 from cameras.pairs import Index
 from forensics.trial import Distribution, Split
+from models.flip import flip
 from models.pretrain import Pretrained, Pretraining
 from study.execution.worker import describe
 from study.jobs import Callbacks, Context
@@ -62,6 +63,7 @@ def test_a_trial(job: TrialJob, there: Context, given: dict[str, Any]) -> None:
     with pytest.raises(Reached):
         job.train(there, Callbacks())
     assert (given["data"], given["deterministic"], given["memory"]) == ("host", False, None)
+    assert given["at_end"] == {"flip": flip}
 
 
 def test_a_pretraining_and_its_test(

@@ -291,7 +291,7 @@ def test_latex_of_the_metrics(written: Path) -> None:
     assert r"Beta \& Co" in latex
     assert r"$\lambda$" in latex
     rows = [line for line in latex.splitlines() if line.endswith(r"\\")]
-    assert {len(re.findall(r"(?<!\\)&", row)) for row in rows[1:]} == {6}
+    assert {len(re.findall(r"(?<!\\)&", row)) for row in rows[1:]} == {7}
 
 
 def test_every_figure_is_a_pdf_too(written: Path, document: Document) -> None:

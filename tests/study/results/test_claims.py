@@ -34,6 +34,7 @@ def as_trials(table: pd.DataFrame, seeds: tuple[int, ...] = (0, 1)) -> pd.DataFr
         trial_key=ids,
         artifact_uri="",
         ssim_paper=trials["ssim"],
+        flip=math.nan,
         nip_sha256=HASH,
         **tests,
         **synthetic_tracking.SETTINGS,
