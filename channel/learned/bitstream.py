@@ -36,14 +36,14 @@ CELL = 8  # side in pixels of what one code of a feature stands for
 TILE = 64  # codes on a side that are decoded at once: the memory needed does not depend on the picture's size
 
 
-def write(codec: "Autoencoder", codes: Tensor, height: int, width: int) -> bytes:
-    """Writes the codes (C, ⌈H/8⌉, ⌈W/8⌉) of a picture.
-
-    Raises:
-        ValueError: the picture has no pixels, or too many.
-    """
+def require_pixels(height: int, width: int) -> None:
+    """Raises ValueError where a picture has no pixels, or more than a file may hold."""
     if not (0 < height < 2**16 and 0 < width < 2**16 and height * width <= MOST_PIXELS):
         raise ValueError(f"the learned codec compresses no picture of {height}×{width} pixels")
+
+
+def write(codec: "Autoencoder", codes: Tensor, height: int, width: int) -> bytes:
+    """Writes the codes (C, ⌈H/8⌉, ⌈W/8⌉) of a picture."""
     payload = _payload(codes.flatten(1).numpy().astype(np.int32), codec.tables())
     header = HEADER.pack(MAGIC, fingerprint(codec), height, width)
     return header + CHECKSUM.pack(zlib.crc32(header + payload)) + payload

@@ -175,6 +175,7 @@ class Autoencoder(LearningCodec):
 
     @torch.no_grad()
     def compress(self, pixels: Tensor) -> bytes:
+        bitstream.require_pixels(*pixels.shape[-2:])
         device = self.scale.device
         images = pixels[None].to(device).float() / 255
         with _no_autocast(images):
