@@ -31,6 +31,7 @@ from study.results.encoders import (
     members,
     metric,
 )
+from study.results.pretrainings import in_detail
 from study.results.queries import QUESTIONS, best, lambda_text, queries, with_queries
 from study.results.runs_table import (
     FIXED,

@@ -38,13 +38,17 @@ def curves(snapshot: Snapshot, table: pd.DataFrame, metric: str) -> pd.DataFrame
     """Read the history of one metric: setting, ``run_id``, ``seed``, ``iteration``, ``value``.
 
     A repeated iteration counts once, as logged last.
+
+    Args:
+        table: of trials or of pre-trainings; the latter have neither ``mode`` nor ``lam``.
     """
     rows = []
     for run_id, history in _histories(snapshot, list(table["run_id"]), metric):
         last = {point.step: point.value for point in sorted(history, key=lambda point: (point.step, point.timestamp))}
         rows += [(run_id, step, value) for step, value in last.items()]
     points = pd.DataFrame(rows, columns=["run_id", "iteration", "value"])
-    settings = table[["run_id", "camera", "isp", "mode", "lam", *axes(table), "seed"]]
+    of_trials = [name for name in ("mode", "lam") if name in table]
+    settings = table[["run_id", "camera", "isp", *of_trials, *axes(table), "seed"]]
     return points.merge(settings, on="run_id", validate="many_to_one")
 
 

@@ -27,6 +27,7 @@ PROVENANCE = ["git_revision", "hardware", "packages", "data_fingerprint", NIP_HA
 SECTIONS = ("manipulations", "split", "pretraining", "training", "validation", "channel")  # whose names may be an axis
 TRAININGS = ("training.", "pretraining.")  # sections that say how an ISP is trained
 FIXED = "fixed"  # the value of the parameter `lambda` where the NIP is frozen: the paper's (F)
+OWN_CODEC = ("bpp_own", "psnr_own")  # of the verdict behind the codec of the trial's own channel
 DIFFERENTIABLE = "accuracy_dJPEG"  # accuracy of a finished trial behind its own channel, from a later evaluation
 REAL = "accuracy_real"  # mean over a panel of real encoders, on whole photographs; its members' metrics begin so, too
 OWN, GAP = "trained", "gap"  # columns of study.results.encoders.behind: behind the own channel, and the difference
@@ -41,10 +42,11 @@ def trials(snapshot: Snapshot) -> pd.DataFrame:
         "joint"), ``lam`` (float, NaN for fixed), ``seed``, one column per further setting (text; missing where a
         run has not logged it), ``accuracy``, ``psnr``, ``ssim``, ``ssim_paper``, ``flip`` and the same with
         ``test_`` before (NaN where a run has none), ``accuracy_real`` and ``accuracy_real_<member>`` of the verdict
-        behind real encoders, ``accuracy_dJPEG`` and ``accuracy_<codec>_<quality>[_<subsampling>]``, the same with
-        ``test_`` before, where trials were evaluated behind real encoders, ``seconds`` (of the device: training and
-        verdict, no later evaluation), ``failure`` (reason, "" for none), ``superseded`` (ids of the other runs of this
-        key), ``start``, ``end`` (UTC), ``artifact_uri`` and the provenance tags.
+        behind real encoders, ``bpp_own`` and ``psnr_own`` of its member ``own``, ``accuracy_dJPEG`` and
+        ``accuracy_<codec>_<quality>[_<subsampling>]``, the same with ``test_`` before, where trials were evaluated
+        behind real encoders, ``seconds`` (of the device: training and verdict, no later evaluation), ``failure``
+        (reason, "" for none), ``superseded`` (ids of the other runs of this key), ``start``, ``end`` (UTC),
+        ``artifact_uri`` and the provenance tags.
 
         Where a key has several runs, a finished one counts before a running one before a failed one, then the
         oldest. A finished run without its setting or without finite accuracy, PSNR and SSIM has a
@@ -53,7 +55,9 @@ def trials(snapshot: Snapshot) -> pd.DataFrame:
     runs = snapshot.of_kind("trial")
     settings = sorted({name for run in runs for name in run.data.params if is_axis(name)})
     names = {name for run in runs for name in run.data.metrics}
-    codecs = sorted(name for name in names if is_behind(name.removeprefix(TEST)))
+    codecs = sorted(
+        name for name in names if is_behind(name.removeprefix(TEST)) or name.removeprefix(TEST) in OWN_CODEC
+    )
     head = ["run_id", "trial_key", "status", "camera", "isp", "mode", "lam", "seed"]
     tail = ["seconds", "failure", "superseded", "start", "end", "artifact_uri"]
     columns = [*head, *settings, *METRICS, *TEST_METRICS, *codecs, *tail, *PROVENANCE]

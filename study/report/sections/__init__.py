@@ -15,6 +15,7 @@ SECTIONS = (
     "confusions",
     "panel",
     "codecs",
+    "own_codec",
     "localisation",
     "images",
     "progress",
