@@ -275,7 +275,14 @@ def test_no_server_at_all(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "address"),
-    [("../a.dng", "http://a/b"), ("", "http://a/b"), (".a", "http://a/b"), ("a\n", "http://a/b"), ("a", "file:///a")],
+    [
+        ("../a.dng", "http://a/b"),
+        ("/etc/a", "http://a/b"),
+        ("", "http://a/b"),
+        (".a", "http://a/b"),
+        ("a\n", "http://a/b"),
+        ("a", "file:///a"),
+    ],
 )
 def test_names_and_addresses_that_could_do_harm(name: str, address: str) -> None:
     with pytest.raises(ValueError, match=r"cannot be the name of a file|is no address of a file"):
