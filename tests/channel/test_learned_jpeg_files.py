@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from channel.codecs.codec import to_file
 from channel.codecs.jpeg import estimated_quality, quantization_tables
 from channel.codecs.learned_jpeg import LearnedJPEG, for_cjpeg
 from tests.channel.changed_tables import learned
@@ -90,7 +91,7 @@ def test_damaged_bytes_are_refused(photographs: torch.Tensor, damage: str) -> No
         "cut": data[: len(data) // 2],
         "header": data[:40],
         "empty": b"",
-        "png": b"\x89PNG\r\n\x1a\n" + data[8:],
+        "png": to_file(photographs[0].permute(1, 2, 0).contiguous().numpy(), format="PNG"),
         "start": data[:2] + bytes(300) + data[302:],
     }[damage]
     with pytest.raises(ValueError, match=r"^[^\n]*JPEG[^\n]*$"):
