@@ -35,6 +35,10 @@ class LearningCodec(nn.Module, ABC):
         self._distortion: Tensor | None = None
         self._rate: Tensor | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies know of no forward pass: its graph belongs to this codec."""
+        return self.__dict__ | {"_distortion": None, "_rate": None}
+
     def note(self, images: Tensor, decoded: Tensor, bits_per_pixel: Tensor) -> None:
         """Notes a forward pass: what entered and what left, in [0, 1], and the estimated rate, a scalar."""
         self._distortion = 255**2 * (decoded - images).square().mean()

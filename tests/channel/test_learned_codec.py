@@ -1,5 +1,6 @@
 """The learned codec: its codebook against brute force, its files in other processes, damaged and foreign bytes."""
 
+import copy
 import math
 import subprocess
 import sys
@@ -153,6 +154,14 @@ def test_loss_is_distortion_and_weighted_rate(generator: torch.Generator) -> Non
     codec.aux_loss().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in codec.parameters())
     assert codec.scale.grad is not None and codec.scale.grad != 0
+
+
+def test_a_copy_knows_of_no_forward_pass(generator: torch.Generator) -> None:
+    codec = untrained(width=8)
+    codec(torch.rand(1, 3, 16, 16, generator=generator))
+    with pytest.raises(ValueError, match="the codec learned has compressed nothing yet"):
+        copy.deepcopy(codec).aux_loss()
+    codec.aux_loss().backward()
 
 
 def test_tables_follow_the_histograms_of_training_alone(photographs: Tensor) -> None:
