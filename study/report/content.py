@@ -95,7 +95,7 @@ class Content:
     def of(cls, snapshot: Snapshot, plan: Sequence[Mapping[str, Any]], provenance: Provenance) -> Self:
         every_trial = results.trials(snapshot)
         trials = results.of_plan(every_trial, plan)
-        pretrained = results.pretrained(snapshot)
+        pretrained = results.in_detail(snapshot, results.pretrained(snapshot))
         judged = results.leading(trials) == results.PANEL
         return cls(
             snapshot,

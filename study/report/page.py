@@ -8,7 +8,7 @@ Every number comes out of MLflow (:mod:`study.results`); the plan only tells wha
 each, are listed in :mod:`study.report.sections`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -75,11 +75,17 @@ def write_page(
     return path
 
 
+def build(package: ModuleType, content: Any) -> Iterator[Section]:
+    """The sections that a package lists in ``SECTIONS``, one after the other."""
+    for name in package.SECTIONS:
+        yield import_module(f"{package.__name__}.{name}").section(content)
+
+
 def render(
     title: str, heading: str, state: str, notice: str, package: ModuleType, content: Any
 ) -> tuple[str, dict[str, bytes]]:
     """The page that :func:`write_page` writes, and the files beside it by their paths."""
-    built: list[Section] = [import_module(f"{package.__name__}.{name}").section(content) for name in package.SECTIONS]
+    built = list(build(package, content))
     written = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     html = ENVIRONMENT.get_template("page.html.j2").render(
         title=title, heading=heading, state=state, written=written, notice=notice, sections=built

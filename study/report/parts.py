@@ -3,7 +3,7 @@
 import base64
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,14 @@ class Part:
     """A piece of a section.
 
     ``html``: empty where there is nothing to show. ``files``: content by path below the report's folder, written even
-    where nothing is shown. ``explains``: whether it only explains other parts.
+    where nothing is shown. ``explains``: whether it only explains other parts. ``figures``: what draws it as a figure
+    of its own, by the name of the file without suffix.
     """
 
     html: str = ""
     files: Mapping[str, bytes] = field(default_factory=dict)
     explains: bool = False
+    figures: Mapping[str, Callable[[], Figure]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,15 +78,21 @@ def offer(table: Table) -> Part:
 
 def picture(figure: Figure, kind: str, title: str, description: str) -> Part:
     """A figure under its title; ``kind`` and title make the name of its PDF, the description is for screen readers."""
-    name = f"{kind}-{re.sub(r'[^A-Za-z0-9.]+', '-', title).strip('-')}"
-    return Part(MACROS.picture(title, plots.svg(figure, description)), {f"figures/{name}.pdf": plots.pdf(figure)})
+    name = figure_name(kind, title)
+    html = MACROS.picture(title, plots.svg(figure, description))
+    return Part(html, {f"figures/{name}.pdf": plots.file(figure, "pdf")}, figures={name: lambda: figure})
+
+
+def figure_name(kind: str, title: str) -> str:
+    """The name of a figure's file, without suffix."""
+    return f"{kind}-{re.sub(r'[^A-Za-z0-9.]+', '-', title).strip('-')}"
 
 
 def embedded(picture: Part) -> Part:
     """A picture on a page that has no files beside it: its PDF is linked in the page itself."""
     link = Markup('<a download="{}" href="data:application/pdf;base64,{}">PDF</a>')
     links = [link.format(Path(path).name, base64.b64encode(file).decode()) for path, file in picture.files.items()]
-    return Part(picture.html + paragraph(Markup(" · ").join(links), "soft").html, picture.files)
+    return replace(picture, html=picture.html + paragraph(Markup(" · ").join(links), "soft").html)
 
 
 def panels(pictures: Iterable[Part]) -> Part:
@@ -101,7 +109,8 @@ def _together(parts: Iterable[Part], macro: Callable[[Sequence[str]], str]) -> P
     several = list(parts)
     contents = [Markup(part.html) for part in several if part.html]
     files = {path: content for part in several for path, content in part.files.items()}
-    return Part(macro(contents) if contents else "", files)
+    figures = {name: draw for part in several for name, draw in part.figures.items()}
+    return Part(macro(contents) if contents else "", files, figures=figures)
 
 
 def matrix(

@@ -1,13 +1,13 @@
 """What all figures share: one column wide (3.5 in), so that they stay legible on a phone and fit a paper.
 
-:func:`svg` makes a figure a fragment of HTML that follows the page's colours and font, :func:`pdf` a file.
+:func:`svg` makes a figure a fragment of HTML that follows the page's colours and font, :func:`file` a file.
 """
 
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -40,6 +40,8 @@ STYLE: dict[Any, Any] = {
     "pdf.fonttype": 42,
 }
 COLUMN = 3.5  # inches
+DPI = 300  # of PNG files, and of pictures in the others
+Kind = Literal["pdf", "svg", "png"]
 DASHED, DOTTED = (0, (4, 2)), (0, (1, 1.5))
 
 
@@ -103,12 +105,38 @@ def svg(figure: Figure, description: str) -> str:
     ).strip()
 
 
-def pdf(figure: Figure) -> bytes:
-    """The figure as a PDF file on white paper."""
+def file(figure: Figure, kind: Kind) -> bytes:
+    """The figure as a file on white paper that needs no font beside it."""
+    about: dict[Kind, Any] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
     buffer = io.BytesIO()
-    with style():
-        figure.savefig(buffer, format="pdf", facecolor=PAPER, metadata={"CreationDate": None})
+    with style(), context({"svg.fonttype": "path"}):
+        figure.savefig(buffer, format=kind, facecolor=PAPER, metadata=about[kind], dpi=DPI)
     return buffer.getvalue()
+
+
+def shaded(
+    names: Sequence[str], shades: np.ndarray, text: Callable[[int, int], str], rows: str, columns: str
+) -> Figure:
+    """A square matrix of shaded cells, its rows and columns named.
+
+    Args:
+        shades: (P, P) from 0, the palest, to 1.
+        text: what stands in the cell of a row and a column.
+        rows, columns: what they are.
+    """
+    side = min(COLUMN, 1.2 + 0.4 * len(names))
+    with column(side) as figure:
+        axes = figure.subplots()
+        axes.imshow(shades, cmap="Blues", vmin=0, vmax=1)
+        for (row, place), shade in np.ndenumerate(shades):
+            ink = PAPER if shade > 0.5 else INK
+            axes.text(place, row, text(row, place), ha="center", va="center", color=ink, fontsize=7)
+        axes.set_xticks(range(len(names)), names, rotation=90)
+        axes.set_yticks(range(len(names)), names)
+        axes.tick_params(length=0)
+        axes.grid(visible=False)
+        axes.set(xlabel=columns, ylabel=rows)
+    return figure
 
 
 def in_order(isps: Iterable[str]) -> list[str]:

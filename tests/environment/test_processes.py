@@ -26,7 +26,7 @@ with plots.column(2) as figure:
     axes.plot([1, 2, 3], label="λ")
     axes.set_title("a title of 5 %")
     plots.legend(figure, axes)
-print(hashlib.sha256(plots.svg(figure, "a figure").encode() + plots.pdf(figure)).hexdigest())
+print(hashlib.sha256(plots.svg(figure, "a figure").encode() + plots.file(figure, "pdf")).hexdigest())
 """
 RAY = """
 import os

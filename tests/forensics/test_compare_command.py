@@ -17,9 +17,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 import models
 from cameras.develop import develop, develop_libraw
 from cameras.dng import simulate_folder
-from cameras.raw import RawFrame
+from cameras.raw import RawError, RawFrame
 from cameras.simulate import PRESETS
-from forensics import comparison
 from forensics.__main__ import main
 from forensics.comparison import DISTANCES, distances, mean_interval
 from forensics.comparison_page import GAP, LINE, NARROWEST, SIDE, draw, to_bytes
@@ -88,14 +87,9 @@ def test_figures_are_those_of_scikit_image(raws: list[Path], tmp_path: Path, com
         assert found["mean"][name] == pytest.approx({"mean": np.mean(values), "low": low, "high": high})
 
 
-def test_strips_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where the last of them has one row of windows."""
-    a = np.random.default_rng(0).random((51, 30, 3), dtype=np.float32)
-    b = a**1.2
-    at_once = distances(a, b)
-    for strip in (1, 8, 40, 41):
-        monkeypatch.setattr(comparison, "STRIP", strip)
-        assert distances(a, b)["ssim"] == pytest.approx(at_once["ssim"], abs=1e-6)
+def test_pictures_too_small_for_ssim() -> None:
+    with pytest.raises(RawError, match="10×30 pixels are too few for SSIM, which needs 11×11"):
+        distances(*np.zeros((2, 10, 30, 3), np.float32))
 
 
 def test_one_photograph_has_no_interval(raws: list[Path], tmp_path: Path, command: Any) -> None:

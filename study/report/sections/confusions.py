@@ -1,13 +1,16 @@
 """Confusion matrices of every setting, as in the paper's Table 4."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
 from study import results
+from study.report import plots
 from study.report.content import Content, View, groups
-from study.report.parts import Part, Section, details, matrices, matrix, note, offer
+from study.report.parts import Part, Section, details, figure_name, matrices, matrix, note, offer
 from study.report.tables import Table, as_printed, count, wide
 
 READING = """Percent, mean over seeds, on the {} photographs; rows are the true class, columns the predicted. Entries
@@ -34,14 +37,21 @@ def _matrices(found: pd.DataFrame, view: View, behind: str, opened: bool = True)
     merged = found.merge(view.reported[[*by, "accuracy"]], on=by, validate="one_to_one")
     for number, (title, group) in enumerate(groups(merged, "camera", "isp")):
         ordered = group.sort_values("lam", ascending=False, na_position="first").to_dict("records")
-        yield details(title + behind, matrices(map(_matrix, ordered), "confusions"), opened=opened and number == 0)
+        together = matrices([_matrix(row, title + behind) for row in ordered], "confusions")
+        yield details(title + behind, together, opened=opened and number == 0)
 
 
-def _matrix(row: Mapping[str, Any]) -> Part:
+def _matrix(row: Mapping[str, Any], place: str) -> Part:
     title = "fixed" if row["mode"] == results.FIXED else f"λ = {row['lam']:g}"
     aside = f" → {100 * row['accuracy']:.1f} %, {count(row['seeds'], 'seed')}"
-    shares = row["confusion"]
-    return matrix(title, row["classes"], shares, lambda i, j: percent(shares[i, j]), aside=aside, letters=3)
+    names, shares = row["classes"], row["confusion"]
+
+    def text(i: int, j: int) -> str:
+        return percent(shares[i, j])
+
+    shown = matrix(title, names, shares, text, aside=aside, letters=3)
+    draw = partial(plots.shaded, names, shares, text, "True", "Predicted (%)")
+    return replace(shown, figures={figure_name("confusions", f"{place} {title}"): draw})
 
 
 def confusions(
