@@ -6,6 +6,7 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -193,7 +194,7 @@ def test_bfloat16_is_for_convolutions_alone(generator: torch.Generator) -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"features": 24}, {"width": 7}, {"width": 0}])
-def test_impossible_settings_are_refused_by_name(wrong: dict[str, int]) -> None:
+def test_impossible_settings_are_refused_by_name(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Autoencoder(**wrong)
 
