@@ -17,6 +17,8 @@ from models.fidelity import psnr
 QUALITIES = (*range(10, 100, 10), 95)
 ROUNDINGS = ("round", "harmonic", "sin", "soft", "straight-through")  # the last two are round, with another gradient
 
+MEASURED = ("djpeg", "libjpeg", "between")  # attributes of `Agreement`
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -72,14 +74,11 @@ def means(found: Sequence[Agreement]) -> list[Agreement]:
     groups: dict[tuple[str, int, str], list[Agreement]] = {}
     for one in found:
         groups.setdefault((one.subsampling, one.quality, one.rounding), []).append(one)
-    return [
-        replace(
-            group[0],
-            photograph="",
-            **{name: fmean(getattr(one, name) for one in group) for name in ("djpeg", "libjpeg", "between")},
-        )
-        for group in groups.values()
-    ]
+    averaged = []
+    for group in groups.values():
+        djpeg, libjpeg, between = (fmean(getattr(one, name) for one in group) for name in MEASURED)
+        averaged.append(replace(group[0], photograph="", djpeg=djpeg, libjpeg=libjpeg, between=between))
+    return averaged
 
 
 def as_libjpeg(curve: Sequence[Agreement], quality: int) -> float | None:

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 from channel.codecs.jpeg import SUBSAMPLINGS
 from forensics.compression.djpeg import ROUNDINGS, Agreement
@@ -23,8 +24,12 @@ def validation(means: Sequence[Agreement], photographs: int) -> bytes:
             for colour, rounding in zip(PALETTE, ROUNDINGS, strict=False):
                 curve = [one for one in means if (one.subsampling, one.rounding) == (subsampling, rounding)]
                 qualities = [one.quality for one in curve]
-                look = {"color": colour, "linestyle": DASHES.get(rounding, "-"), "label": f"dJPEG, {rounding}"}
-                look |= {"linewidth": 2.5 if rounding == "round" else 1.3}
+                look: dict[str, Any] = {
+                    "color": colour,
+                    "linestyle": DASHES.get(rounding, "-"),
+                    "label": f"dJPEG, {rounding}",
+                }
+                look["linewidth"] = 2.5 if rounding == "round" else 1.3
                 against_original.plot(qualities, [one.djpeg for one in curve], **look)
                 against_libjpeg.plot(qualities, [one.between for one in curve], **look)
                 if rounding == ROUNDINGS[-1]:

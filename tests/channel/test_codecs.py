@@ -16,7 +16,7 @@ def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
     return fidelity.psnr(*(images.flatten()[None, None, None] / 255 for images in (a, b))).item()
 
 
-@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("name", [name for name, codec in CODECS.items() if codec.encode])
 def test_more_quality_is_more_fidelity(photographs: torch.Tensor, name: str) -> None:
     images = photographs[:2, :, :93, :101]  # odd: no codec may hand back its padding
     scores = []
