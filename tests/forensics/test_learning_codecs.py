@@ -19,10 +19,13 @@ from channel.codecs.learning import LearningCodec
 from channel.learned import Autoencoder
 from forensics import panel as panels
 from forensics.joint import loss_fan, loss_nip
+from forensics.memory import trial_memory
+from forensics.metering import Meter
 from forensics.panel import OWN, Panel, judge
 from forensics.training import Outcome, build_model, train, training_step
 from forensics.trial import Distribution, Training, Trial
 from models.checkpoint import CheckpointError
+from models.nip import move
 
 LEARNS = Training(iterations=6, batch=2, patch=16, learning_rate=1e-3, codec_lambda=0.01)
 CODECS = ("learned_jpeg:50", "learned:16")
@@ -136,6 +139,21 @@ def test_a_pretrained_codec_is_asked_for(pairs: Pairs, nip: models.NIP) -> None:
         train(trial_behind("learned:16"), pairs, nip, codec=Autoencoder(32, 8))
     with pytest.raises(ValueError, match=r"training.codec_lambda = 0.01 is impossible: .* no weights"):
         trial_behind("jpeg:50")
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_on_a_gpu_no_step_would_wait_for_the_codec(codec: str) -> None:
+    meta = torch.device("meta")
+    trial = trial_behind(codec, 0.1)
+    model = build_model(trial, models.build(trial.isp), pretrained(codec))
+    move(model, meta, "float32")
+    batch = Patches(torch.empty(2, 4, 16, 16, device=meta), torch.empty(2, 3, 32, 32, device=meta))
+    with Meter(refuse_reads=True):
+        assert training_step(model, batch, trial, torch.Generator()).shape == (4,)
+    behind_jpeg = trial_memory(trial_behind("jpeg:50", training=replace(LEARNS, codec_lambda=None)))
+    learning = trial_memory(trial_behind(codec))
+    assert learning.gradients_and_activations > behind_jpeg.gradients_and_activations
+    assert learning.optimiser > behind_jpeg.optimiser
 
 
 # --- Real files ---
