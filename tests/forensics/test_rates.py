@@ -266,7 +266,7 @@ def test_similarity_counts_in_decibels() -> None:
 def test_means_do_not_depend_on_how_bits_are_spread() -> None:
     """Of codecs on the same straight curves, one at equal quality and one at equal rate, the means lie on one line."""
     factors = {"a": 1.0, "b": 4.0}
-    equal_quality = table({"quality": factors}, (24, 36))
+    equal_quality = table({"quality": factors}, (8, 24))
     equal_rate = [
         rate("rate", str(bpp), photograph, bpp, 6 * (math.log2(bpp / factor) + 5))
         for bpp in (0.5, 3.0)
@@ -274,7 +274,7 @@ def test_means_do_not_depend_on_how_bits_are_spread() -> None:
     ]
     curves = means([*reversed(equal_quality), *equal_rate])
     assert {codec: [point.quality for point in points] for codec, points in curves.items()} == {
-        "quality": ["24", "36"],
+        "quality": ["8", "24"],
         "rate": ["0.5", "3.0"],
     }
     for points in curves.values():
