@@ -232,6 +232,12 @@ def test_a_job_that_failed_and_was_lost_when_it_was_retried_runs_again(
     assert (len(table), failures) == (2, {})
 
 
+def test_the_trials_have_their_flip(study: Study) -> None:
+    finished = [run for run in snapshot(study).of_kind("trial") if run.info.status == "FINISHED"]
+    assert len(finished) == len(FINISHED)
+    assert all(0 < run.data.metrics["flip"] < 1 for run in finished)
+
+
 def test_the_weights_are_those_of_the_trial(study: Study, tmp_path: Path) -> None:
     run(study, "jpeg:70")
     found = next(run for run in runs(study) if run.data.params["lambda"] == "0.01")
