@@ -31,8 +31,6 @@ def read(path: Path) -> list[Photograph]:
             photographs = []
             for row in rows:
                 name, address, camera = ((row[column] or "").strip() for column in COLUMNS)
-                if not camera:
-                    raise ValueError(f"line {rows.line_num} names no camera")
                 photographs.append(Photograph(camera, Remote(f"{name}.NEF", address)))
         except csv.Error as error:
             raise ValueError(f"it is no CSV ({error})") from None
