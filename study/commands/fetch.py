@@ -54,7 +54,6 @@ def fetch(
                     limit=limit,
                     orientation=orientation,
                     demosaic=demosaic,
-                    seed=seed,
                     workers=workers,
                 )
     if left_out:
