@@ -16,6 +16,7 @@ from channel import quantization, shrink
 from channel.distribution import RATE_WEIGHT
 from channel.downsampling import KERNELS, MEAN
 from channel.learned import Autoencoder, codebook
+from channel.learned.transform import LEAST_WIDTH, start_as_dct
 from models.checkpoint import StrPath, Write, load_checkpoint, load_history, save_checkpoint
 from models.determinism import computing
 from models.fidelity import psnr, squared_error, ssim
@@ -37,6 +38,8 @@ class CodecPretraining:
         factor, kernel: by which photographs are shrunk first (:func:`channel.shrink`).
         patch: side in pixels of a patch after shrinking.
         batch: patches per iteration.
+        start: the starting weights: random ones, or those by which the codec is the DCT of JPEG
+            (:mod:`channel.learned.transform`).
         learning_rate: of Adam. It falls to zero at the last iteration as a cosine does from 0 to π.
         warm_up: number of iterations over which the rate rises from zero.
         iterations: in all.
@@ -56,6 +59,7 @@ class CodecPretraining:
     kernel: str = MEAN
     patch: int = 128
     batch: int = 16
+    start: Literal["random", "standard"] = "random"
     learning_rate: float = 1e-3
     warm_up: int = 100
     iterations: int = 2000
@@ -77,6 +81,10 @@ class CodecPretraining:
             raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, not {self.kernel!r}")
         if not 1 <= self.factor < math.inf or (self.kernel == MEAN and self.factor != int(self.factor)):
             raise ValueError(f"factor must be at least 1, and whole for means, not {self.factor}")
+        if self.start not in ("random", "standard"):
+            raise ValueError(f"start must be random or standard, not {self.start!r}")
+        if self.start == "standard" and self.width < LEAST_WIDTH:
+            raise ValueError(f"start: standard needs a width of at least {LEAST_WIDTH}, not {self.width}")
         if self.precision not in ("float32", "bfloat16"):
             raise ValueError(f"precision must be float32 or bfloat16, not {self.precision!r}")
 
@@ -115,7 +123,10 @@ def starting_codec(settings: CodecPretraining) -> Autoencoder:
     Raises:
         ValueError: features or a width that the codec cannot have.
     """
-    return Autoencoder(settings.features, settings.width, torch.Generator().manual_seed(settings.seed))
+    codec = Autoencoder(settings.features, settings.width, torch.Generator().manual_seed(settings.seed))
+    if settings.start == "standard":
+        start_as_dct(codec)
+    return codec
 
 
 def pretrain(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cameras.pairs import Pairs
 from channel.learned import Autoencoder
+from channel.learned.transform import LEAST_WIDTH, start_as_dct
 from forensics.compression import pretraining
 from forensics.compression.pretraining import CodecPretraining, fidelity, pretrain, starting_codec
 from models.checkpoint import CheckpointError, Write
@@ -198,3 +199,17 @@ def test_photographs_are_shrunk_by_any_factor_of_their_kernel(pairs: Pairs) -> N
 def test_impossible_settings_are_refused_by_name(field: str, value: Any) -> None:
     with pytest.raises(ValueError, match=field):
         CodecPretraining(**{field: value})
+
+
+def test_a_standard_start_is_the_dct() -> None:
+    settings = CodecPretraining(features=16, width=LEAST_WIDTH, start="standard", seed=3)
+    expected = Autoencoder(16, LEAST_WIDTH, torch.Generator().manual_seed(3))
+    random = starting_codec(replace(settings, start="random"))
+    assert all(torch.equal(value, expected.state_dict()[key]) for key, value in random.state_dict().items())
+    start_as_dct(expected)
+    started = starting_codec(settings)
+    assert all(torch.equal(value, expected.state_dict()[key]) for key, value in started.state_dict().items())
+    with pytest.raises(ValueError, match="start: standard needs a width of at least 48, not 46"):
+        replace(settings, width=46)
+    with pytest.raises(ValueError, match="start must be random or standard"):
+        replace(settings, start="dct")  # type: ignore[arg-type]
