@@ -20,7 +20,7 @@ from channel.codecs import CODECS, Encoder, compress, decompress, trained
 from channel.codecs.learning import LearningCodec
 from channel.downsampling import MEAN, Factors, shrink
 from channel.manipulations import Manipulation
-from channel.mixture import NONE, Mixture, pick
+from channel.mixture import NONE, Mixture, has_one, pick
 from channel.precision import full_precision
 
 # Raise it when a change of this code changes results: keys of finished work that used it then no longer match.
@@ -115,10 +115,12 @@ class Channel(nn.Module):
             # Losses by term; infinite before the first, so that every term is met soon.
             self.register_buffer("recent", torch.full((len(self.mixture.terms),), inf))
         drawn_from = [(term.qualities, term.possible(subsampling)) for term in self.mixture.terms]
-        #: Whether the codec, its quality or its subsampling is drawn.
-        self.codec_is_drawn = len(drawn_from) > 1 or any(len(values) > 1 for values in drawn_from[0])
         #: Whether anything is drawn.
-        self.random = self.factors.low < self.factors.high or self.codec_is_drawn
+        self.random = (
+            self.factors.low < self.factors.high
+            or len(drawn_from) > 1
+            or any(len(values) > 1 for values in drawn_from[0])
+        )
         self._term = 0  # of the last batch
 
     @property
@@ -226,7 +228,7 @@ class Channel(nn.Module):
             ValueError: the channel draws its codec, or has none.
         """
         term = self.mixture.terms[0]
-        if self.codec_is_drawn or term.name == NONE:
+        if not has_one(self.codec):
             raise ValueError(f"the channel {self.codec!r} has no codec of its own: name one codec and one quality")
         if trained.learns(term.name):
             to_bytes, to_pixels = self._learned().compress, self._learned().decompress

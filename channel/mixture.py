@@ -89,6 +89,12 @@ class Mixture:
         return " + ".join(f"{weight}{term}" for weight, term in zip(weights, self.terms, strict=True))
 
 
+def has_one(text: str) -> bool:
+    """Whether a mixture is one codec, not ``none``, at one quality and at most one subsampling."""
+    first, *others = Mixture.parse(text).terms
+    return not others and len(first.qualities) == 1 and len(first.subsamplings) <= 1
+
+
 def _term(name: str, qualities: str | None, subsamplings: str | None, share: Fraction, text: str) -> Term:
     if name == NONE:
         if qualities is not None:

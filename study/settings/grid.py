@@ -11,8 +11,9 @@ from typing import Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from channel.codecs import CODECS
+from channel.mixture import has_one
 from forensics.compression.pretraining import CodecPretraining
-from forensics.panel import factor
+from forensics.panel import OWN, factor
 from forensics.trial import Distribution, Split, Training, Trial, Validation
 from models.pretrain import Pretraining
 from models.registry import has_standard_start
@@ -116,6 +117,11 @@ def _grid(study: Study) -> list[Planned]:
     for isp, (_, protocol) in itertools.product(study.isps, variants):
         if protocol.pretraining.start == "standard" and not has_standard_start(isp):
             raise StudyError(f"pretraining.start: standard: {isp} has no such start, use random")
+    for codec in (protocol.channel.codec for _, protocol in variants if OWN in study.evaluation.codecs):
+        if not has_one(codec):
+            raise StudyError(
+                f"evaluation.codecs: own: the channel {codec!r} has not one codec at one quality: leave it out"
+            )
     return [
         Planned(
             trial=Trial(

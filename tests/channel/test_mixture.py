@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from channel import CODECS, distribution, versions
-from channel.codecs.trained import LIBJPEG, encoder_name, names
+from channel.codecs.trained import LIBJPEG, encoder_name, learns, names
 from channel.mixture import Mixture
 
 
@@ -49,7 +49,7 @@ def test_a_mixture_has_one_shortest_text(text: str, shortest: str) -> None:
         ("50% jpeg:50", "joined by +"),
         ("0.7 jpeg:50 + none", "every term a weight"),
         ("0 jpeg:50 + 1 none", "leave the term out"),
-        ("jpg:50", "choose one of jpeg, libjpeg, webp, avif, jpeg2000 or none"),
+        ("jpg:50", "choose one of jpeg, libjpeg, webp, avif, jpeg2000, learned, learned_jpeg or none"),
         ("jpeg", "write jpeg:50, jpeg:30-95 or jpeg:30,50,70"),
         ("jpeg:95-30", "write jpeg:50"),
         ("jpeg:50,50", "each once"),
@@ -60,6 +60,12 @@ def test_a_mixture_has_one_shortest_text(text: str, shortest: str) -> None:
         ("webp:50:4:4:4", "subsampling of webp is 4:2:0"),
         ("libjpeg:50:4:1:1", "subsampling of libjpeg is 4:4:4 or 4:2:2 or 4:2:0"),
         ("avif:50:4:2:0,4:2:0", "twice"),
+        ("learned:17", "write learned:NUMBER, the number 16 or 32 or 64"),
+        ("learned:16,32", "learns for one quality and one subsampling"),
+        ("learned:16:4:2:0", "subsampling of learned is 4:4:4"),
+        ("learned_jpeg:101", "the number 1 to 100"),
+        ("learned_jpeg:30-50", "learns for one quality"),
+        ("learned_jpeg:50:4:4:4,4:2:0", "and one subsampling"),
         ("jpeg:50 + 50 none", "every term a weight"),
         ("jpeg:50 + none + jpeg:50", "add their weights"),
         ("none:50", "write none"),
@@ -83,8 +89,11 @@ def terms(draw: some.DrawFn) -> tuple[str, tuple[int, ...], tuple[str, ...]]:
     name = draw(some.sampled_from(["none", *names()]))
     if name == "none":
         return name, (), ()
-    known = CODECS[encoder_name(name)].subsamplings
-    return name, tuple(draw(QUALITIES)), tuple(draw(some.lists(some.sampled_from(known), unique=True)))
+    codec = CODECS[encoder_name(name)]
+    if learns(name):
+        subsamplings = draw(some.lists(some.sampled_from(codec.subsamplings), max_size=1))
+        return name, (draw(some.sampled_from(codec.qualities)),), tuple(subsamplings)
+    return name, tuple(draw(QUALITIES)), tuple(draw(some.lists(some.sampled_from(codec.subsamplings), unique=True)))
 
 
 @given(
@@ -106,7 +115,7 @@ def test_what_is_written_is_what_is_read(chosen: list, weights: list, joined: st
     total = sum(map(Fraction, weights[: len(chosen)]))
     for term, weight, (name, qualities, subsamplings) in zip(mixture.terms, weights, chosen, strict=False):
         assert (term.name, term.share, set(term.qualities)) == (name, Fraction(weight) / total, set(qualities))
-        default = name not in ("jpeg", LIBJPEG, "none") and CODECS[name].subsamplings[0]
+        default = name not in ("jpeg", LIBJPEG, "none") and not learns(name) and CODECS[name].subsamplings[0]
         assert set(term.subsamplings) == (set() if subsamplings == (default,) else set(subsamplings))
         assert list(term.qualities) == sorted(term.qualities)
     assert Mixture.parse(str(mixture)) == mixture
