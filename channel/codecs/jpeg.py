@@ -8,7 +8,7 @@ With ρ = round, dJPEG equals libjpeg up to libjpeg's own rounding of YCbCr and 
 
 import math
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import nn
 from cameras.padding import pad
 from channel import quantization
 from channel.codecs.codec import Codec, to_file
-from channel.filters import average, resize, to_device
+from channel.filters import average, resize
 from channel.precision import full_precision
 
 # Tables K.1 (luminance) and K.2 (chrominance) of the JPEG standard, ITU-T T.81: quality 50.
@@ -80,20 +80,17 @@ def dct_matrix() -> torch.Tensor:
     return D
 
 
-@lru_cache(maxsize=4)
-def dct_of_blocks(device: torch.device) -> torch.Tensor:
+def dct_of_blocks() -> torch.Tensor:
     """Returns D⊗D (64, 64) float64: times a flattened block, it is D x Dᵀ."""
-    with torch.inference_mode(False):
-        return to_device(torch.kron(dct_matrix(), dct_matrix()), device)
+    return torch.kron(dct_matrix(), dct_matrix())
 
 
-def matrices(steps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def matrices(steps: torch.Tensor, DD: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Returns two stacks of matrices (C, 64, 64) float32 for the quantization steps (C, 8, 8) of C planes.
 
     A block of 64 pixels, as a row, times the first gives DCT coefficients divided by their steps; these times the
-    second give the block again. Both have a gradient where the steps have one.
+    second give the block again. Both have a gradient where the steps have one. DD is that of :func:`dct_of_blocks`.
     """
-    DD = dct_of_blocks(steps.device)
     steps = steps.double().reshape(-1, 64, 1)
     return (DD * (255 / steps)).mT.contiguous().float(), (DD * (steps / 255)).float()
 
@@ -174,7 +171,8 @@ class DifferentiableJPEG(nn.Module):
         self.rounding = rounding
         self.subsampling = subsampling
         self.rho = quantization.rounding(rounding, harmonics)
-        encode, decode = matrices(quantization_tables(quality)[[0, 1, 1]])  # (3, 64, 64) of Y, Cb and Cr
+        steps = quantization_tables(quality)[[0, 1, 1]]
+        encode, decode = matrices(steps, dct_of_blocks())  # (3, 64, 64) of Y, Cb and Cr
         constants = {
             "encode": encode,
             "decode": decode,

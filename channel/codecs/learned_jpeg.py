@@ -34,10 +34,12 @@ class LearnedJPEG(LearningCodec):
     """
 
     name = "learned_jpeg"
+    DD: Tensor
 
     def __init__(self, quality: int = 50, rounding: str = "sin", subsampling: str = "4:4:4") -> None:
         super().__init__(quality=quality, rounding=rounding, subsampling=subsampling)
         self.jpeg = jpeg.DifferentiableJPEG(quality, rounding, subsampling)
+        self.register_buffer("DD", jpeg.dct_of_blocks(), persistent=False)
         self.log_steps = nn.Parameter(jpeg.quantization_tables(quality).float().log() / SPEED)
 
     def tables(self) -> Tensor:
@@ -47,7 +49,7 @@ class LearnedJPEG(LearningCodec):
     @full_precision
     def forward(self, images: Tensor) -> Tensor:
         """Compresses RGB (N, 3, H, W) in [0, 1], any H and W -> same; notes distortion and rate for the gradient."""
-        encode, decode = jpeg.matrices(self.tables()[[0, 1, 1]])
+        encode, decode = jpeg.matrices(self.tables()[[0, 1, 1]], self.DD)
         noted = torch.is_grad_enabled()
         spent: list[Tensor] = []
 

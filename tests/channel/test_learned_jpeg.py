@@ -75,7 +75,7 @@ def test_gradient_of_tables_is_that_of_finite_differences(photographs: torch.Ten
     codec = LearnedJPEG(60, "sin", "4:2:0")
 
     def distortion(steps: torch.Tensor) -> torch.Tensor:
-        encode, decode = jpeg.matrices(steps[[0, 1, 1]])
+        encode, decode = jpeg.matrices(steps[[0, 1, 1]], jpeg.dct_of_blocks())
 
         def quantize(planes: torch.Tensor, first: int) -> torch.Tensor:
             tables = slice(first, first + planes.shape[1])
