@@ -78,7 +78,7 @@ class TrialJob(BaseJob):
         evaluation: Panel | None = None,
     ) -> "TrialJob":
         """The job with the key of its content: resolved settings, data, and the weights that it starts from."""
-        key = trial_key(trial, data_hash, nip_sha256, codec and codec.sha256)
+        key = trial_key(trial, data_hash, nip_sha256, None if codec is None else codec.sha256)
         return cls(
             key=key,
             trial=trial,
