@@ -6,6 +6,7 @@ the same codec as it was, at the same rate: between trials of several qualities,
 accuracy and PSNR are interpolated over the logarithm of the rate, seed by seed.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -49,27 +50,31 @@ def own_codecs(table: pd.DataFrame) -> pd.DataFrame:
     return found.reset_index(drop=True)
 
 
-def at_equal_rate(rows: pd.DataFrame) -> pd.DataFrame:
+def at_equal_rate(rows: pd.DataFrame, reference: float = math.nan) -> pd.DataFrame:
     """Compare every trial whose codec learns with the same codec as it was, at the same rate.
 
     Args:
         rows: from :func:`own_codecs`.
+        reference: compare with the same codec at this λ_c instead; NaN: unchanged.
 
     Returns:
-        The rows whose codec learns, with ``accuracy_gain`` and ``psnr_gain``: minus what the same codec, unchanged,
-        reaches at this rate with the same seed; NaN where its rates do not enclose this one.
+        The rows whose codec learns, but those of the reference, with ``accuracy_gain`` and ``psnr_gain``: minus what
+        the reference reaches at this rate with the same seed; NaN where its rates do not enclose this one.
     """
+    weights = rows["codec_lambda"]
+    is_reference = weights.isna() if math.isnan(reference) else weights == reference
+    learns = weights.notna() & ~is_reference
     same = [name for name in rows.columns if name not in ("quality", "rate_weight", "codec_lambda", *FIGURES)]
     gains = {f"{name}_gain": pd.Series(np.nan, rows.index) for name in GAINS}
     for _, group in rows.groupby(same, dropna=False):
-        curve = group[group["codec_lambda"].isna()].sort_values("bpp")
-        learned = group[group["codec_lambda"].notna()]
+        curve = group[is_reference[group.index]].sort_values("bpp")
+        learned = group[learns[group.index]]
         for name in GAINS if len(curve) else ():
             at_its_rate = np.interp(
                 np.log(learned["bpp"]), np.log(curve["bpp"]), curve[name], left=np.nan, right=np.nan
             )
             gains[f"{name}_gain"][learned.index] = learned[name] - at_its_rate
-    return rows.assign(**gains)[rows["codec_lambda"].notna()].reset_index(drop=True)
+    return rows.assign(**gains)[learns].reset_index(drop=True)
 
 
 def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from study.report import plots
 from study.report.content import Content
@@ -90,6 +91,9 @@ def rate_curves(rows: pd.DataFrame) -> Figure:
                 _draw(axes, own[learned], name, scale, colour, f"{codec}, learnt", line=False)
         above.set(ylabel="accuracy (%)", xscale="log")
         below.set(ylabel="PSNR (dB)", xlabel="bits per pixel of the files")
+        below.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+        below.xaxis.set_major_formatter("{x:g}")
+        below.xaxis.set_minor_locator(NullLocator())
         plots.legend(figure, above, columns=2)
     return figure
 

@@ -80,6 +80,16 @@ def test_gains_are_those_at_equal_rate(trials: pd.DataFrame) -> None:
     assert (means.loc[0.01, "seeds"], means.loc[0.1, "seeds"]) == (2, 1)
 
 
+def test_another_weight_may_be_the_reference(trials: pd.DataFrame) -> None:
+    """With λ_c = 0.01 as it was unchanged, the same figures; what is compared with is no row."""
+    unchanged = trials["training.codec_lambda"] == "None"
+    other = trials.assign(**{"training.codec_lambda": np.where(unchanged, "5.0", trials["training.codec_lambda"])})
+    gains = own_codec.at_equal_rate(own_codec.own_codecs(other), 5.0)
+    assert gains["codec_lambda"].tolist() == [0.01, 0.01, 0.1]
+    assert gains["psnr_gain"].tolist()[:2] == pytest.approx([-2, -2])
+    assert own_codec.at_equal_rate(own_codec.own_codecs(other))["psnr_gain"].isna().all(), "nothing is unchanged"
+
+
 def test_without_test_photographs_validation_counts(trials: pd.DataFrame) -> None:
     rows = own_codec.own_codecs(trials.drop(columns=[name for name in trials if name.startswith("test_")]))
     assert set(rows[own_codec.ON]) == {VALIDATION_SET}
