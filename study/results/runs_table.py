@@ -24,7 +24,8 @@ PRNU_KINDS = ("prnu", "low_light")  # of jobs
 PRNU_METRICS = ("correlation", "f1_matching", "f1_mismatched", "pce_unet_short")
 NIP_HASH = "nip_sha256"  # tag of a pre-training, and of the trials that start from its NIP
 PROVENANCE = ["git_revision", "hardware", "packages", "data_fingerprint", NIP_HASH, "threads"]  # tags of a run
-SECTIONS = ("manipulations", "split", "pretraining", "training", "validation", "channel")  # whose names may be an axis
+# Whose names may be an axis.
+SECTIONS = ("manipulations", "split", "pretraining", "codec_pretraining", "training", "validation", "channel")
 TRAININGS = ("training.", "pretraining.")  # sections that say how an ISP is trained
 FIXED = "fixed"  # the value of the parameter `lambda` where the NIP is frozen: the paper's (F)
 OWN_CODEC = ("bpp_own", "psnr_own")  # of the verdict behind the codec of the trial's own channel

@@ -84,6 +84,12 @@ def check_search(study: Study) -> None:
             )
             axis = next(name for name in first if first[name] != second[name])
             raise StudyError(f"search.over: {axis} is an axis of the grid: name its values there, too")
+        codecs = {item.codec_pretraining for item in found} - {None}
+        if codecs and not codecs <= {item.codec_pretraining for item in planned(study)}:
+            raise StudyError(
+                "search: a codec is pre-trained for the study's own grid alone, and a point needs another one: search "
+                "no codec, rate_weight, downsample and kernel of the channel, or only values of the grid"
+            )
 
 
 def _longest(search: Search) -> int:

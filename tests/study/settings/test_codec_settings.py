@@ -6,7 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from forensics.compression.pretraining import CodecPretraining
-from study.settings import Study, StudyError, load_study, planned
+from study.results import runs_table
+from study.settings import Study, StudyError, check_search, load_study, planned
+from study.settings.grid import SECTIONS
 
 
 def study(**changes: Any) -> Study:
@@ -65,6 +67,28 @@ def test_what_is_impossible_is_one_line(changes: dict[str, Any], message: str) -
         planned(study(**changes))
     if isinstance(error.value, StudyError):
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("over", "fits"),
+    [
+        ({"channel.codec": ["learned:16", "learned:32"]}, True),
+        ({"channel.codec": ["learned:32", "jpeg:50"]}, True),
+        ({"channel.codec": ["learned:16", "learned:64"]}, False),
+        ({"channel.rate_weight": {"log": [100.0, 300.0]}, "channel.codec": ["learned:16", "learned:32"]}, False),
+    ],
+)
+def test_a_search_needs_no_codec_that_the_grid_does_not_pretrain(over: dict[str, Any], fits: bool) -> None:
+    searched = study(channel={"codec": ["learned:16", "learned:32"]}, search={"over": over})
+    if fits:
+        check_search(searched)
+    else:
+        with pytest.raises(StudyError, match="search: a codec is pre-trained for the study's own grid alone"):
+            check_search(searched)
+
+
+def test_the_names_of_every_section_are_an_axis_of_results() -> None:
+    assert set(runs_table.SECTIONS) == {"manipulations", *SECTIONS}
 
 
 def test_the_preset_compares_learned_codecs_with_themselves() -> None:
