@@ -1,7 +1,7 @@
 """Run one trial again as a plain function call, without Ray, and compare it with what was logged."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from forensics.repetition import TOLERANCE, deviations, differences
 from study import tracking
 from study.execution.worker import set_up_process
 from study.jobs import Callbacks, Context
+from study.jobs.codec_pretraining import CODEC_FILE
 from study.jobs.pretraining import NIP_FILE
 from study.jobs.trial import FAN_FILE, TrialJob
 from study.settings import Resources, StudyError, user_errors, without_password
@@ -84,6 +85,9 @@ def rerun(run_or_key: str, storage: str, tracking_uri: str) -> Comparison:
     with tempfile.TemporaryDirectory() as folder, tracking.reachable(tracking_uri), user_errors():
         artifacts = fetch(run, tracking_uri, Path(folder))
         job, place = logged_trial(run, artifacts)
+        files = [artifacts / NIP_FILE, artifacts / FAN_FILE]
+        if job.trial.channel.learning_codec is not None:
+            files.append(fetch(run, tracking_uri, artifacts, (CODEC_FILE,)) / CODEC_FILE)
         context = _context(run, place, storage)
         set_up_process(context)
         with work(job.name, job.steps) as advance:
@@ -94,7 +98,7 @@ def rerun(run_or_key: str, storage: str, tracking_uri: str) -> Comparison:
             name: {entry.step: entry.value for entry in client.get_metric_history(run.info.run_id, name)}
             for name in compared
         }
-        difference = next(differences(outcome, logged, artifacts / NIP_FILE, artifacts / FAN_FILE), "")
+        difference = next(differences(outcome, logged, *files), "")
     rows = [(name, run.data.metrics[name], last[name]) for name in compared]
     deviation = "; ".join(deviations(outcome, logged))
     return Comparison(job.name, rows, difference, deviation, _why_not_exact(context, run.data.tags))
@@ -112,14 +116,14 @@ def _why_not_exact(context: Context, tags: Mapping[str, str]) -> str:
     return ""
 
 
-def fetch(run: Run, tracking_uri: str, folder: Path) -> Path:
-    """A folder with what a finished trial left: its settings, its NIP and its FAN.
+def fetch(run: Run, tracking_uri: str, folder: Path, names: Sequence[str] = (TRIAL_FILE, NIP_FILE, FAN_FILE)) -> Path:
+    """A folder with what a finished trial left: its settings, its NIP and its FAN, or the files named.
 
     Raises:
         StudyError: one of them is missing.
     """
     place = tracking.present(tracking_uri, run.info.artifact_uri)
-    for name in (TRIAL_FILE, NIP_FILE, FAN_FILE):
+    for name in names:
         try:
             download_artifacts(artifact_uri=f"{place}/{name}", tracking_uri=tracking_uri, dst_path=str(folder))
         except (OSError, MlflowException) as error:

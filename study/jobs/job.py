@@ -73,7 +73,7 @@ class Context(Frozen):
         return retry(lambda: cache.camera(self.store, self.cache, name, data_hash), seconds=JOB_SECONDS)
 
     def nip(self, name: str, sha256: str) -> Path:
-        """A file on this machine with the weights of a NIP, see :func:`study.storage.cache.nip`."""
+        """A file on this machine with the weights of a NIP or a codec, see :func:`study.storage.cache.nip`."""
         return retry(lambda: cache.nip(self.store, self.cache, name, sha256), seconds=JOB_SECONDS)
 
 

@@ -141,16 +141,13 @@ class TrialJob(BaseJob):
         """The training itself, without any tracking.
 
         Raises:
-            ValueError: data or NIP are not those that the trial was planned with.
+            ValueError: data, NIP or codec are missing, or not those that the trial was planned with.
         """
-        try:
-            pretrained: Any = models.load(context.nip(self.nip, self.nip_sha256))
-        except FileNotFoundError:
-            raise ValueError(f"{context.store.where(self.nip)} is missing: python -m study pretrain STUDY") from None
+        pretrained: Any = models.load(_weights(context, self.nip, self.nip_sha256))
         nip = models.NIPS[self.trial.isp].starting_from(pretrained, **asdict(self.trial.training))
         codec = None
         if self.codec is not None:
-            codec = models.load(context.nip(self.codec.file, self.codec.sha256), build=build_codec)
+            codec = models.load(_weights(context, self.codec.file, self.codec.sha256), build=build_codec)
         pairs = open_pairs(context, self.trial.camera, self.data_hash)
         how = {"codec": codec, "at_end": AT_END, "resume": resume, **context.training, **vars(callbacks)}
         return train(self.trial, pairs, nip, context.device, **how)
@@ -175,6 +172,14 @@ class TrialJob(BaseJob):
             )
             codec = models.load(codec_file[0], build=build_codec) if codec_file else None
             return Trained(models.load(nip_file), models.load(fan_file, build=build_fan), codec, run)
+
+
+def _weights(context: Context, name: str, sha256: str) -> Path:
+    """A file with the weights of a pre-training. Raises ValueError where it is missing or another one."""
+    try:
+        return context.nip(name, sha256)
+    except FileNotFoundError:
+        raise ValueError(f"{context.store.where(name)} is missing: python -m study pretrain STUDY") from None
 
 
 def trial_key(trial: Trial, data_hash: str, nip_sha256: str, codec_sha256: str | None = None) -> str:

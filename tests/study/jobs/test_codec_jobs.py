@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,18 @@ import models
 from cameras.pairs import Pairs
 from channel.codecs import build
 from channel.codecs.learning import LearningCodec
+from forensics import Outcome, train
 from forensics.compression.pretraining import fidelity
 from forensics.panel import OWN, judge
 from study import results, tracking
+from study.commands.rerun import rerun
 from study.execution import worker
 from study.execution.cameras import prepare_cameras
 from study.jobs import Context
 from study.jobs.plan import Grid, context, resolve
 from study.report.page import report
 from study.results import own_codec
-from study.settings import Study, load_study
+from study.settings import Study, StudyError, load_study
 from study.storage import Storage
 
 STUDY = """
@@ -115,6 +118,28 @@ def test_a_study_behind_a_codec_that_learns(study: Study, tmp_path: Path) -> Non
             assert run.metrics[f"{prefix}accuracy_real_own"][-1][1] == pytest.approx(verdict.accuracy(OWN))
         document: Any = json.loads(run.artifacts["verdict.json"])
         assert document["members"]["jpeg:50"]["bpp"] > 0 and document["unseen"] == ["jpeg:50"]
+
+
+def test_a_rerun_repeats_a_trial_and_compares_its_codec(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    where = place(study)
+    (job,) = [job for job in grid(study).ready if job.trial.needs_codec and job.trial.codec_learns]
+    again = partial(rerun, job.key, study.storage, where.tracking_uri)
+    monkeypatch.setattr("study.commands.rerun.set_up_process", lambda context: None)
+    assert again().identical
+
+    def changed(*args: Any, **kwargs: Any) -> Outcome:
+        outcome = train(*args, **kwargs)
+        assert outcome.codec is not None
+        next(outcome.codec.parameters()).data += 1e-3
+        return outcome
+
+    monkeypatch.setattr("study.jobs.trial.train", changed)
+    assert again().difference.startswith("weights codec.")
+    path = Path(study.storage) / grid(study).codecs[0].weights
+    hidden = path.rename(path.with_name("hidden"))
+    with pytest.raises(StudyError, match=r"codecs/.* is missing: python -m study pretrain"):
+        again()
+    hidden.rename(path)
 
 
 def test_a_damaged_codec_in_the_storage_is_fetched_from_its_run(study: Study) -> None:
