@@ -11,6 +11,8 @@ import torch
 
 import models
 from cameras.pairs import Pairs
+from channel.learned import Autoencoder
+from forensics.compression import pretraining
 from forensics.memory import trial_memory
 from forensics.training import Outcome, train
 from forensics.trial import Distribution, Split, Training, Trial, Validation
@@ -22,6 +24,7 @@ CARD = pytest.param(
 )
 DEVICES = ["cpu", CARD]
 ISPS = [pytest.param(isp, marks=[] if isp == "UNet" else pytest.mark.gpu) for isp in models.NIPS]
+LEARNING = ["learned_jpeg:50", "learned:16"]  # codecs of a channel
 SIDE = 96  # of a photograph, in Bayer pixels
 
 
@@ -51,14 +54,23 @@ def trial(isp: str = "UNet", precision: str = "float32", **changes: object) -> T
     return Trial("noise", isp, **{**settings, **changes})  # type: ignore[arg-type]
 
 
+def behind(codec: str, precision: str = "float32") -> Trial:
+    """A trial whose channel's codec learns with both networks."""
+    training = Training(iterations=6, batch=2, patch=16, textured=True, precision=precision, codec_lambda=0.01)  # type: ignore[arg-type]
+    return trial(training=training, channel=Distribution(codec=codec))
+
+
 def run(of: Trial, device: str, **options: object) -> Outcome:
-    return train(of, noise(), models.build(of.isp), device, **options)  # type: ignore[arg-type]
+    """Train a trial. An autoencoder with starting weights stands for a pre-trained codec."""
+    codec = Autoencoder(16, width=8) if of.needs_codec else None
+    return train(of, noise(), models.build(of.isp), device, codec=codec, **options)  # type: ignore[arg-type]
 
 
 def same(a: Outcome, b: Outcome) -> bool:
     """Equal to the bit: metrics and all weights."""
-    pairs = [(a.nip.state_dict(), b.nip.state_dict()), (a.fan.state_dict(), b.fan.state_dict())]
-    return a.history == b.history and all(torch.equal(x[name], y[name]) for x, y in pairs for name in x)
+    pairs = [(a.nip, b.nip), (a.fan, b.fan), *([(a.codec, b.codec)] if a.codec and b.codec else [])]
+    states = [(x.state_dict(), y.state_dict()) for x, y in pairs]
+    return a.history == b.history and all(torch.equal(x[name], y[name]) for x, y in states for name in x)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -66,6 +78,14 @@ def same(a: Outcome, b: Outcome) -> bool:
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_the_same_trial_twice_is_the_same_to_the_bit(device: str, isp: str, precision: str) -> None:
     of = trial(isp, precision)
+    assert same(run(of, device), run(of, device))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("codec", LEARNING)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_same_trial_with_its_codec_twice_is_the_same_to_the_bit(device: str, codec: str, precision: str) -> None:
+    of = behind(codec, precision)
     assert same(run(of, device), run(of, device))
 
 
@@ -86,8 +106,9 @@ def _until_killed(of: Trial, device: str, path: Path) -> None:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_killed_and_resumed_is_the_same_to_the_bit(device: str, tmp_path: Path) -> None:
-    of, checkpoint = trial(), tmp_path / "checkpoint"
+@pytest.mark.parametrize("codec", ["jpeg:50", *(pytest.param(codec, marks=pytest.mark.gpu) for codec in LEARNING)])
+def test_killed_and_resumed_is_the_same_to_the_bit(device: str, codec: str, tmp_path: Path) -> None:
+    of, checkpoint = behind(codec) if codec in LEARNING else trial(), tmp_path / "checkpoint"
     process = multiprocessing.get_context("spawn").Process(target=_until_killed, args=(of, device, checkpoint))
     process.start()
     process.join()
@@ -121,6 +142,39 @@ def test_pretraining_twice_is_the_same_to_the_bit(device: str) -> None:
         for _ in range(2)
     )
     assert all(torch.equal(first.state_dict()[name], value) for name, value in second.state_dict().items())
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_pretraining_of_a_codec_twice_is_the_same_to_the_bit(device: str, precision: str) -> None:
+    sizes = {"patch": 16, "batch": 2, "iterations": 4, "check_every": 2, "validation_patches": 1}
+    settings = pretraining.CodecPretraining(16, 8, precision=precision, **sizes)  # type: ignore[arg-type]
+    histories: list[list[dict]] = [[], []]
+    first, second = (
+        pretraining.pretrain(
+            pretraining.starting_codec(settings),
+            noise(),
+            torch.tensor([0, 1]),
+            torch.tensor([2]),
+            settings,
+            device,
+            on_metrics=lambda step, metrics, to=history: to.append(metrics),  # type: ignore[misc]
+        ).codec.state_dict()
+        for history in histories
+    )
+    assert histories[0] == histories[1]
+    assert all(torch.equal(first[name], value) for name, value in second.items())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("codec", LEARNING)
+def test_figures_of_the_card_are_those_of_the_cpu_with_a_codec_that_learns(codec: str) -> None:
+    of = behind(codec)
+    card, cpu = (run(of, device).history[2] for device in ("cuda", "cpu"))
+    assert card["psnr"] == pytest.approx(cpu["psnr"], abs=0.05)
+    for loss in ("loss_fan", "loss_codec"):
+        assert card[loss] == pytest.approx(cpu[loss], rel=0.01)
 
 
 @pytest.mark.gpu
