@@ -2,8 +2,8 @@
 
 UNet, RAW patches of 64 (photographs of 128 px), 20 a batch. A batch meets one codec of a mixture: the step time of a
 mixture is the mean of those behind its codecs, weighted as it says, with qualities in the middle of their ranges; all
-are timed in turn with the paper's. Mixtures round straight-through and store 8 bits. Codecs compress 100 photographs of
-128 px.
+are timed in turn with the paper's. Mixtures round straight-through and store 8 bits. Codecs that learn add their loss
+and its gradients. Codecs compress 100 photographs of 128 px.
 """
 
 import statistics
@@ -16,8 +16,10 @@ from benchmarks.joint_step import LAMBDA, Joint, build
 from benchmarks.rows import Row, is_installed
 from benchmarks.timing import Times, Work, interleaved
 from channel import CODECS, Channel, encode
+from channel.learned import Autoencoder
 from channel.mixture import Mixture
 from forensics.joint import loss_fan, loss_nip
+from models.nip import move
 from models.precision import in_bfloat16
 
 MIXTURES = (
@@ -25,6 +27,7 @@ MIXTURES = (
     "0.7 jpeg:30-95 + 0.2 webp:50-80 + 0.1 none",
     "0.6 jpeg:30-95 + 0.1 libjpeg:30-95 + 0.15 webp:50-80 + 0.05 avif:40-60 + 0.1 none",
 )
+LEARNING = ("learned_jpeg:50", "learned:32")
 QUALITIES = {"jpeg2000": 35}  # of the codecs alone; of others 50
 PAPER = "paper"
 
@@ -44,6 +47,7 @@ def _steps(joint: Joint, precision: str, rounds: int, pillow: bool) -> Iterator[
     real = ("libjpeg", "webp", "avif")
     works = {text: behind(joint, robust(text)) for text in sorted(terms) if pillow or not text.startswith(real)}
     works["jpeg:62 lanczos"] = behind(joint, robust("jpeg:62", kernel="lanczos"))
+    works |= {text: behind(joint, learning(text, precision)) for text in LEARNING}
     works[PAPER] = behind(joint, Channel())
     times = interleaved(works, rounds)
     yield Row(f"step behind the paper's channel, {precision}", times[PAPER], "ms")
@@ -78,6 +82,14 @@ def robust(codec: str, kernel: str = "mean") -> Channel:
     return Channel(2, codec, "straight-through", kernel=kernel, storage="8-bit")
 
 
+def learning(codec: str, precision: str) -> Channel:
+    channel = Channel(codec=codec)
+    if channel.learned is None:
+        channel.use(Autoencoder(channel.mixture.terms[0].qualities[0]))
+    move(channel, "cpu", precision)
+    return channel
+
+
 def behind(joint: Joint, channel: Channel) -> Work:
     """A step of the optimiser behind a channel."""
     generator = torch.Generator().manual_seed(0)
@@ -85,7 +97,7 @@ def behind(joint: Joint, channel: Channel) -> Work:
     def loss() -> Tensor:
         joint.model.channel = channel
         logits, developed = joint.model(joint.batch.bayer, generator)
-        return loss_fan(logits) + LAMBDA * loss_nip(developed, joint.batch.target)
+        return loss_fan(logits) + LAMBDA * loss_nip(developed, joint.batch.target) + channel.aux_loss()
 
     return lambda: joint.step(loss)
 

@@ -21,7 +21,12 @@ CPU = torch.device("cpu")
 # What the table must have of each subject, whatever else it has.
 EXPECTED = {
     "training": {"UNet, float32, RAW 16", "product of matrices, float32", "FLIP at the end of the demo's trial"},
-    "training_channels": {"step behind the paper's channel, float32", "step behind jpeg:30-95, float32"},
+    "training_channels": {
+        "step behind the paper's channel, float32",
+        "step behind jpeg:30-95, float32",
+        "step behind learned_jpeg:50, float32",
+        "step behind learned:32, float32",
+    },
     "traffic": {"step of UNet, bfloat16", "manipulations and channel, forward and backward"},
     "patches": {"batch", "batch, textured", "batch, cold"},
     "demosaicing": {"menon", "bilinear"},
