@@ -18,6 +18,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 from cameras.console import work
 from cameras.disk import gigabytes, require_space
 from cameras.pairs import INDEX_FILE, Index, verify
+from forensics.sizes import codec_size
 from models.sizes import nip_size
 from study import tracking
 from study.execution.cameras import open_camera, open_cameras
@@ -211,10 +212,17 @@ def _nips(grid: Grid, snapshot: Snapshot, store: Storage) -> str:
 def _copies(cameras: Mapping[str, Index], grid: Grid | None) -> dict[str, int]:
     """Bytes of what each node copies to its own disk, by path, as :mod:`study.storage.cache` names them."""
     copies = {f"cameras/{name}-{index.data_hash[:16]}": sum(index.sizes.values()) for name, index in cameras.items()}
-    hashes = {job.nip: job.nip_sha256 for job in grid.ready} if grid else {}
-    for job in grid.pretrainings if grid else ():
-        copies[f"nips/{hashes.get(job.weights, job.key)[:16]}"] = nip_size(job.isp)
-    return copies
+    if grid is None:
+        return copies
+    hashes = {job.nip: job.nip_sha256 for job in grid.ready}
+    hashes |= {job.codec.file: job.codec.sha256 for job in grid.ready if job.codec is not None}
+    return copies | {
+        f"nips/{hashes.get(job.weights, job.key)[:16]}": size
+        for job, size in (
+            *((job, nip_size(job.isp)) for job in grid.pretrainings),
+            *((job, codec_size(job.codec_pretraining)) for job in grid.codecs),
+        )
+    }
 
 
 def _space(study: Study, grid: Grid, snapshot: Snapshot | None, slots: int) -> str:

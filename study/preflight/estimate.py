@@ -10,12 +10,14 @@ from mlflow.entities import Run
 
 from cameras.dng import simulated_size
 from cameras.pairs import INDEX_FILE
-from forensics.sizes import checkpoint_size, outcome_size
+from forensics.compression.pretraining import CodecPretraining
+from forensics.sizes import checkpoint_size, codec_checkpoint_size, codec_size, outcome_size
 from forensics.trial import Distribution
 from models.pretrain import Pretraining
 from models.registry import pretrained_as
 from models.sizes import nip_size, pretraining_checkpoint_size
 from study.execution.checkpoints import KEPT
+from study.jobs.codec_pretraining import CodecPretrainingJob
 from study.jobs.keys import flat
 from study.jobs.plan import Grid
 from study.jobs.pretraining import PretrainingJob
@@ -27,8 +29,10 @@ from study.tracking import Snapshot
 
 # By kind of job: the param with its iterations, and the other params that decide how long an iteration takes.
 PRETRAINING = [field.name for field in fields(Pretraining) if field.name not in ("seed", "max_iterations")]
+OF_CODEC = [field.name for field in fields(CodecPretraining) if field.name not in ("seed", "rate_weight", "iterations")]
 PACE = {
     PretrainingJob.kind: ("pretraining.max_iterations", [f"pretraining.{name}" for name in PRETRAINING]),
+    CodecPretrainingJob.kind: ("codec_pretraining.iterations", [f"codec_pretraining.{name}" for name in OF_CODEC]),
     TrialJob.kind: (
         "training.iterations",
         [
@@ -39,13 +43,17 @@ PACE = {
         ],
     ),
 }
-LABELS = {PretrainingJob.kind: "pre-training", TrialJob.kind: "trials"}
+LABELS = {
+    PretrainingJob.kind: "pre-training",
+    CodecPretrainingJob.kind: "pre-training",
+    TrialJob.kind: "trials",
+}
 TEXTS = 8_000  # bytes of a run's settings and confusion matrix
 
 
 @dataclass(frozen=True)
 class Jobs:
-    """The jobs of one kind ("pre-training" or "trials") and ISP.
+    """The jobs of one kind ("pre-training" or "trials") and ISP; of codecs, ``isp`` is one such as "learned:32".
 
     ``seconds`` is how long those that are left take one after the other, None where their speed is not known.
     """
@@ -63,15 +71,15 @@ class Estimate:
 
     Time: the seconds per iteration of a job are the median over this experiment's finished runs of the same ISP, and
     of the same settings where these decide the speed (batch, patch, precision, validation, channel, manipulations,
-    threads; *fixed* apart from *joint*), on whatever hardware they ran, verdicts included. A pre-training stops as
-    early as theirs did. The missing verdict of a finished trial does not count. Of jobs in progress counts what is left
-    since their last checkpoint. What has failed by itself takes no time: it is left alone. A *device* is what a job
-    gets: its share of a GPU, or else its CPUs.
+    threads; *fixed* apart from *joint*, and codecs that learn apart from others), on whatever hardware they ran,
+    verdicts included. A pre-training stops as early as theirs did. The missing verdict of a finished trial does not
+    count. Of jobs in progress counts what is left since their last checkpoint. What has failed by itself takes no time:
+    it is left alone. A *device* is what a job gets: its share of a GPU, or else its CPUs.
 
-    Bytes: a trial keeps the weights of its NIP and its FAN, and example patches; a pre-training keeps its NIP twice, in
-    the storage and with its run. Of every job that runs at the same time, two checkpoints lie in the storage, and a
-    third while it is written. A simulated camera that is missing is written as a whole. Metrics (some hundred bytes a
-    validation), logs and reports do not count.
+    Bytes: a trial keeps the weights of its NIP, its FAN and its channel's codec, and example patches; a pre-training
+    keeps its NIP or codec twice, in the storage and with its run. Of every job that runs at the same time, two
+    checkpoints lie in the storage, and a third while it is written. A simulated camera that is missing is written as a
+    whole. Metrics (some hundred bytes a validation), logs and reports do not count.
 
     Attributes:
         jobs: pre-trainings and trials, by ISP.
@@ -82,7 +90,7 @@ class Estimate:
             measured speed is left out, as in ``hours``.
         artifacts: bytes that the runs will keep.
         checkpoints: bytes that lie in the storage at the same time.
-        nips: bytes of pre-trained NIPs in the storage.
+        nips: bytes of pre-trained NIPs and codecs in the storage.
         simulated: bytes of simulated cameras, DNG files and pairs.
     """
 
@@ -131,6 +139,21 @@ def estimate(study: Study, grid: Grid, snapshot: Snapshot | None, slots: int | N
         _Job.of(PretrainingJob.kind, isp, {"isp": isp, **flat({"pretraining": asdict(of)})}, runs.get(key or ""))
         for (_, isp, _, of), key in nips.items()
     ]
+    codecs: dict[Any, str | None] = {
+        (item.trial.camera, item.trial.split, item.codec_pretraining): None
+        for item in grid.planned
+        if item.codec_pretraining is not None
+    }
+    codecs |= {(job.camera, job.split, job.codec_pretraining): job.key for job in grid.codecs}
+    of_codecs = [
+        _Job.of(
+            CodecPretrainingJob.kind,
+            f"learned:{of.features}",
+            flat({"codec_pretraining": asdict(of)}),
+            runs.get(key or ""),
+        )
+        for (*_, of), key in codecs.items()
+    ]
     trials = [
         _Job.of(
             TrialJob.kind,
@@ -141,18 +164,27 @@ def estimate(study: Study, grid: Grid, snapshot: Snapshot | None, slots: int | N
         for item, key in zip(grid.planned, grid.keys, strict=True)
     ]
     speed = _seconds_per_iteration(study, snapshot)
-    tables = [_with_seconds(jobs, speed) for jobs in (pretrainings, trials)]
-    left = [item.trial for item, job in zip(grid.planned, trials, strict=True) if not job.finished]
+    tables = [_with_seconds(jobs, speed) for jobs in ([*pretrainings, *of_codecs], trials)]
+    left = [
+        (item.trial, item.codec_pretraining) for item, job in zip(grid.planned, trials, strict=True) if not job.finished
+    ]
     nips_left = [job.isp for job in pretrainings if not job.finished]
-    weights = sum(map(nip_size, nips_left))
-    checkpoints = [*map(checkpoint_size, left), *map(pretraining_checkpoint_size, nips_left)]
+    codecs_left = [of for (*_, of), job in zip(codecs, of_codecs, strict=True) if not job.finished]
+    weights = sum(map(nip_size, nips_left)) + sum(map(codec_size, codecs_left))
+    checkpoints = [
+        *(checkpoint_size(*each) for each in left),
+        *map(pretraining_checkpoint_size, nips_left),
+        *map(codec_checkpoint_size, codecs_left),
+    ]
     return Estimate(
         jobs=tuple(jobs for table in tables for jobs in _by_isp(table)),
         device="GPU" if study.resources.gpus else "CPU",
         share=study.resources.gpus or study.resources.cpus,
         slots=slots,
         seconds_to_go=sum(last_end(table.seconds.fillna(0), slots) for table in tables),
-        artifacts=sum(map(outcome_size, left)) + weights + TEXTS * (len(left) + len(nips_left)),
+        artifacts=sum(outcome_size(*each) for each in left)
+        + weights
+        + TEXTS * (len(left) + len(nips_left) + len(codecs_left)),
         checkpoints=(KEPT + 1) * sum(sorted(checkpoints, reverse=True)[:slots]),
         nips=weights,
         simulated=sum(
@@ -193,7 +225,8 @@ class _Job(NamedTuple):
 def _pace(kind: str, params: Mapping[str, Any]) -> tuple[str, float]:
     """What decides how long an iteration of a job takes, as text; and its number of iterations."""
     iterations, names = PACE[kind]
-    decisive = [kind, params.get("isp"), params.get("lambda") == "fixed", *(str(params.get(name)) for name in names)]
+    modes = params.get("lambda") == "fixed", str(params.get("training.codec_lambda")) == "None"
+    decisive = [kind, params.get("isp"), *modes, *(str(params.get(name)) for name in names)]
     return str(decisive), float(params.get(iterations, "nan"))
 
 

@@ -15,12 +15,15 @@ from cameras.dng import simulate_folder
 from cameras.importing import import_camera
 from cameras.simulate import PRESETS
 from channel import Manipulations
+from channel.learned import Autoencoder
 from forensics import FAN
 from models.checkpoint import save_checkpoint
 from study import tracking
+from study.jobs.codec_pretraining import CodecPretrainingJob
 from study.jobs.plan import Grid, resolve
 from study.jobs.pretraining import PretrainingJob
 from study.jobs.trial import TrialJob
+from study.preflight.check import _copies
 from study.preflight.estimate import Estimate, estimate, last_end
 from study.settings import Study, load_study, planned
 from study.tracking import Snapshot
@@ -44,12 +47,15 @@ def study(tmp_path: Path) -> Study:
 def grid_of(study: Study) -> Grid:
     """All jobs of a study as if its cameras were there, and its NIPs, too."""
     items = tuple(planned(study))
-    pretrainings = {}
+    pretrainings, codecs = {}, {}
     for item in items:
         of_nip = (item.trial.camera, item.trial.isp, item.trial.split, item.pretraining)
         pretrainings[of_nip] = PretrainingJob.plan(*of_nip, "data")
+        if item.codec_pretraining is not None:
+            of_codec = (item.trial.camera, item.trial.split, item.codec_pretraining)
+            codecs[of_codec] = CodecPretrainingJob.plan(*of_codec, "data")
     jobs = tuple(TrialJob.plan(item.trial, item.axes, "nip", "hash", "data") for item in items)
-    return Grid(items, tuple(pretrainings.values()), jobs)
+    return Grid(items, tuple(pretrainings.values()), tuple(codecs.values()), jobs)
 
 
 def estimated(study: Study, grid: Grid, runs: Sequence[Run] = (), slots: int = 1) -> Estimate:
@@ -57,7 +63,7 @@ def estimated(study: Study, grid: Grid, runs: Sequence[Run] = (), slots: int = 1
 
 
 def finished(
-    job: PretrainingJob | TrialJob,
+    job: PretrainingJob | CodecPretrainingJob | TrialJob,
     seconds: float,
     key: str = "",
     threads: int = 1,
@@ -247,6 +253,24 @@ def test_trials_begin_after_all_pretrainings(study: Study) -> None:
     assert estimated(study, grid, runs, 1).seconds_to_go == pytest.approx(2 * 50 + 8 * 10)
 
 
+def test_codecs_are_pretrained_first_and_trials_behind_them_are_apart(study: Study) -> None:
+    changes = {"isps": ("INet",), "lambdas": ("fixed",), "channel": {"codec": "learned:16"}}
+    study = study.model_copy(
+        update=changes | {"training": {**study.training, "codec_lambda": [None, 0.1, 0.2]}, "seeds": (0,)}
+    )
+    grid = grid_of(study)
+    assert len(grid.codecs) == 2, "of each camera"
+    learning = [job for job in grid.ready if job.trial.codec_learns]
+    unchanged = [job for job in grid.ready if not job.trial.codec_learns]
+    runs = [*(finished(job, 7) for job in grid.pretrainings), finished(grid.codecs[0], 50)]
+    runs += [finished(learning[0], 30), finished(unchanged[0], 20)]
+    found = estimated(study, grid, runs)
+    codecs = one(found, "pre-training", "learned:16")
+    assert (codecs.count, codecs.finished, codecs.seconds) == (2, 1, pytest.approx(50))
+    assert one(found, "trials", "INet").seconds == pytest.approx(3 * 30 + 20)
+    assert found.seconds_to_go == pytest.approx(50 + 3 * 30 + 20)
+
+
 def test_a_finished_study_costs_nothing(study: Study) -> None:
     grid = grid_of(study)
     runs = [finished(job, 10) for job in (*grid.ready, *grid.pretrainings)]
@@ -288,6 +312,21 @@ def test_bytes_are_those_of_real_files(study: Study, tmp_path: Path) -> None:
     before = estimated(study, resolve(study, None))
     assert before.nips == pytest.approx((folder / "nip").stat().st_size, rel=5e-3)
     assert before.artifacts == pytest.approx(artifacts + (folder / "nip").stat().st_size, rel=5e-3)
+
+
+def test_bytes_of_a_codec_are_those_of_its_files(study: Study, tmp_path: Path) -> None:
+    study = study.model_copy(update={"cameras": study.cameras[:1], "isps": ("INet",), "lambdas": (0.1,), "seeds": (0,)})
+    behind_jpeg = estimated(study, grid_of(study))
+    study = study.model_copy(update={"channel": {"codec": "learned:16"}, "codec_pretraining": {"width": 64}})
+    grid = grid_of(study)
+    models.save(tmp_path / "codec", Autoencoder(16, 64))
+    written = (tmp_path / "codec").stat().st_size
+    found = estimated(study, grid)
+    assert found.nips - behind_jpeg.nips == pytest.approx(written, rel=5e-3)
+    more = found.artifacts - behind_jpeg.artifacts
+    assert more == pytest.approx(2 * written, rel=2e-2), "of the pre-training's run, and of the trial's"
+    (name,) = [name for name, size in _copies({}, grid).items() if size == found.nips - behind_jpeg.nips]
+    assert name == f"nips/{grid.codecs[0].key[:16]}"
 
 
 def test_checkpoints_are_those_of_the_jobs_that_run_at_once(study: Study) -> None:
