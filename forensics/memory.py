@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 import models
-from cameras.feed import AHEAD, Photographs
+from cameras.feed import AHEAD, Photographs, at_once
 from cameras.pairs import BYTES_PER_BAYER_PIXEL, BYTES_PER_CELL, Pairs
 from cameras.patches import Patches, Places
-from channel.codecs import CODECS
-from channel.codecs.learning import LearningCodec
+from channel.learned import Autoencoder
+from forensics.compression.pretraining import CodecPretraining, codec_step, shrunk
 from forensics.metering import Meter
 from forensics.training import build_model, training_step
 from forensics.trial import Trial
@@ -63,15 +63,22 @@ class Memory:
         return self.weights + self.optimiser + max(step, self.validation) + self.workspace
 
 
-def trial_memory(trial: Trial) -> Memory:
-    """The memory that a trial needs, without photographs. Trials that differ in nothing of it are counted once."""
-    return _trial_memory(replace(trial, camera="", seed=0, lam=0.0 if trial.joint else "fixed"))
+def trial_memory(trial: Trial, width: int = CodecPretraining.width) -> Memory:
+    """The memory that a trial needs, without photographs. Trials that differ in nothing of it are counted once.
+
+    Args:
+        width: of the pre-trained codec of the trial's channel, where it needs one.
+    """
+    training = replace(trial.training, codec_lambda=1.0 if trial.codec_learns else None)
+    channel = replace(trial.channel, rate_weight=0.0)
+    settings = {"training": training, "channel": channel, "lam": 0.0 if trial.joint else "fixed"}
+    return _trial_memory(replace(trial, camera="", seed=0, **settings), width)
 
 
 @cache
-def _trial_memory(trial: Trial) -> Memory:
+def _trial_memory(trial: Trial, width: int) -> Memory:
     training, draws = trial.training, torch.Generator()
-    model = build_model(trial, models.build(trial.isp), _codec(trial))
+    model = build_model(trial, models.build(trial.isp), _codec(trial, width))
     move(model, META, training.precision)
     batch = _batch(training.batch, training.patch)
     step = _peak(lambda: training_step(model, batch, trial, draws), (*_values(model), batch.bayer, batch.target))
@@ -85,11 +92,10 @@ def _trial_memory(trial: Trial) -> Memory:
     return _memory(training.copies * size(model), model, step, batch, judged + _ahead(slice_, patch))
 
 
-def _codec(trial: Trial) -> LearningCodec | None:
-    """The pre-trained codec of the trial's channel, as wide as it is by default; None where it needs none."""
+def _codec(trial: Trial, width: int) -> Autoencoder | None:
+    """A codec such as the trial's channel starts from; None where it needs none."""
     term = trial.channel.learning_codec
-    learning = CODECS[term.name].learning if term is not None and trial.needs_codec else None
-    return None if learning is None or term is None else learning(term.qualities[0])
+    return Autoencoder(term.qualities[0], width) if term is not None and trial.needs_codec else None
 
 
 @cache
@@ -110,6 +116,23 @@ def pretraining_memory(isp: str, settings: Pretraining) -> Memory:
         )
     judged += _bytes((shown.bayer, shown.target)) + _ahead(slice_, settings.validation_patch)
     return _memory(2 * size(nip), nip, step, batch, judged)  # with the best weights so far
+
+
+@cache
+def codec_pretraining_memory(settings: CodecPretraining) -> Memory:
+    """The memory that the pre-training of a codec needs, without photographs."""
+    codec = Autoencoder(settings.features, settings.width)
+    move(codec, META, settings.precision)
+    batch = _batch(settings.batch, settings.bayer_patch)
+    step = _peak(lambda: codec_step(codec, batch, settings), (*_values(codec), batch.bayer, batch.target))
+
+    slice_ = at_once(META, settings.bayer_patch, settings.batch)
+    shown = _batch(slice_, settings.bayer_patch)
+    with torch.no_grad():
+        images = shrunk(shown, settings)
+        judged = _peak(lambda: measure(codec.eval()(images), images), (*_values(codec), images))
+    judged += _bytes((shown.bayer, shown.target, images)) + _ahead(slice_, settings.bayer_patch)
+    return _memory(2 * size(codec), codec, step, batch, judged)  # with the best weights so far
 
 
 def _memory(weights: int, model: nn.Module, step: int, batch: Patches, validation: int) -> Memory:

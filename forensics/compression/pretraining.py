@@ -125,7 +125,7 @@ def starting_codec(settings: CodecPretraining) -> Autoencoder:
     """
     codec = Autoencoder(settings.features, settings.width, torch.Generator().manual_seed(settings.seed))
     if settings.start == "standard":
-        start_as_dct(codec)
+        start_as_dct(codec, settings.rate_weight)
     return codec
 
 
@@ -229,7 +229,7 @@ def pretrain(
 def codec_step(codec: Autoencoder, batch: Patches, settings: CodecPretraining) -> Tensor:
     """Computes the gradients of one iteration; returns the loss on the device, and nothing waits for it."""
     codec.zero_grad()
-    images = _shrunk(batch, settings)
+    images = shrunk(batch, settings)
     with autocast(images, settings.precision):
         codec(images)
     loss = codec.aux_loss()
@@ -279,7 +279,7 @@ def _evaluate(
     codec.eval()
     size = at_once(photographs.device, settings.bayer_patch, settings.batch)
     found = [
-        _measure(codec, _shrunk(patches, settings), settings)
+        _measure(codec, shrunk(patches, settings), settings)
         for patches in patches_at(photographs, validation, settings.bayer_patch, size)
     ]
     return dict(zip(METRICS, torch.cat(found, dim=1).mean(dim=1).tolist(), strict=True))
@@ -295,7 +295,7 @@ def _measure(codec: Autoencoder, images: Tensor, settings: CodecPretraining) -> 
     return torch.stack([error + settings.rate_weight * bpp, *others, bpp])
 
 
-def _shrunk(patches: Patches, settings: CodecPretraining) -> Tensor:
+def shrunk(patches: Patches, settings: CodecPretraining) -> Tensor:
     """What the channel hands to its codec of the targets: (N,3,p,p) of 8 bits, in the memory layout of the codec."""
     images = quantization.store(shrink(patches.target, settings.factor, settings.kernel))
     images = images[..., : settings.patch, : settings.patch]

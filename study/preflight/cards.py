@@ -11,7 +11,7 @@ from typing import Any
 
 from cameras.disk import gigabytes
 from forensics import Trial
-from forensics.memory import pretraining_memory, trial_memory
+from forensics.memory import codec_pretraining_memory, pretraining_memory, trial_memory
 from models.registry import pretrained_as
 from study.settings import Planned, StudyError
 
@@ -70,9 +70,10 @@ MACHINES = {
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes that the largest job of a NIP needs on a card: ``job`` is "a trial of UNet", or "the pre-training of UNet".
+    """Bytes that the largest job of a NIP needs on a card.
 
-    ``trial`` is the largest trial.
+    ``job`` is "a trial of UNet", "the pre-training of UNet", or that of its channel's codec, "the pre-training of
+    learned:32". ``trial`` is the largest trial.
     """
 
     isp: str
@@ -102,12 +103,21 @@ def needs(planned: Sequence[Planned]) -> list[Need]:
     found = []
     for isp in dict.fromkeys(item.trial.isp for item in planned):
         items = [item for item in planned if item.trial.isp == isp]
-        trial = max((item.trial for item in items), key=lambda trial: trial_memory(trial).total)
-        of_trial = trial_memory(trial).total
-        of_pretraining = max(pretraining_memory(pretrained_as(isp), item.pretraining).total for item in items)
-        job = "a trial" if of_trial >= of_pretraining else "the pre-training"
-        found.append(Need(isp, f"{job} of {isp}", max(of_trial, of_pretraining), trial))
+        of_trial, trial = max(((_of_trial(item), item.trial) for item in items), key=lambda found: found[0])
+        jobs = [(of_trial, f"a trial of {isp}")]
+        for item in items:
+            memory = pretraining_memory(pretrained_as(isp), item.pretraining).total
+            jobs.append((memory, f"the pre-training of {isp}"))
+            if (codec := item.codec_pretraining) is not None:
+                jobs.append((codec_pretraining_memory(codec).total, f"the pre-training of learned:{codec.features}"))
+        most, job = max(jobs, key=lambda found: found[0])  # the first of equals
+        found.append(Need(isp, job, most, trial))
     return sorted(found, key=lambda need: need.memory)
+
+
+def _of_trial(item: Planned) -> int:
+    codec = item.codec_pretraining
+    return (trial_memory(item.trial) if codec is None else trial_memory(item.trial, codec.width)).total
 
 
 def fit(need: Need, on: Card, gpus: float) -> str:
@@ -122,8 +132,8 @@ def fit(need: Need, on: Card, gpus: float) -> str:
     much = f"{need.job} needs {gigabytes(need.memory)}"
     if (jobs := at_a_time(need.memory, on)) == 0:
         raise StudyError(
-            f"{much}, and one {on} has no more than {gigabytes(on.memory)}: a smaller training.batch or "
-            "pretraining.batch, a smaller patch, or precision: bfloat16 needs less"
+            f"{much}, and one {on} has no more than {gigabytes(on.memory)}: a smaller training.batch, "
+            "pretraining.batch or codec_pretraining.batch, a smaller patch, or precision: bfloat16 needs less"
         )
     raise StudyError(
         f"{much}, and {gpus:g} of one {on} gives {gigabytes(given)}: set resources.gpus to {share(jobs):g} "

@@ -4,9 +4,10 @@ import pytest
 import yaml
 
 from forensics import Trial
-from forensics.memory import pretraining_memory, trial_memory
+from forensics.compression.pretraining import CodecPretraining
+from forensics.memory import codec_pretraining_memory, pretraining_memory, trial_memory
 from study.preflight.cards import CARDS, Card, Need, at_a_time, card_of, fit, needs, plain_name, share, spare
-from study.settings import StudyError, load_study, planned
+from study.settings import Study, StudyError, load_study, planned
 
 GB = 10**9
 TEN = Card("ten", 10 * GB)
@@ -52,6 +53,23 @@ def test_the_largest_job_of_a_nip_decides() -> None:
     assert unet.job == "the pre-training of UNet"
     assert unet.memory == pretraining_memory("UNet", planned(study)[0].pretraining).total
     assert unet.trial.joint
+
+
+def test_a_codecs_pretraining_and_its_width_count() -> None:
+    """Of a narrow codec a trial needs less; a pre-training of large batches needs more than all else."""
+
+    def largest(**codec_pretraining: int) -> Need:
+        content = {"name": "mine", "cameras": ["camera"], "isps": ["INet"], "lambdas": ["fixed"], "seeds": 1}
+        content |= {"training": {"codec_lambda": [0.1, 0.2]}, "channel": {"codec": "learned:16"}}
+        (found,) = needs(planned(Study.model_validate({**content, "codec_pretraining": codec_pretraining})))
+        return found
+
+    usual, narrow, large = largest(), largest(width=48), largest(batch=2000)
+    assert usual.job == narrow.job == "a trial of INet"
+    assert narrow.memory < usual.memory == trial_memory(usual.trial, 128).total
+    assert large.job == "the pre-training of learned:16"
+    assert large.memory == codec_pretraining_memory(CodecPretraining(features=16, batch=2000)).total
+    assert large.trial == usual.trial
 
 
 @pytest.mark.parametrize("memory", [0.3, 0.99, 1, 1.01, 2.5, 2.6, 3.3, 3.32, 5, 5.1, 9.9, 10, 10.1])
