@@ -8,7 +8,6 @@ its chroma subsampling.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from math import inf
 from typing import Protocol
 
@@ -16,7 +15,7 @@ import torch
 from torch import nn
 
 from channel import quantization
-from channel.codecs import CODECS, Encoder, compress, decompress, trained
+from channel.codecs import CODECS, Encoder, through_files, trained
 from channel.codecs.learning import LearningCodec
 from channel.downsampling import MEAN, Factors, shrink
 from channel.manipulations import Manipulation
@@ -212,7 +211,6 @@ class Channel(nn.Module):
             return torch.zeros(())
         return self.learned.aux_loss()
 
-    @torch.no_grad()
     def through_files(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Compresses pictures into the bytes of files by the channel's own codec, and decodes those.
 
@@ -227,18 +225,13 @@ class Channel(nn.Module):
         Raises:
             ValueError: the channel draws its codec, or has none.
         """
-        term = self.mixture.terms[0]
         if not has_one(self.codec):
             raise ValueError(f"the channel {self.codec!r} has no codec of its own: name one codec and one quality")
+        term = self.mixture.terms[0]
         if trained.learns(term.name):
-            to_bytes, to_pixels = self._learned().compress, self._learned().decompress
-        else:
-            name, subsampling = trained.encoder_name(term.name), term.possible(self.subsampling)[0]
-            encoder = str(Encoder(name, term.qualities[0], subsampling))
-            to_bytes, to_pixels = partial(compress, codec=encoder), partial(decompress, codec=encoder)
-        files = [to_bytes(picture) for picture in pixels.cpu()]
-        bits = torch.tensor([8 * len(file) for file in files], dtype=torch.float64)
-        return torch.stack([to_pixels(file) for file in files]), bits / (pixels.shape[-2] * pixels.shape[-1])
+            return self._learned().through_files(pixels)
+        name, subsampling = trained.encoder_name(term.name), term.possible(self.subsampling)[0]
+        return through_files(pixels, str(Encoder(name, term.qualities[0], subsampling)))
 
     def store(self, developed: torch.Tensor) -> torch.Tensor:
         """What a camera writes to its card: developed photographs in [0, 1], with 8 bits if the storage has."""

@@ -120,7 +120,8 @@ def _term(name: str, qualities: str | None, subsamplings: str | None, share: Fra
     if trained.is_real(name) or trained.learns(name):
         if not set(chosen) <= set(codec.subsamplings):
             raise ValueError(f"codec {text!r}: subsampling of {name} is {' or '.join(codec.subsamplings)}")
-        if name != trained.LIBJPEG and not trained.learns(name) and chosen == [codec.subsamplings[0]]:
+        follows = name == trained.LIBJPEG or (trained.learns(name) and not codec.pretrained)  # the channel's own
+        if not follows and chosen == [codec.subsamplings[0]]:
             chosen = []
     if len(set(chosen)) < len(chosen):
         raise ValueError(f"codec {text!r} names a subsampling twice")

@@ -48,9 +48,9 @@ class LearnedJPEG(LearningCodec):
 
     @full_precision
     def forward(self, images: Tensor) -> Tensor:
-        """Compresses RGB (N, 3, H, W) in [0, 1], any H and W -> same; notes distortion and rate for the gradient."""
+        """Compresses RGB (N, 3, H, W) in [0, 1], any H and W -> same; in training it notes distortion and rate."""
         encode, decode = jpeg.matrices(self.tables()[[0, 1, 1]], self.DD)
-        noted = torch.is_grad_enabled()
+        noted = self.training and torch.is_grad_enabled()
         spent: list[Tensor] = []
 
         def quantize(planes: Tensor, first: int) -> Tensor:

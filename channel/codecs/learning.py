@@ -10,7 +10,8 @@ from torch import Tensor, nn
 class LearningCodec(nn.Module, ABC):
     """A codec that learns to spend few bits, and, in a joint training, to keep what the forensic network needs.
 
-    The loss that it adds to a training is :meth:`aux_loss`, of its newest forward pass.
+    The loss that it adds to a training is :meth:`aux_loss`, of its newest forward pass. Passes without gradients, and
+    those in evaluation mode, of a codec that stays as it is, do not count.
 
     Args:
         settings: the arguments that build it again, JSON-able.
@@ -45,7 +46,7 @@ class LearningCodec(nn.Module, ABC):
         self._rate = bits_per_pixel
 
     def rate(self) -> Tensor:
-        """Returns the estimated bits per pixel of the newest forward pass, a scalar with a gradient.
+        """Returns the estimated bits per pixel of the newest forward pass that counts, a scalar with a gradient.
 
         Raises:
             ValueError: there was none.
@@ -79,6 +80,8 @@ class LearningCodec(nn.Module, ABC):
         """
 
     @torch.no_grad()
-    def through(self, pixels: Tensor) -> Tensor:
-        """Returns pictures (N, 3, H, W) uint8 as they are after real compression, on the CPU."""
-        return torch.stack([self.decompress(self.compress(picture)) for picture in pixels.cpu()])
+    def through_files(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Compresses pictures (N, 3, H, W) uint8, and decodes them, as :func:`channel.codecs.through_files`."""
+        files = [self.compress(picture) for picture in pixels.cpu()]
+        bits = torch.tensor([8 * len(file) for file in files], dtype=torch.float64)
+        return torch.stack([self.decompress(file) for file in files]), bits / (pixels.shape[-2] * pixels.shape[-1])

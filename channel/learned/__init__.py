@@ -5,6 +5,6 @@ codebook    quantisation that training passes through, and entropy
 bitstream   the bytes of a file
 """
 
-from channel.learned.network import FEATURES, VERSION, Autoencoder, build
+from channel.learned.network import FEATURES, VERSION, Autoencoder
 
-__all__ = ["FEATURES", "VERSION", "Autoencoder", "build"]
+__all__ = ["FEATURES", "VERSION", "Autoencoder"]

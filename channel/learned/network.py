@@ -24,11 +24,11 @@ from cameras.padding import pad
 from channel import quantization
 from channel.codecs.learning import LearningCodec
 from channel.learned import bitstream, codebook
+from channel.learned.bitstream import CELL
 
 # Raise it when a change of this code changes results: keys of finished work that used it then no longer match.
 VERSION = 1
 FEATURES = (16, 32, 64)
-CELL = 8  # side in pixels of what one value of a feature stands for
 SLOPE = 0.2  # of the leaky ReLU, as in the NIPs
 MOMENTUM = 0.02  # share of the newest batch in the running mean of histograms
 
@@ -142,12 +142,12 @@ class Autoencoder(LearningCodec):
         if not torch.is_grad_enabled():
             return self.decode(codebook.nearest(values), *images.shape[-2:])
         weights = codebook.assign(values)
-        histogram = codebook.histograms(weights)
-        if self.training:
-            self.histogram.lerp_(histogram.detach().to(self.histogram.dtype), MOMENTUM)
         decoded = self.decode(codebook.quantise(values, weights), *images.shape[-2:])
-        cells, pixels = values[0, 0].numel(), images[0, 0].numel()
-        self.note(images, decoded, codebook.entropy(histogram).sum() * cells / pixels)
+        if self.training:
+            histogram = codebook.histograms(weights)
+            self.histogram.lerp_(histogram.detach().to(self.histogram.dtype), MOMENTUM)
+            cells, pixels = values[0, 0].numel(), images[0, 0].numel()
+            self.note(images, decoded, codebook.entropy(histogram).sum() * cells / pixels)
         return decoded
 
     def encode(self, images: Tensor) -> Tensor:
@@ -184,17 +184,6 @@ class Autoencoder(LearningCodec):
 
     def decompress(self, data: bytes) -> Tensor:
         return bitstream.decode(self.decoder, *bitstream.read(self, data))
-
-
-def build(name: str, **settings: Any) -> Autoencoder:
-    """Builds an autoencoder for ``models.load(path, build=channel.learned.build)``, from a weights file.
-
-    Raises:
-        ValueError: the file's weights are another module's.
-    """
-    if name != Autoencoder.name:
-        raise ValueError(f"these are weights of a {name}, not of the learned codec")
-    return Autoencoder(**settings)
 
 
 def _at_least_float32(x: Tensor) -> Tensor:

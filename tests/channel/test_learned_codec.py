@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scipy.stats import entropy as scipy_entropy
 from torch import Tensor
 
-import channel.learned
+import channel.codecs
 import models
 from channel import quantization
 from channel.codecs import CODECS
@@ -28,10 +28,10 @@ DECODE = """
 import sys
 from pathlib import Path
 import torch
-import channel.learned, models
+import channel.codecs, models
 torch.set_num_threads(int(sys.argv[1]))
 folder = Path(sys.argv[2])
-codec = models.load(folder / "codec.safetensors", build=channel.learned.build)
+codec = models.load(folder / "codec.safetensors", build=channel.codecs.build)
 sys.stdout.buffer.write(codec.decompress((folder / "picture").read_bytes()).numpy().tobytes())
 """
 
@@ -201,12 +201,12 @@ def test_impossible_settings_are_refused_by_name(wrong: dict[str, Any]) -> None:
 
 def test_it_is_rebuilt_from_a_file(codec: Autoencoder, photographs: Tensor, tmp_path: Path) -> None:
     models.save(tmp_path / "codec", codec)
-    loaded = models.load(tmp_path / "codec", build=channel.learned.build)
+    loaded = models.load(tmp_path / "codec", build=channel.codecs.build)
     assert loaded.compress(photographs[0]) == codec.compress(photographs[0])
     assert CODECS["learned"].learning is Autoencoder and CODECS["learned"].qualities == FEATURES == (16, 32, 64)
     models.save(tmp_path / "nip", models.build("INet"))
-    with pytest.raises(ValueError, match="weights of a INet, not of the learned codec"):
-        models.load(tmp_path / "nip", build=channel.learned.build)
+    with pytest.raises(ValueError, match="INet is no codec that learns: learned, learned_jpeg are"):
+        models.load(tmp_path / "nip", build=channel.codecs.build)
 
 
 # --- Files ---

@@ -24,6 +24,8 @@ from channel.mixture import Mixture
         ("jpeg:50:4:4:4", "jpeg:50:4:4:4"),  # the channel's own may be another
         ("avif:50:4:2:0", "avif:50"),
         ("avif:50:4:4:4", "avif:50:4:4:4"),
+        ("learned:16:4:4:4", "learned:16"),
+        ("learned_jpeg:50:4:4:4", "learned_jpeg:50:4:4:4"),
         ("none", "none"),
         ("jpeg:50+none", "jpeg:50 + none"),
         ("3 jpeg:50 + 3 none", "jpeg:50 + none"),
