@@ -21,14 +21,20 @@ from channel.learned.network import SLOPE, Autoencoder
 SIGNALS = 6  # of 2×2 pixels: four of Y, one of Cb, one of Cr
 LEAST_WIDTH = 2 * 4 * SIGNALS
 COEFFICIENTS = {16: (12, 2), 32: (24, 4), 64: (48, 8)}  # by features: those of Y, and those of Cb and of Cr each
-STEP = 28.0  # of all coefficients but the means: least squared error + 100·bits per pixel on photographs for training
+# By which coefficients are divided: the step with the least squared error + 100·bits per pixel on 10 photographs for
+# training. For another weight β it is proportional to √β: a bit per coefficient divides the squared error by four.
+STEP, RATE_WEIGHT = 28.0, 100.0
 CELL = list(product((0, 1), (0, 1)))  # the four places of 2×2
 NEXT = 0.25  # share of a neighbour where chroma is interpolated; of the place itself 0.75
 
 
 @torch.no_grad()
-def start_as_dct(codec: Autoencoder) -> None:
+def start_as_dct(codec: Autoencoder, rate_weight: float = RATE_WEIGHT) -> None:
     """Sets the weights by which the codec is a DCT.
+
+    Args:
+        codec: of any features.
+        rate_weight: β, squared error on the 8-bit scale that a bit per pixel may cost.
 
     Raises:
         ValueError: the codec is too narrow.
@@ -36,7 +42,7 @@ def start_as_dct(codec: Autoencoder) -> None:
     width = codec.settings["width"]
     if width < LEAST_WIDTH:
         raise ValueError(f"a codec of width {width} cannot start as the DCT: use {LEAST_WIDTH} or more")
-    transform, steps = basis(codec.settings["features"])
+    transform, steps = basis(codec.settings["features"], max(1.0, STEP * math.sqrt(rate_weight / RATE_WEIGHT)))
     to_codes, to_signals = transform / steps[:, None], (transform * steps[:, None]).mT / 127.5**2
     encoder, decoder = codec.encoder, codec.decoder
 
@@ -75,12 +81,12 @@ def start_as_dct(codec: Autoencoder) -> None:
                 _read(pixel[:, near_y, near_x], signal, rows * columns * to_rgb[colour, signal - 3])
 
 
-def basis(features: int) -> tuple[Tensor, Tensor]:
+def basis(features: int, step: float) -> tuple[Tensor, Tensor]:
     """Returns the transform of the 96 signals of 8×8 pixels, from -1 to 1, into coefficients on the 8-bit scale.
 
     Returns:
         Its rows (features, 96), of length 127.5 and at right angles, and the steps (features,) by which coefficients
-        are divided: all alike, but for the means, whose codes have to reach black and white.
+        are divided: all alike, but at least so large for the means that their codes reach black and white.
     """
     of_y, of_chroma = COEFFICIENTS[features]
     rows, steps = [], []
@@ -94,7 +100,7 @@ def basis(features: int) -> tuple[Tensor, Tensor]:
                 else:
                     row[q, p, 4 if plane == "Cb" else 5] = block[2 * qy + py, 2 * qx + px]
             rows.append(127.5 * row.flatten())
-            steps.append(STEP if u + v else size * 127.5 / (CENTRES / 2 - 1))
+            steps.append(max(step, 0 if u + v else size * 127.5 / (CENTRES / 2 - 1)))
     return torch.stack(rows), torch.tensor(steps)
 
 

@@ -6,14 +6,14 @@ import torch
 from scipy.fft import dctn
 
 from channel.learned import FEATURES, Autoencoder, codebook
-from channel.learned.transform import CELL, COEFFICIENTS, LEAST_WIDTH, STEP, basis, start_as_dct
+from channel.learned.transform import CELL, COEFFICIENTS, LEAST_WIDTH, RATE_WEIGHT, STEP, basis, start_as_dct
 
 JFIF = np.array([[0.299, 0.587, 0.114], [-0.168735892, -0.331264108, 0.5], [0.5, -0.418687589, -0.081312411]])
 
 
-def started(features: int, width: int = LEAST_WIDTH) -> Autoencoder:
+def started(features: int, width: int = LEAST_WIDTH, rate_weight: float = RATE_WEIGHT) -> Autoencoder:
     codec = Autoencoder(features, width, torch.Generator().manual_seed(2))
-    start_as_dct(codec)
+    start_as_dct(codec, rate_weight)
     return codec.eval()
 
 
@@ -22,10 +22,13 @@ def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("features", FEATURES)
-@pytest.mark.parametrize("width", (LEAST_WIDTH, 64))
-def test_values_are_coefficients_divided_by_their_steps(photographs: torch.Tensor, features: int, width: int) -> None:
+@pytest.mark.parametrize(("width", "rate_weight"), ((LEAST_WIDTH, 100.0), (64, 25.0), (50, 1600.0)))
+def test_values_are_coefficients_divided_by_their_steps(
+    photographs: torch.Tensor, features: int, width: int, rate_weight: float
+) -> None:
+    step = 2.8 * rate_weight**0.5
     pixels = photographs[:1, :, :64, :96].double()
-    values = started(features, width).encode(pixels.float() / 255)[0].detach().double().numpy()
+    values = started(features, width, rate_weight).encode(pixels.float() / 255)[0].detach().double().numpy()
     y, cb, cr = np.tensordot(JFIF, pixels[0].numpy() - 127.5, axes=1)
     of_y, of_chroma = COEFFICIENTS[features]
     expected = []
@@ -34,7 +37,7 @@ def test_values_are_coefficients_divided_by_their_steps(photographs: torch.Tenso
         blocks = plane.reshape(h // size, size, w // size, size).swapaxes(1, 2)
         coefficients = dctn(blocks, axes=(2, 3), norm="ortho")
         places = sorted(np.ndindex(size, size), key=lambda place: (sum(place), max(place)))[:number]
-        steps = [STEP if sum(place) else size * 127.5 / 15 for place in places]
+        steps = [step if sum(place) else max(step, size * 127.5 / 15) for place in places]
         expected += [coefficients[:, :, u, v] / step for (u, v), step in zip(places, steps, strict=True)]
     np.testing.assert_allclose(values, np.stack(expected), atol=2e-4)
 
@@ -62,7 +65,7 @@ def test_what_is_not_quantised_comes_back(photographs: torch.Tensor) -> None:
 
 @pytest.mark.parametrize("features", FEATURES)
 def test_rows_are_at_right_angles(features: int) -> None:
-    transform, steps = basis(features)
+    transform, steps = basis(features, STEP)
     torch.testing.assert_close(transform @ transform.mT, 127.5**2 * torch.eye(features), atol=1e-1, rtol=0)
     assert len(steps) == features and steps.min() == STEP
 

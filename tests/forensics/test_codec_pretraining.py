@@ -202,11 +202,11 @@ def test_impossible_settings_are_refused_by_name(field: str, value: Any) -> None
 
 
 def test_a_standard_start_is_the_dct() -> None:
-    settings = CodecPretraining(features=16, width=LEAST_WIDTH, start="standard", seed=3)
+    settings = CodecPretraining(features=16, width=LEAST_WIDTH, start="standard", rate_weight=30.0, seed=3)
     expected = Autoencoder(16, LEAST_WIDTH, torch.Generator().manual_seed(3))
     random = starting_codec(replace(settings, start="random"))
     assert all(torch.equal(value, expected.state_dict()[key]) for key, value in random.state_dict().items())
-    start_as_dct(expected)
+    start_as_dct(expected, 30.0)
     started = starting_codec(settings)
     assert all(torch.equal(value, expected.state_dict()[key]) for key, value in started.state_dict().items())
     with pytest.raises(ValueError, match="start: standard needs a width of at least 48, not 46"):
