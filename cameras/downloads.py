@@ -29,6 +29,11 @@ class UnfitError(ValueError):
     """A file that arrived as a whole, and that its reader refuses."""
 
 
+def is_file_name(text: str) -> bool:
+    """Whether a text of someone else may be the name of a file or folder here: one that is not hidden, in no other."""
+    return text != "" and text.isprintable() and Path(text).name == text and not text.startswith(".")
+
+
 @dataclass(frozen=True)
 class Remote:
     """A file on a server. name: of the file here. address: http:// or https://.
@@ -40,11 +45,7 @@ class Remote:
     address: str
 
     def __post_init__(self) -> None:
-        if (
-            not (self.name and self.name.isprintable())
-            or Path(self.name).name != self.name
-            or self.name.startswith(".")
-        ):
+        if not is_file_name(self.name):
             raise ValueError(f"{self.name!r} cannot be the name of a file")
         if not self.address.startswith(("http://", "https://")):
             raise ValueError(

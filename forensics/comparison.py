@@ -1,7 +1,7 @@
 """Two pipelines on the same photographs: how far their pictures lie apart, in figures and to look at."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +19,6 @@ from models.fidelity import WINDOW, ms_ssim, psnr, ssim
 from models.flip import flip
 
 DISTANCES = ("psnr", "ssim", "ms_ssim", "flip")
-LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -90,14 +89,3 @@ def distances(one: np.ndarray, other: np.ndarray) -> dict[str, float]:
 def in_words(found: Mapping[str, float]) -> str:
     similar = f"SSIM {found['ssim']:.4f}, MS-SSIM {found['ms_ssim']:.4f}"
     return f"PSNR {found['psnr']:.2f} dB, {similar}, FLIP {found['flip']:.4f}"
-
-
-def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean over photographs and its 95 % interval (Student's t); NaN for bounds that one, or an infinite, has not."""
-    from scipy import stats
-
-    mean = float(np.mean(values))
-    if len(values) < 2 or not np.isfinite(values).all():
-        return mean, np.nan, np.nan
-    half = stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
-    return mean, float(mean - half), float(mean + half)

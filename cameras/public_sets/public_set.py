@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cameras.downloads import Remote
+from cameras.downloads import Remote, is_file_name
 from cameras.importing import random_order
 
 
@@ -18,11 +18,7 @@ class Photograph:
 
     def __post_init__(self) -> None:
         """Raises ValueError for a camera that cannot be the name of a folder."""
-        if (
-            not (self.camera and self.camera.isprintable())
-            or Path(self.camera).name != self.camera
-            or self.camera.startswith(".")
-        ):
+        if not is_file_name(self.camera):
             raise ValueError(f"camera {self.camera!r} cannot be the name of a folder")
 
 

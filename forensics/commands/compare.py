@@ -12,8 +12,9 @@ from cameras.console import work
 from cameras.errors import printable
 from cameras.importing import raw_files
 from cameras.output import JsonOption, Refused, err, line, out, print_json, show_refused, table
-from forensics.comparison import DISTANCES, Compared, compare_files, mean_interval
+from forensics.comparison import DISTANCES, Compared, compare_files
 from forensics.development import Pipeline
+from forensics.interval import mean_interval
 
 DIGITS = {"psnr": 2, "ssim": 4, "ms_ssim": 4, "flip": 4}
 HEADINGS = {"psnr": "PSNR (dB)", "ssim": "SSIM", "ms_ssim": "MS-SSIM", "flip": "FLIP"}

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from forensics.compression.rates import METRICS, Rate, decibels
+from forensics.interval import mean_interval
 
 MIN_OVERLAP = 0.5  # of the shorter curve's range of quality: below it, two curves say little of each other
-LEVEL = 0.95
 ONE_POINT, NO_OVERLAP = "one point", "no overlap"
 
 Curve = list[tuple[float, float]]  # bits per pixel and quality in dB, both rising
@@ -65,13 +65,8 @@ def _compared(rates: Sequence[Rate], codec: str, against: str, metric: str) -> B
     if not found:
         points = min(len({rate.quality for rate in rates if rate.codec == name}) for name in (against, codec))
         return BDRate(codec, metric, None, None, None, 0, of, ONE_POINT if points == 1 else NO_OVERLAP)
-    mean = sum(found) / n
-    if n == 1:
-        return BDRate(codec, metric, mean, None, None, n, of)
-    from scipy import stats  # slow to import
-
-    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * np.std(found, ddof=1) / math.sqrt(n))
-    return BDRate(codec, metric, mean, mean - half, mean + half, n, of)
+    mean, low, high = mean_interval(found)
+    return BDRate(codec, metric, mean, *((low, high) if n > 1 else (None, None)), n, of)
 
 
 def bd_rate(anchor: Curve, test: Curve) -> float | None:

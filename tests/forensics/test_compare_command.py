@@ -20,8 +20,9 @@ from cameras.dng import simulate_folder
 from cameras.raw import RawError, RawFrame
 from cameras.simulate import PRESETS
 from forensics.__main__ import main
-from forensics.comparison import DISTANCES, distances, mean_interval
+from forensics.comparison import DISTANCES, distances
 from forensics.comparison_page import GAP, LINE, NARROWEST, SIDE, draw, to_bytes
+from forensics.interval import mean_interval
 from forensics.spectrum import difference_scale
 from models.fidelity import ms_ssim
 
