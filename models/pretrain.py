@@ -102,7 +102,7 @@ class Pretrained:
     Attributes:
         nip: with the weights of its best validation, in evaluation mode, statistics frozen.
         steps: number of iterations made.
-        loss, psnr, ssim: of the best validation: the loss that it learnt by, dB, and at most 1.
+        loss, psnr, ssim: of the best validation: the loss that it learned by, dB, and at most 1.
         reason: why it ended: "converged" by the paper's rule, or "max_iterations".
     """
 

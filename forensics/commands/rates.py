@@ -33,7 +33,7 @@ def command(
         typer.Option(
             "--codec",
             help="jpeg, webp, avif, jpeg2000, one with a chroma subsampling such as jpeg:4:2:0, or a file with the "
-            "weights of a codec that learnt; repeat it [default: all encoders]",
+            "weights of a codec that learned; repeat it [default: all encoders]",
         ),
     ] = None,
     qualities: Annotated[

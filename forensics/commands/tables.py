@@ -1,4 +1,4 @@
-"""``forensics tables``: the quantization tables that a codec has learnt, for other programs."""
+"""``forensics tables``: the quantization tables that a codec has learned, for other programs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -23,5 +23,5 @@ def command(codec: Annotated[Path, typer.Argument(help="the weights of a learned
     if not isinstance(found, LearnedJPEG):
         raise ValueError(f"{printable(codec)} holds a {found.name}, which has no quantization tables")
     start, nearest = found.settings["quality"], estimated_quality(found.tables())
-    line(f"# learnt from libjpeg's tables of quality {start}; nearest to those of quality {nearest}")
+    line(f"# learned from libjpeg's tables of quality {start}; nearest to those of quality {nearest}")
     line(for_cjpeg(found.tables()).rstrip())

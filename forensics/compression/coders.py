@@ -1,4 +1,4 @@
-"""Codecs to compare, each with the qualities at which it is measured: real encoders, and codecs that learnt."""
+"""Codecs to compare, each with the qualities at which it is measured: real encoders, and codecs that learned."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -33,7 +33,7 @@ class Setting:
     """A codec at one quality.
 
     Attributes:
-        quality: as the encoder takes it; of a codec that learnt, the name of the file with its weights.
+        quality: as the encoder takes it; of a codec that learned, the name of the file with its weights.
         compress: makes the bytes of a file of a picture (3, H, W) uint8.
         decompress: makes a picture (3, H, W) uint8 of such bytes.
     """
@@ -70,7 +70,7 @@ def coders(names: Sequence[str], qualities: Sequence[str] = ()) -> list[Coder]:
 
     Args:
         names: of real encoders, ``jpeg`` or with a chroma subsampling ``jpeg:4:2:0``; and files with the weights of
-            codecs that learnt. Files of one architecture become one codec, each file one of its settings.
+            codecs that learned. Files of one architecture become one codec, each file one of its settings.
         qualities: of real encoders in place of the default ones: ``10,30,50`` for all of them, ``jpeg=10,30,50`` for
             one.
 
@@ -79,7 +79,7 @@ def coders(names: Sequence[str], qualities: Sequence[str] = ()) -> list[Coder]:
     """
     chosen = _chosen(qualities)
     files = list(dict.fromkeys(expand(name) for name in names if name.endswith(SUFFIX)))
-    of_file = {file: coder for coder, group in _learnt(files) for file in group}
+    of_file = {file: coder for coder, group in _learned(files) for file in group}
     found = [
         of_file[expand(name)] if name.endswith(SUFFIX) else _encoder(name, chosen.get(name, chosen.get("")))
         for name in names
@@ -115,10 +115,10 @@ def _encoder(text: str, qualities: Sequence[str] | None) -> Coder:
     return Coder(text, tuple(map(setting, sweep)), tuple(map(setting, all_of_it)), rising=True)
 
 
-# --- codecs that learnt ---
+# --- codecs that learned ---
 
 
-def _learnt(files: Iterable[Path]) -> list[tuple[Coder, list[Path]]]:
+def _learned(files: Iterable[Path]) -> list[tuple[Coder, list[Path]]]:
     """A codec for every architecture in the files, and its files."""
     groups: dict[str, dict[Path, LearningCodec]] = {}
     for file in files:

@@ -1,4 +1,4 @@
-"""``python -m forensics djpeg`` and ``tables``: the validation of dJPEG, and the export of tables that learnt."""
+"""``python -m forensics djpeg`` and ``tables``: the validation of dJPEG, and the export of tables that learned."""
 
 import csv
 import io

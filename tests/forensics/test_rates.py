@@ -120,7 +120,7 @@ def test_a_table_has_a_column_for_every_field(tmp_path: Path) -> None:
     assert row == "a,jpeg,1,8,8,8,1,inf,0.9,0.9"
 
 
-# --- codecs that learnt ---
+# --- codecs that learned ---
 
 
 @pytest.fixture(scope="module")

@@ -78,7 +78,7 @@ def _label(value: object) -> str:
 
 
 def rate_curves(rows: pd.DataFrame) -> Figure:
-    """Accuracy and PSNR over bits per pixel: unchanged codecs as lines, those that learnt as points with λ_c."""
+    """Accuracy and PSNR over bits per pixel: unchanged codecs as lines, those that learned as points with λ_c."""
     means = own_codec.over_seeds(rows)
     codecs = list(dict.fromkeys(means["codec"]))
     with plots.column(4.2) as figure:
@@ -88,7 +88,7 @@ def rate_curves(rows: pd.DataFrame) -> Figure:
             learned = own["codec_lambda"].notna()
             for axes, name, scale in ((above, "accuracy", 100), (below, "psnr", 1)):
                 _draw(axes, own[~learned], name, scale, colour, f"{codec}, {UNCHANGED}", line=True)
-                _draw(axes, own[learned], name, scale, colour, f"{codec}, learnt", line=False)
+                _draw(axes, own[learned], name, scale, colour, f"{codec}, learned", line=False)
         above.set(ylabel="accuracy (%)", xscale="log")
         below.set(ylabel="PSNR (dB)", xlabel="bits per pixel of the files")
         below.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))

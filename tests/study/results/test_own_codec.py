@@ -46,7 +46,7 @@ def accuracy_at(bpp: float, seed: int) -> float:
 
 @pytest.fixture
 def trials() -> pd.DataFrame:
-    """Three qualities of the unchanged codec at two seeds, on straight lines over log(rate), and two that learnt.
+    """Three qualities of the unchanged codec at two seeds, on straight lines over log(rate), and two that learned.
 
     Rates are those of the validation photographs plus the 0.01 by which those of the test photographs differ.
     """
@@ -122,6 +122,6 @@ def test_the_report_prints_and_draws_them(trials: pd.DataFrame) -> None:
     figure = rate_curves(rows)
     above, below = figure.axes
     labels = above.get_legend_handles_labels()[1]
-    assert labels == [f"learned_jpeg, {UNCHANGED}", "learned_jpeg, learnt"]
+    assert labels == [f"learned_jpeg, {UNCHANGED}", "learned_jpeg, learned"]
     drawn = below.containers[0].lines[0].get_ydata()
     assert drawn == pytest.approx([psnr_at(bpp) for bpp in (0.5, 1, 2)])
