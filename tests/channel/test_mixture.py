@@ -144,4 +144,7 @@ def test_versions_are_those_of_all_codecs_of_a_mixture() -> None:
     assert versions((), "avif:50+none") == channel | avif
     assert versions((), "webp:50") == channel | webp
     assert versions((), "webp:50", in_training=True) == channel | jpeg | webp  # dJPEG lends its gradient
+    for codec in ("learned:16", "learned_jpeg:50"):
+        name = codec.partition(":")[0]
+        assert versions((), codec, in_training=True) == channel | {f"codec {name}": CODECS[name].version}
     assert versions((), "none", in_training=True) == channel

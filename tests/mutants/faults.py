@@ -431,15 +431,15 @@ FAULTS = (
     Fault(
         "a learning rate that never falls",
         "forensics/training.py",
-        "training.learning_rate_at(step)",
-        "training.learning_rate_at(0)",
+        "(training.learning_rate_at, rest)",
+        "(lambda step: training.learning_rate, rest)",
         TRAINING,
     ),
     Fault(
         "the NIP's own learning rate is that of the FAN",
         "forensics/training.py",
-        "training.nip_learning_rate_at(step)",
-        "training.learning_rate_at(step)",
+        "own.append((training.nip_learning_rate_at, model.nip))",
+        "own.append((training.learning_rate_at, model.nip))",
         "forensics/test_learning_nips.py::test_weights_are_those_of_a_training_by_hand",
     ),
     Fault(
@@ -965,6 +965,27 @@ FAULTS = (
         "if self.training:",
         "if True:",
         "channel/test_learned_codec.py",
+    ),
+    Fault(
+        "a codec that stays as it is counts its rate",
+        "channel/codecs/learned_jpeg.py",
+        "noted = self.training and torch.is_grad_enabled()",
+        "noted = torch.is_grad_enabled()",
+        "channel/test_learned_jpeg.py::test_rate_counts_all_images_of_a_batch",
+    ),
+    Fault(
+        "a repetition is not compared with the codec of its trial",
+        "forensics/repetition.py",
+        "if file is None or module is None:",
+        'if file is None or module is None or name == "codec":',
+        "study/jobs/test_codec_jobs.py::test_a_rerun_repeats_a_trial_and_compares_its_codec",
+    ),
+    Fault(
+        "a search may need codecs that nothing pre-trains",
+        "study/settings/point.py",
+        "if codecs and not codecs <=",
+        "if codecs and not codecs >=",
+        "study/settings/test_codec_settings.py::test_a_search_needs_no_codec_that_the_grid_does_not_pretrain",
     ),
     # --- search: points beyond the grid ---
     Fault(

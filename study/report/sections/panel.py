@@ -14,9 +14,10 @@ from study.report.tables import Cells, Table, as_printed, flat, interval, named,
 MARK = "†"
 READING = f"""The verdict at the end of every trial: whole photographs, developed, stored with 8 bits, manipulated,
 shrunk, compressed by a real encoder and decoded; then windows of them, on the {{}} photographs. “real” is the mean over
-the panel, by which settings are ranked, “worst” its worst member. {MARK}: an encoder, or a quality of it, that the
-training of at least one of the trials could not have drawn. Points are means over seeds, bars their 95 % intervals
-(Student’s t; one seed has none). First row: patches behind dJPEG, as in training."""
+the panel, by which settings are ranked, “worst” its worst member, “own” the codec of the trial’s own channel, by real
+files. {MARK}: an encoder, or a quality of it, that the training of at least one of the trials could not have drawn.
+Points are means over seeds, bars their 95 % intervals (Student’s t; one seed has none). First row: patches behind
+dJPEG, as in training."""
 NAMES = {results.PANEL: "real (mean)", results.WORST: "worst"}
 
 
