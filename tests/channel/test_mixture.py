@@ -117,7 +117,7 @@ def test_what_is_written_is_what_is_read(chosen: list, weights: list, joined: st
     total = sum(map(Fraction, weights[: len(chosen)]))
     for term, weight, (name, qualities, subsamplings) in zip(mixture.terms, weights, chosen, strict=False):
         assert (term.name, term.share, set(term.qualities)) == (name, Fraction(weight) / total, set(qualities))
-        default = name not in ("jpeg", LIBJPEG, "none") and not learns(name) and CODECS[name].subsamplings[0]
+        default = name not in ("jpeg", LIBJPEG, "learned_jpeg", "none") and CODECS[name].subsamplings[0]
         assert set(term.subsamplings) == (set() if subsamplings == (default,) else set(subsamplings))
         assert list(term.qualities) == sorted(term.qualities)
     assert Mixture.parse(str(mixture)) == mixture
