@@ -35,7 +35,7 @@ def run(
     with at_work(study, preflight, address, retry_failed) as session:
         grid, dark = session.grid(), _low_light_jobs(session)
         further = _instances(session, grid.pretrainings)
-        failures = stage("pre-training and low light", session, [*grid.pretrainings, *further, *dark])
+        failures = stage("pre-training and low light", session, [*grid.before_trials, *further, *dark])
         trials = _joint_trials(session)
         failures |= stage("trials", session, trials)
         jobs = _fingerprint_jobs(session, further, trials)
@@ -119,8 +119,12 @@ def _fingerprint_jobs(
 
 
 def _channel(study: Study) -> Distribution:
-    """What photographs go through: the first channel that draws nothing; where all of them draw, the paper's."""
-    fixed = (item.trial.channel for item in planned(study) if not item.trial.channel.build().random)
+    """What photographs go through: the first channel that draws nothing and learns nothing; else the paper's.
+
+    The weights of a codec that learns are a trial's own, and fingerprints are not those of a trial.
+    """
+    channels = (item.trial.channel for item in planned(study))
+    fixed = (channel for channel in channels if not channel.build().random and channel.learning_codec is None)
     return next(fixed, Distribution())
 
 

@@ -333,3 +333,6 @@ def test_photographs_go_through_a_channel_that_draws_nothing() -> None:
     assert fingerprints._channel(Study.model_validate(content)) == Distribution()
     beside = [{"channel": {"paper": {"codec": "jpeg:70"}}}]
     assert fingerprints._channel(Study.model_validate({**content, "also": beside})) == Distribution(codec="jpeg:70")
+    for codec in ("learned:16", "learned_jpeg:40"):
+        learned = {**content, "channel": {"codec": [codec, "jpeg:60"]}}
+        assert fingerprints._channel(Study.model_validate(learned)) == Distribution(codec="jpeg:60")
