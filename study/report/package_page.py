@@ -12,6 +12,7 @@ from study.report.page import render
 from study.report.sections import package
 from study.report.sections.package.overview import MADE_BY
 from study.report.tables import lambda_label
+from study.results import FIXED
 from study.settings import StudyError
 
 HEAD = 2**16  # bytes of a page in which its head lies
@@ -43,7 +44,7 @@ def page(content: PackageContent) -> bytes:
     """The page about a package."""
     about, trial = content.about, content.trial
     lam = about["lambda"]
-    trained = "fixed" if lam is None else f"λ = {lambda_label(float(lam))}"
+    trained = FIXED if lam == FIXED else f"λ = {lambda_label(lam)}"
     html, _ = render(
         f"{content.name} – package",
         f"{trial['camera']} · {trial['isp']} · {trained}",

@@ -16,8 +16,10 @@ from channel.codecs import build
 from channel.codecs.learning import LearningCodec
 from forensics import Outcome, train
 from forensics.compression.pretraining import fidelity
+from forensics.package import load_package
 from forensics.panel import OWN, judge
 from study import results, tracking
+from study.commands.export import by_run, export
 from study.commands.rerun import rerun
 from study.execution import worker
 from study.execution.cameras import prepare_cameras
@@ -140,6 +142,13 @@ def test_a_rerun_repeats_a_trial_and_compares_its_codec(study: Study, monkeypatc
     with pytest.raises(StudyError, match=r"codecs/.* is missing: python -m study pretrain"):
         again()
     hidden.rename(path)
+
+
+def test_a_trial_behind_a_codec_that_learns_can_be_handed_over(study: Study, tmp_path: Path) -> None:
+    (job,) = [job for job in grid(study).ready if job.trial.needs_codec and job.trial.codec_learns]
+    export(by_run(job.key, place(study).tracking_uri), study.storage, tmp_path / "package", onnx=False)
+    assert load_package(tmp_path / "package").trial == job.trial
+    assert "λ" not in (tmp_path / "package.html").read_text("utf-8").partition("</h1>")[0], "its NIP did not learn"
 
 
 def test_a_damaged_codec_in_the_storage_is_fetched_from_its_run(study: Study) -> None:

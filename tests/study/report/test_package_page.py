@@ -252,7 +252,7 @@ def test_a_kind_without_photographs_has_dashes() -> None:
 def test_what_is_missing_is_said_in_a_line() -> None:
     said = about(RATES)
     bare = {name: value for name, value in said.items() if name not in ("onnx", "int8")}
-    bare |= {"calibration": {"photographs": 2, "source": "validation photographs"}, "lambda": None}
+    bare |= {"calibration": {"photographs": 2, "source": "validation photographs"}, "lambda": "fixed"}
     found = shown(bare, calibrated=False).text
     assert found.count("This package has no calibration") == 3
     assert "sim-rggb · UNet · fixed" in found and "not changed while the FAN was trained" in found

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from study import results
 from study.report.package_content import PackageContent
 from study.report.parts import MACROS, Part, Section, note, paragraph, show
 from study.report.tables import Table, as_printed, count, estimate, number
@@ -29,7 +30,7 @@ def section(content: PackageContent) -> Section:
     lam, metrics = content.about["lambda"], content.about["metrics"]
     seeds, guess = count(metrics["setting"]["seeds"], "seed"), 100 / len(content.about["classes"])
     parts = [
-        paragraph(FIXED if lam is None else JOINT.format(lam), "lede"),
+        paragraph(FIXED if lam == results.FIXED else JOINT.format(lam), "lede"),
         Part(MACROS.definitions([(title, [(text, 1)]) for title, text in _known(content).items()])),
         show(judged(metrics)),
         note(READING.format(photographs=metrics["photographs"], guess=guess, seeds=seeds)),
