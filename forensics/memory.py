@@ -9,6 +9,7 @@ Counted is the code that trains: one step forward and backward, and one slice of
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Literal
 
 import numpy as np
 import torch
@@ -71,8 +72,8 @@ def trial_memory(trial: Trial, width: int = CodecPretraining.width) -> Memory:
     """
     training = replace(trial.training, codec_lambda=1.0 if trial.codec_learns else None)
     channel = replace(trial.channel, rate_weight=0.0)
-    settings = {"training": training, "channel": channel, "lam": 0.0 if trial.joint else "fixed"}
-    return _trial_memory(replace(trial, camera="", seed=0, **settings), width)
+    lam: Literal["fixed"] | float = 0.0 if trial.joint else "fixed"
+    return _trial_memory(replace(trial, camera="", seed=0, lam=lam, training=training, channel=channel), width)
 
 
 @cache

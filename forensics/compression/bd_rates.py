@@ -66,7 +66,7 @@ def _compared(rates: Sequence[Rate], codec: str, against: str, metric: str) -> B
         points = min(len({rate.quality for rate in rates if rate.codec == name}) for name in (against, codec))
         return BDRate(codec, metric, None, None, None, 0, of, ONE_POINT if points == 1 else NO_OVERLAP)
     mean, low, high = mean_interval(found)
-    return BDRate(codec, metric, mean, *((low, high) if n > 1 else (None, None)), n, of)
+    return BDRate(codec, metric, mean, low if n > 1 else None, high if n > 1 else None, n, of)
 
 
 def bd_rate(anchor: Curve, test: Curve) -> float | None:

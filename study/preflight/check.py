@@ -216,13 +216,9 @@ def _copies(cameras: Mapping[str, Index], grid: Grid | None) -> dict[str, int]:
         return copies
     hashes = {job.nip: job.nip_sha256 for job in grid.ready}
     hashes |= {job.codec.file: job.codec.sha256 for job in grid.ready if job.codec is not None}
-    return copies | {
-        f"nips/{hashes.get(job.weights, job.key)[:16]}": size
-        for job, size in (
-            *((job, nip_size(job.isp)) for job in grid.pretrainings),
-            *((job, codec_size(job.codec_pretraining)) for job in grid.codecs),
-        )
-    }
+    sizes = [(job.weights, job.key, nip_size(job.isp)) for job in grid.pretrainings]
+    sizes += [(job.weights, job.key, codec_size(job.codec_pretraining)) for job in grid.codecs]
+    return copies | {f"nips/{hashes.get(weights, key)[:16]}": size for weights, key, size in sizes}
 
 
 def _space(study: Study, grid: Grid, snapshot: Snapshot | None, slots: int) -> str:
