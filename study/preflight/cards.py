@@ -11,6 +11,7 @@ from typing import Any
 
 from cameras.disk import gigabytes
 from forensics import Trial
+from forensics.compression.pretraining import CodecPretraining
 from forensics.memory import codec_pretraining_memory, pretraining_memory, trial_memory
 from models.registry import pretrained_as
 from study.settings import Planned, StudyError
@@ -73,13 +74,15 @@ class Need:
     """Bytes that the largest job of a NIP needs on a card.
 
     ``job`` is "a trial of UNet", "the pre-training of UNet", or that of its channel's codec, "the pre-training of
-    learned:32". ``trial`` is the largest trial.
+    learned:32". ``trial`` is the largest trial, and ``codec`` the pre-training of its channel's codec, None where it
+    needs none.
     """
 
     isp: str
     job: str
     memory: int
     trial: Trial
+    codec: CodecPretraining | None = None
 
 
 def card_of(node_config: Mapping[str, Any]) -> Card | None:
@@ -103,15 +106,15 @@ def needs(planned: Sequence[Planned]) -> list[Need]:
     found = []
     for isp in dict.fromkeys(item.trial.isp for item in planned):
         items = [item for item in planned if item.trial.isp == isp]
-        of_trial, trial = max(((_of_trial(item), item.trial) for item in items), key=lambda found: found[0])
-        jobs = [(of_trial, f"a trial of {isp}")]
+        largest = max(items, key=_of_trial)
+        jobs = [(_of_trial(largest), f"a trial of {isp}")]
         for item in items:
             memory = pretraining_memory(pretrained_as(isp), item.pretraining).total
             jobs.append((memory, f"the pre-training of {isp}"))
             if (codec := item.codec_pretraining) is not None:
                 jobs.append((codec_pretraining_memory(codec).total, f"the pre-training of learned:{codec.features}"))
         most, job = max(jobs, key=lambda found: found[0])  # the first of equals
-        found.append(Need(isp, job, most, trial))
+        found.append(Need(isp, job, most, largest.trial, largest.codec_pretraining))
     return sorted(found, key=lambda need: need.memory)
 
 

@@ -18,6 +18,7 @@ from cameras.errors import one_line
 from cameras.feed import at_once
 from cameras.pairs import Pairs
 from forensics import Trial, train
+from forensics.compression.pretraining import CodecPretraining, starting_codec
 from forensics.trial import Split
 from study.execution import card as limits
 from study.jobs import Context
@@ -38,9 +39,9 @@ class Wanted:
     needs: Sequence[Need]
 
     @property
-    def trial(self) -> Trial:
-        """The trial to try: the largest of the largest NIP."""
-        return self.needs[-1].trial
+    def largest(self) -> Need:
+        """Of the largest NIP, whose largest trial is tried."""
+        return self.needs[-1]
 
 
 @dataclass(frozen=True)
@@ -115,24 +116,27 @@ def _try(index: int, wanted: Wanted) -> Tried:
     properties = torch.cuda.get_device_properties(index)
     card = Card(plain_name(properties.name), properties.total_memory)
     context = wanted.context.model_copy(update={"device": f"cuda:{index}"})
-    trial = wanted.trial
+    need = wanted.largest
     try:
         free, _ = torch.cuda.mem_get_info(index)
-        if free < wanted.needs[-1].memory:  # other jobs may run there
+        if free < need.memory:  # other jobs may run there
             return Tried(card, f"not tried: only {gigabytes(free)} are free")
         limits.prepare(context)
-        train_briefly(trial, context)
+        train_briefly(need.trial, context, need.codec)
         torch.cuda.synchronize(index)
     except torch.OutOfMemoryError as error:
-        return Tried(card, "", f"{trial.isp} is out of memory: raise resources.gpus ({one_line(error, 200)})")
+        return Tried(card, "", f"{need.isp} is out of memory: raise resources.gpus ({one_line(error, 200)})")
     except Exception as error:  # CUDA has many
-        return Tried(card, "", f"{trial.isp} does not train: {one_line(error, 200)}: {SICK}")
+        return Tried(card, "", f"{need.isp} does not train: {one_line(error, 200)}: {SICK}")
     most = torch.cuda.max_memory_reserved(index)
-    return Tried(card, f"two iterations of {trial.isp}, {gigabytes(most)} at most")
+    return Tried(card, f"two iterations of {need.isp}, {gigabytes(most)} at most")
 
 
-def train_briefly(trial: Trial, context: Context) -> None:
-    """Train two iterations on noise and validate, with the batch, patch and networks of a trial."""
+def train_briefly(trial: Trial, context: Context, codec: CodecPretraining | None = None) -> None:
+    """Train two iterations on noise and validate, with the batch, patch and networks of a trial.
+
+    Its channel's codec has the weights that the pre-training ``codec`` starts from.
+    """
     rng, side = np.random.default_rng(0), trial.training.patch
     noise = [(rng.random((side, side, 4)), rng.random((2 * side, 2 * side, 3))) for _ in ("training", "validation")]
     pairs = Pairs.from_images(noise, "RGGB", np.eye(3), trial.camera)
@@ -144,4 +148,5 @@ def train_briefly(trial: Trial, context: Context) -> None:
         validation=replace(trial.validation, every=2, accuracy_patches=few, fidelity_patches=1),
     )
     nip = models.build(trial.isp, generator=torch.Generator().manual_seed(0), cfa=pairs.cfa)
-    train(brief, pairs, nip, context.device, **context.training)
+    start = None if codec is None else starting_codec(codec)
+    train(brief, pairs, nip, context.device, codec=start, **context.training)

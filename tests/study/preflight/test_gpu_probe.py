@@ -15,10 +15,10 @@ from forensics.memory import CONTEXT as CONTEXT_OF_CUDA
 from forensics.trial import Training, Validation
 from study.jobs import Context
 from study.preflight import gpu_probe
-from study.preflight.cards import CARDS, Need
+from study.preflight.cards import CARDS, Need, needs
 from study.preflight.cluster import Node
 from study.preflight.gpu_probe import Tried, Wanted, probe_gpus, train_briefly
-from study.settings import StudyError
+from study.settings import Study, StudyError, planned
 
 NODE = Node("10.0.0.1", "a1", cpus=8, gpus=2)
 TRIAL = Trial("camera", "INet", 0.1, training=Training(batch=2, patch=16))
@@ -42,10 +42,25 @@ def test_a_brief_training_goes_the_real_way(isp: str, lam: float | str, monkeypa
     monkeypatch.setattr(gpu_probe, "train", watched)
     train_briefly(trial, CONTEXT.model_copy(update={"device": "cpu", "data": "host", "deterministic": False}))
     ((made, outcome, options),) = calls
-    assert options == {"data": "host", "deterministic": False, "memory": None}
+    assert options == {"codec": None, "data": "host", "deterministic": False, "memory": None}
     assert (made.training.iterations, made.training.batch, made.training.patch) == (2, 3, 16)
     assert (made.isp, made.lam, made.manipulations, made.channel) == (isp, lam, trial.manipulations, trial.channel)
     assert list(outcome.history) == [2], "validated once"
+
+
+def test_a_brief_training_behind_a_codec_needs_no_pretrained_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = {"name": "mine", "cameras": ["camera"], "isps": ["INet"], "lambdas": ["fixed"], "seeds": 1}
+    content |= {"training": {"batch": 2, "patch": 16, "codec_lambda": 0.1}, "channel": {"codec": "learned:16"}}
+    (need,) = needs(planned(Study.model_validate({**content, "codec_pretraining": {"width": 8}})))
+    widths = []
+    train = gpu_probe.train
+
+    def watched(*arguments: Any, **options: Any) -> None:
+        widths.append(train(*arguments, **options).codec.settings["width"])  # type: ignore[union-attr]
+
+    monkeypatch.setattr(gpu_probe, "train", watched)
+    train_briefly(need.trial, CONTEXT.model_copy(update={"device": "cpu", "data": "host"}), need.codec)
+    assert widths == [8]
 
 
 # --- A machine with GPUs ---
@@ -62,7 +77,9 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: 31 * 10**8)
-    monkeypatch.setattr(gpu_probe, "train_briefly", lambda trial, context: state.update(trained=trial, where=context))
+    monkeypatch.setattr(
+        gpu_probe, "train_briefly", lambda *given: state.update(zip(("trained", "where", "codec"), given, strict=True))
+    )
     return state
 
 
@@ -137,7 +154,7 @@ def test_a_real_gpu_trains_in_its_share() -> None:
 
 
 def two_cards(sender: Connection, wanted: Wanted) -> None:
-    sender.send([Tried(CARDS["T4"], wanted.trial.isp), Tried(CARDS["T4"], "", str(os.getpid()))])
+    sender.send([Tried(CARDS["T4"], wanted.largest.isp), Tried(CARDS["T4"], "", str(os.getpid()))])
 
 
 def die(sender: Connection, wanted: Wanted) -> None:
