@@ -59,7 +59,7 @@ def pretrain(
     address: AddressOption = "local",
     retry_failed: RetryOption = False,
 ) -> None:
-    """Pre-train the NIP of every camera × ISP of a study."""
+    """Pre-train the NIP of every camera × ISP of a study, and the codecs of its channels."""
     from study.execution.driver import pretrain as pretrain_study
     from study.preflight.check import require
 

@@ -152,5 +152,5 @@ def test_the_robust_preset_is_the_paper_but_for_its_channel_and_windows() -> Non
 
 
 def test_an_unknown_study_names_the_presets() -> None:
-    with pytest.raises(StudyError, match=r"no study 'demmo'.*demo, fan-only, paper, robust, smoke"):
+    with pytest.raises(StudyError, match=r"no study 'demmo'.*demo, fan-only, learned-codec, paper, robust, smoke"):
         load_study("demmo")
