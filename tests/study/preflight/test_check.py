@@ -190,7 +190,7 @@ def test_one_line_a_nip_for_all_nodes_with_the_same_card(study: Study, on_gpus: 
     ]
     (question,) = on_gpus
     assert question.gpu is not None
-    assert question.gpu.trial.isp == "INet"
+    assert question.gpu.largest.isp == "INet"
     context = question.gpu.context
     assert (context.device, context.gpus, context.deterministic) == ("cuda", 0.25, False)
 
