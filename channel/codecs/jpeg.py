@@ -72,10 +72,10 @@ def estimated_quality(tables: torch.Tensor) -> int:
     return 1 + int(distances.argmin())
 
 
-def dct_matrix() -> torch.Tensor:
-    """Returns D (8, 8) float64, the orthonormal DCT: D x Dᵀ transforms a block x."""
-    k, n = torch.arange(8, dtype=torch.float64)[:, None], torch.arange(8, dtype=torch.float64)
-    D = torch.cos(math.pi * k * (2 * n + 1) / 16) / 2
+def dct_matrix(size: int = 8, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    """Returns D (size, size), the orthonormal DCT: D x Dᵀ transforms a block x."""
+    k, n = torch.arange(size, dtype=dtype)[:, None], torch.arange(size, dtype=dtype)
+    D = torch.cos(math.pi * k * (2 * n + 1) / (2 * size)) * math.sqrt(2 / size)
     D[0] /= math.sqrt(2)
     return D
 

@@ -14,7 +14,7 @@ from itertools import product
 import torch
 from torch import Tensor, nn
 
-from channel.codecs.jpeg import RGB_TO_YCBCR, YCBCR_TO_RGB
+from channel.codecs.jpeg import RGB_TO_YCBCR, YCBCR_TO_RGB, dct_matrix
 from channel.learned.codebook import CENTRES
 from channel.learned.network import SLOPE, Autoencoder
 
@@ -91,7 +91,7 @@ def basis(features: int, step: float) -> tuple[Tensor, Tensor]:
     of_y, of_chroma = COEFFICIENTS[features]
     rows, steps = [], []
     for plane, size, number in (("Y", 8, of_y), ("Cb", 4, of_chroma), ("Cr", 4, of_chroma)):
-        D = _dct(size)
+        D = dct_matrix(size, torch.float32)
         for u, v in sorted(product(range(size), repeat=2), key=lambda place: (sum(place), max(place)))[:number]:
             block, row = torch.outer(D[u], D[v]), torch.zeros(4, 4, SIGNALS)
             for (q, (qy, qx)), (p, (py, px)) in product(enumerate(CELL), repeat=2):
@@ -102,14 +102,6 @@ def basis(features: int, step: float) -> tuple[Tensor, Tensor]:
             rows.append(127.5 * row.flatten())
             steps.append(max(step, 0 if u + v else size * 127.5 / (CENTRES / 2 - 1)))
     return torch.stack(rows), torch.tensor(steps)
-
-
-def _dct(size: int) -> Tensor:
-    """Returns the orthonormal DCT (size, size)."""
-    k, n = torch.arange(size)[:, None], torch.arange(size)
-    D = torch.cos(math.pi * k * (2 * n + 1) / (2 * size)) * math.sqrt(2 / size)
-    D[0] /= math.sqrt(2)
-    return D
 
 
 def _cleared(layer: nn.Conv2d, outputs: range, at: int | None = None) -> Tensor:
