@@ -32,6 +32,7 @@ HEADER = struct.Struct("<4s4sHH")
 CHECKSUM = struct.Struct("<I")
 START = HEADER.size + CHECKSUM.size
 MOST_PIXELS = 2**28
+LAST = 64  # bits of the coder's state
 CELL = 8  # side in pixels of what one code of a feature stands for
 TILE = 64  # codes on a side that are decoded at once: the memory needed does not depend on the picture's size
 
@@ -69,7 +70,8 @@ def read(codec: "Autoencoder", data: bytes) -> tuple[Tensor, int, int]:
     tables = codec.tables()
     shape = -(-height // CELL), -(-width // CELL)
     cells = shape[0] * shape[1]
-    least = cells * float(-tables.amax(dim=1).log2().sum())  # bits, if every code were the most probable one
+    # Bits, if every code were the most probable one; the coder's last word holds some of them.
+    least = cells * float(-tables.amax(dim=1).log2().sum()) - LAST
     if not cells or height * width > MOST_PIXELS or least > 8 * len(payload):
         raise ValueError(f"the compressed picture is damaged: {len(payload)} bytes cannot hold {height}×{width} pixels")
     codes = torch.from_numpy(_codes(payload, tables, cells)).long()

@@ -25,8 +25,8 @@ def own_codecs(table: pd.DataFrame) -> pd.DataFrame:
     """Select the trials that were judged behind their own codec.
 
     Returns:
-        Columns ``camera``, ``isp``, ``mode``, ``lam``, further axes but for those of the codec, ``codec`` (its name),
-        ``quality`` (what follows it), ``rate_weight`` (β), ``codec_lambda`` (λ_c, NaN where the codec stays as it is),
+        Columns ``camera``, ``isp``, ``mode``, ``lam``, further axes but for those of the codec, ``codec`` (its name,
+        and a subsampling that it names), ``quality``, ``rate_weight`` (β), ``codec_lambda`` (λ_c, NaN where the codec stays as it is),
         ``seed``, ``photographs`` ("test" where a trial has such), and ``bpp``, ``psnr`` and ``accuracy``.
 
     Raises:
@@ -40,13 +40,14 @@ def own_codecs(table: pd.DataFrame) -> pd.DataFrame:
     table = table[table["bpp_own"].notna()]
     tested = table.get(f"{TEST}bpp_own", pd.Series(np.nan, table.index)).notna()
     found = table[keep].copy()
-    named = table[QUALITY].str.partition(":")
-    found["codec"], found["quality"] = named[0], named[2]
+    named = table[QUALITY].str.extract(r"(?P<name>[^:]+):(?P<quality>[^:]+)(?P<subsampling>.*)")
+    found["codec"], found["quality"] = named["name"] + named["subsampling"], named["quality"]
     found["rate_weight"] = table[RATE_WEIGHT].astype(float)
     found["codec_lambda"] = pd.to_numeric(table[LEARNS], errors="coerce")
     found[ON] = np.where(tested, TEST_SET, VALIDATION_SET)
     for name, metric in FIGURES.items():
-        found[name] = table[f"{TEST}{metric}"].where(tested, table[metric]) if tested.any() else table[metric]
+        values = table[f"{TEST}{metric}"].where(tested, table[metric]) if tested.any() else table[metric]
+        found[name] = values.where(values.abs() < 1e300)  # MLflow's infinity: a codec that loses nothing
     return found.reset_index(drop=True)
 
 

@@ -44,7 +44,8 @@ def table(rows: pd.DataFrame) -> Table:
     for found in numbers.to_dict("records"):
         place = {name: found[name] for name in by if name not in ("mode", "codec", "quality", "rate_weight")}
         learns = not np.isnan(place.pop("codec_lambda"))
-        line: Cells = named({**place, "Codec": f"{found['codec']}:{found['quality']}"})
+        name, *subsampling = found["codec"].split(":", 1)
+        line: Cells = named({**place, "Codec": ":".join((name, found["quality"], *subsampling))})
         line["", "β"] = f"{found['rate_weight']:g}"
         line["", "λ_c"] = f"{found['codec_lambda']:g}" if learns else UNCHANGED
         line["Real files", "Bits per pixel"] = interval(found, "bpp", 3)

@@ -105,6 +105,20 @@ def test_a_seed_is_compared_with_its_own_curve(trials: pd.DataFrame) -> None:
     assert own_codec.at_equal_rate(own_codec.own_codecs(other))["psnr_gain"].isna().all()
 
 
+def test_a_subsampling_has_a_curve_of_its_own(trials: pd.DataFrame) -> None:
+    learned = trials["training.codec_lambda"] != "None"
+    coarser = trials.assign(**{"channel.codec": trials["channel.codec"] + np.where(learned, ":4:2:0", "")})
+    rows = own_codec.own_codecs(coarser)
+    assert set(rows["codec"]) == {"learned_jpeg", "learned_jpeg:4:2:0"} and set(rows["quality"]) == {"30", "50", "70"}
+    assert own_codec.at_equal_rate(rows)["psnr_gain"].isna().all()
+    assert "learned_jpeg:50:4:2:0" in table(rows).printed.to_string()
+
+
+def test_a_codec_that_loses_nothing_has_no_psnr(trials: pd.DataFrame) -> None:
+    rows = own_codec.own_codecs(trials.assign(test_psnr_own=1.797e308))  # MLflow's infinity
+    assert rows["psnr"].isna().all() and rows["bpp"].notna().all()
+
+
 def test_trials_that_were_not_judged_so_have_no_row(trials: pd.DataFrame) -> None:
     assert own_codec.own_codecs(trials.drop(columns=["bpp_own", "test_bpp_own"])).empty
     assert own_codec.own_codecs(trials.assign(status="FAILED")).empty
