@@ -26,8 +26,8 @@ def own_codecs(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns ``camera``, ``isp``, ``mode``, ``lam``, further axes but for those of the codec, ``codec`` (its name,
-        and a subsampling that it names), ``quality``, ``rate_weight`` (β), ``codec_lambda`` (λ_c, NaN where the codec stays as it is),
-        ``seed``, ``photographs`` ("test" where a trial has such), and ``bpp``, ``psnr`` and ``accuracy``.
+        and a subsampling that it names), ``quality``, ``rate_weight`` (β), ``codec_lambda`` (λ_c, NaN where the codec
+        stays as it is), ``seed``, ``photographs`` ("test" where a trial has such), ``bpp``, ``psnr`` and ``accuracy``.
 
     Raises:
         ValueError: a seed of a setting comes twice.
