@@ -2,8 +2,8 @@
 
     python experiments/learned_codecs.py [--storage results]        runs what is missing of the study; it resumes
 
-The first table is the report's: each codec beside itself as it was. The second compares JPEG tables that learnt with
-the FAN with tables that learnt rate and distortion alone (λ_c = 1), at equal rate: what remains is the FAN's doing.
+The first table is the report's: each codec beside itself as it was. The second compares JPEG tables that learned with
+the FAN with tables that learned rate and distortion alone (λ_c = 1), at equal rate: what remains is the FAN's doing.
 """
 
 import argparse
