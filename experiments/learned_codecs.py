@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from study import results, tracking
+from study.jobs.plan import resolve
 from study.report.sections.own_codec import table
 from study.results import own_codec
 from study.settings import expanded, load_study
@@ -30,7 +31,8 @@ def main() -> None:
     study = load_study(str(STUDY)).model_copy(update={"storage": expanded(storage)})
     snapshot = tracking.read(tracking.tracking_uri(study), study.name)
     assert snapshot is not None
-    rows = own_codec.own_codecs(results.trials(snapshot))
+    planned = results.of_plan(results.trials(snapshot), resolve(study, snapshot).table)
+    rows = own_codec.own_codecs(planned)
     with pd.option_context("display.width", 250, "display.max_columns", 40):
         print(table(rows).printed.to_string(index=False))
         jpeg = rows[rows["codec"] == "learned_jpeg"]
