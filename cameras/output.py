@@ -14,7 +14,7 @@ from rich.table import Table
 from cameras.console import print_on_any_terminal
 from cameras.errors import one_line, printable
 
-out = Console()
+out = Console(width=None if sys.stdout.isatty() else 200)  # a file or a pipe has room for every column
 err = Console(stderr=True)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="machine-readable output")]

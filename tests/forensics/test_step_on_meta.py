@@ -16,7 +16,7 @@ from forensics.training import build_model, training_step
 from forensics.trial import Distribution, Training, Trial
 from forensics.validation import ValidationSet, tally
 from models.nip import move
-from models.pretrain import pretraining_step
+from models.pretrain import Pretraining, pretraining_step
 
 PAPER = ("sharpen", "gaussian", "jpeg:80", "resample")
 ALL = ("sharpen:0.5-2", "gaussian:0.5-3", "jpeg:30-90", "resample:1.5-3", "awgn", "gamma:2-3", "median:3-5")
@@ -80,13 +80,13 @@ def test_a_validation_waits_once_at_its_end(isp: str) -> None:
 
 
 @pytest.mark.parametrize("isp", list(models.NIPS))
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_step_of_pretraining(isp: str, precision: str) -> None:
+@pytest.mark.parametrize(("precision", "loss"), [("float32", "L2"), ("bfloat16", "L1"), ("float32", "MS-SSIM")])
+def test_a_step_of_pretraining(isp: str, precision: str, loss: str) -> None:
     nip = models.build(isp)
     move(nip, META, precision)
     nip.freeze_statistics(False).train()
     with Meter(refuse_reads=True), Forbidding():
-        pretraining_step(nip, batch(), precision)
+        pretraining_step(nip, batch(), Pretraining(precision=precision, loss=loss))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("isp", ["UNet", "DNet"])
