@@ -126,6 +126,11 @@ class Content:
         return self.trained.done
 
     @property
+    def all_fixed(self) -> bool:
+        """Whether no trial with a result trains an ISP jointly, so that there are neither gains nor fronts."""
+        return len(self.done) > 0 and bool((self.done["mode"] == results.FIXED).all())
+
+    @property
     def beside_paper(self) -> bool:
         """Whether any camera × ISP is one of the paper's."""
         return not self.trained.summary.merge(self.published, on=["camera", "isp"]).empty

@@ -45,6 +45,8 @@ def lede(content: Content) -> Part:
     affordable = results.best_within(view.gains, max(BUDGETS))
     if content.done.empty:
         return paragraph("No trial has finished yet.", "lede")
+    if content.all_fixed:
+        return paragraph("No trial trains an ISP jointly: every ISP stays as it was pre-trained.", "lede")
     if affordable.empty:
         return paragraph(
             f"No joint setting with a fixed partner stays within {max(BUDGETS):g} dB of the fixed ISP’s PSNR.", "lede"

@@ -68,7 +68,7 @@ def _pictures(rows: pd.DataFrame) -> Iterator[Part]:
     by = [name for name in rows.columns[: rows.columns.get_loc("seed")] if name != "mode"]
     for values, group in rows.groupby(by, dropna=False, sort=False):
         title = " · ".join(
-            str(value) if name in ("camera", "isp") else f"{name} {_label(value)}"
+            str(value) if name in ("camera", "isp") else f"{'λ' if name == 'lam' else name} {_label(value)}"
             for name, value in zip(by, values, strict=True)
         )
         yield picture(rate_curves(group), "own-codec", title, f"Accuracy and PSNR over the rate, {title}")
@@ -89,7 +89,7 @@ def rate_curves(rows: pd.DataFrame) -> Figure:
             learned = own["codec_lambda"].notna()
             for axes, name, scale in ((above, "accuracy", 100), (below, "psnr", 1)):
                 _draw(axes, own[~learned], name, scale, colour, f"{codec}, {UNCHANGED}", line=True)
-                _draw(axes, own[learned], name, scale, colour, f"{codec}, learned", line=False)
+                _draw(axes, own[learned], name, scale, colour, f"{codec}, learning", line=False)
         above.set(ylabel="accuracy (%)", xscale="log")
         below.set(ylabel="PSNR (dB)", xlabel="bits per pixel of the files")
         below.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))

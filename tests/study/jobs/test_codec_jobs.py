@@ -168,3 +168,4 @@ def test_the_report_has_a_row_for_each(study: Study, tmp_path: Path) -> None:
     page = report("codecs", snapshot, tmp_path, grid(study).table).read_text(encoding="utf-8")
     assert "Behind the channel’s own codec" in page and "learned_jpeg:50" in page
     assert (tmp_path / "tables" / "own-codec.csv").exists()
+    assert "No trial trains an ISP jointly" in page and "PSNR (dB) against accuracy" not in page

@@ -136,6 +136,6 @@ def test_the_report_prints_and_draws_them(trials: pd.DataFrame) -> None:
     figure = rate_curves(rows)
     above, below = figure.axes
     labels = above.get_legend_handles_labels()[1]
-    assert labels == [f"learned_jpeg, {UNCHANGED}", "learned_jpeg, learned"]
+    assert labels == [f"learned_jpeg, {UNCHANGED}", "learned_jpeg, learning"]
     drawn = below.containers[0].lines[0].get_ydata()
     assert drawn == pytest.approx([psnr_at(bpp) for bpp in (0.5, 1, 2)])
