@@ -52,6 +52,12 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> 
     return made
 
 
+def refuse_all(refused: Refused, what: str) -> NoReturn:
+    """Raise a ValueError that names the first of files that were all refused; ``what`` reads "files can be used"."""
+    path, reason = next(iter(refused.items()))
+    raise ValueError(f"none of {len(refused)} {what}; the first one, {path}: {reason}")
+
+
 def show_refused(refused: Refused, console: Console = out) -> None:
     if refused:
         console.print(table("Refused", ("file", "reason"), [(path.name, why) for path, why in refused.items()]))

@@ -14,7 +14,7 @@ from cameras import atomic
 from cameras.console import work
 from cameras.errors import printable
 from cameras.folders import expand
-from cameras.output import JsonOption, Refused, err, line, out, print_json, show_refused, table
+from cameras.output import JsonOption, Refused, err, line, out, print_json, refuse_all, show_refused, table
 from cameras.photographs import PhotographError, header, photograph_files, read
 from forensics.analysis.analyse import FALSE_ALARMS, Analysis, analyse, calibrated
 from forensics.analysis.picture import check_map_files, painted, with_legend, write_map
@@ -76,8 +76,7 @@ def command(
 
             shown.append(show(path.name, path, analysis))
     if not answers:
-        path, reason = next(iter(refused.items()))
-        raise ValueError(f"none of {len(refused)} photographs can be analysed; the first one, {path}: {reason}")
+        refuse_all(refused, "photographs can be analysed")
     if html is not None:
         from forensics.service.page import page
 

@@ -11,7 +11,7 @@ import typer
 from cameras.console import work
 from cameras.errors import printable
 from cameras.importing import raw_files
-from cameras.output import JsonOption, Refused, err, line, out, print_json, show_refused, table
+from cameras.output import JsonOption, Refused, err, line, out, print_json, refuse_all, show_refused, table
 from forensics.comparison import DISTANCES, Compared, compare_files
 from forensics.development import Pipeline
 from forensics.interval import mean_interval
@@ -53,8 +53,7 @@ def compare(
                 done.append(found)
             advance(number, found.file.name)
     if not done:
-        path, reason = next(iter(refused.items()))
-        raise ValueError(f"none of {len(refused)} files can be compared; the first one, {path}: {reason}")
+        refuse_all(refused, "files can be compared")
 
     means = {name: mean_interval([found.distances[name] for found in done]) for name in DISTANCES}
     if as_json:

@@ -9,7 +9,7 @@ import typer
 from cameras.console import work
 from cameras.errors import printable
 from cameras.importing import raw_files
-from cameras.output import JsonOption, Refused, line, print_json, show_refused
+from cameras.output import JsonOption, Refused, line, print_json, refuse_all, show_refused
 from forensics.development import Developed, Pipeline, develop_files
 from forensics.pictures import QUALITY, Kind
 
@@ -49,8 +49,7 @@ def develop(
                 done.append(one)
             advance(number, one.file.name)
     if not done:
-        path, reason = next(iter(refused.items()))
-        raise ValueError(f"none of {len(refused)} files can be developed; the first one, {path}: {reason}")
+        refuse_all(refused, "files can be developed")
 
     if as_json:
         print_json({"with": pipeline.name, "developed": [_row(one) for one in done]}, refused)

@@ -13,7 +13,7 @@ from cameras import atomic
 from cameras.console import work
 from cameras.errors import one_line, printable
 from cameras.folders import expand
-from cameras.output import JsonOption, Refused, line, out, print_json, show_refused, table
+from cameras.output import JsonOption, Refused, line, out, print_json, refuse_all, show_refused, table
 from cameras.photographs import photograph_files
 from forensics.compression.bd_rates import BDRate, bd_rates
 from forensics.compression.coders import Coder, coders, default_names
@@ -64,8 +64,7 @@ def command(
     refused: Refused = {}
     measured = _measured(pages, compared, bpp, downsample, refused)
     if not measured:
-        path, reason = next(iter(refused.items()))
-        raise ValueError(f"none of {len(refused)} photographs can be measured; the first one, {path}: {reason}")
+        refuse_all(refused, "photographs can be measured")
     compared_rates = bd_rates(measured, anchor)
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(csv_file, measured, Rate)

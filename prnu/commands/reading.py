@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cameras.console import work
-from cameras.output import Refused, pixels
+from cameras.output import Refused, pixels, refuse_all
 from cameras.photographs import PhotographError, header
 from prnu.crops import central_crop
 from prnu.photographs import read
@@ -56,8 +56,7 @@ def of_size(files: list[Path], wanted: Size, size_of: dict[Path, Size], refused:
 
 def none_left(refused: Refused) -> NoReturn:
     """Raise the ValueError of a command whose photographs are all refused."""
-    path, reason = next(iter(refused.items()))
-    raise ValueError(f"none of {len(refused)} photographs can be used; the first one, {path}: {reason}")
+    refuse_all(refused, "photographs can be used")
 
 
 def cropped(photograph: Tensor, crop: int | None) -> Tensor:

@@ -3,14 +3,14 @@
 import csv
 import io
 import json
-import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 import scipy.stats
 import torch
+from forensics_command import Command, forensics_command
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
@@ -19,7 +19,6 @@ from cameras.develop import develop, develop_libraw
 from cameras.dng import simulate_folder
 from cameras.raw import RawError, RawFrame
 from cameras.simulate import PRESETS
-from forensics.__main__ import main
 from forensics.comparison import DISTANCES, distances
 from forensics.comparison_page import GAP, LINE, NARROWEST, SIDE, draw, to_bytes
 from forensics.interval import mean_interval
@@ -27,27 +26,11 @@ from forensics.spectrum import difference_scale
 from models.fidelity import ms_ssim
 
 
-class Done(NamedTuple):
-    """A command that has ended."""
-
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
     """Runs ``python -m forensics compare …`` in this process."""
-
-    def run(*arguments: Any) -> Done:
-        capsys.readouterr()
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["forensics", "compare", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return Done(int(end.value.code or 0), *capsys.readouterr())
-
-    return run
+    monkeypatch.chdir(tmp_path)
+    return forensics_command(monkeypatch, capsys, "compare")
 
 
 @pytest.fixture(scope="module")

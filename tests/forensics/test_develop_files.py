@@ -5,8 +5,6 @@ import json
 import os
 import shutil
 import struct
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from forensics_command import Command, forensics_command
 from PIL import Image, ImageOps
 
 import models
@@ -24,7 +23,6 @@ from cameras.dng import simulate_folder
 from cameras.raw import RawFrame
 from cameras.shot import PROJECT, exif, read_shot
 from cameras.simulate import PRESETS
-from forensics.__main__ import main
 from forensics.pictures import turned, write_picture
 from forensics.trial import Trial
 from forensics.whole import Box, develop_whole
@@ -35,29 +33,11 @@ SUFFIXES = {"png": "png", "jpeg": "jpg", "tiff": "tif"}
 COPIED = {"ExposureTime": 33434, "FNumber": 33437, "ISO": 34855, "DateTimeOriginal": 36867, "FocalLength": 37386}
 
 
-@dataclass(frozen=True)
-class Done:
-    """A command that has ended."""
-
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
     """Runs ``python -m forensics develop …`` in this process."""
-
-    def run(*arguments: Any) -> Done:
-        capsys.readouterr()
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["forensics", "develop", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        streams = capsys.readouterr()
-        return Done(int(end.value.code or 0), streams.out, streams.err)
-
-    return run
+    monkeypatch.chdir(tmp_path)
+    return forensics_command(monkeypatch, capsys, "develop")
 
 
 @pytest.fixture(scope="module")

@@ -4,40 +4,26 @@ import csv
 import io
 import json
 import math
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from forensics_command import Command, forensics_command
 from PIL import Image
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio
 
 import models
 from channel.codecs.learned_jpeg import SPEED, LearnedJPEG
-from forensics.__main__ import main
 from forensics.compression.djpeg import QUALITIES, ROUNDINGS, Agreement, as_libjpeg, means
-
-Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    """Runs ``python -m forensics …`` in this process: exit code, stdout, stderr."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setenv("COLUMNS", "200")
-        monkeypatch.setattr(sys, "argv", ["forensics", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        streams = capsys.readouterr()
-        return int(end.value.code or 0), streams.out, streams.err
-
-    return run
+    """Runs ``python -m forensics …`` in this process."""
+    monkeypatch.chdir(tmp_path)
+    return forensics_command(monkeypatch, capsys)
 
 
 @pytest.fixture(scope="module")

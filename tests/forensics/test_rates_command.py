@@ -2,36 +2,23 @@
 
 import csv
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from forensics_command import Command, forensics_command
 from PIL import Image
 
 from cameras.scenes import dead_leaves
-from forensics.__main__ import main
 from forensics.compression.coders import coders
 from forensics.compression.rates import rates, read
 
-Command = Callable[..., tuple[int, str, str]]
-
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs ``python -m forensics rates …`` in this process; returns exit code, stdout and stderr."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["forensics", "rates", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "160")
-        with pytest.raises(SystemExit) as end:
-            main()
-        streams = capsys.readouterr()
-        return int(end.value.code or 0), streams.out, streams.err
-
-    return run
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    """Runs ``python -m forensics rates …`` in this process."""
+    monkeypatch.chdir(tmp_path)
+    return forensics_command(monkeypatch, capsys, "rates")
 
 
 @pytest.fixture(scope="module")
